@@ -1,0 +1,22 @@
+//! Generates the Rust code of the wire contracts.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: [&str; 6] = [
+    "imprint/agent/v1/enrollment.proto",
+    "imprint/agent/v1/inventory.proto",
+    "imprint/agent/v1/session.proto",
+    "imprint/agent/v1/task.proto",
+    "imprint/agent/v1/firstboot.proto",
+    "imprint/v1/controller.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("imprint.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
