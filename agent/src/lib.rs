@@ -1,1 +1,32 @@
-//! agent
+//! The agent of Imprint: it runs in a ramdisk, puts one image onto one disk and proves it.
+//!
+//! The way of one run, by module:
+//!
+//! 1. [`run`] starts all: [`selfcheck`] of the ramdisk, [`identity`] (boot token exchanged for a certificate),
+//!    [`inventory`], then the [`session`] that is kept open for as long as the machine runs the ramdisk.
+//! 2. A task that arrives over the session goes to [`tasks`], which run one at a time, each step reported through the
+//!    durable outbox ([`session`]) and each one idempotent, so that a killed agent goes on after its restart.
+//! 3. Steps of a deployment: [`disk_rule`] names the one disk, [`target`] opens it exclusively, [`stream`] writes and
+//!    proves the image, [`finish`] edits partitions, files and EFI variables. No program of the image is ever run.
+//!
+//! Invariants: nothing is written to any disk without a task; the disk can't boot before its image is proven, nor
+//! after a failure; secrets live in RAM, mode 0600, and never in a log.
+//!
+//! [`write_command`] is the same engine by hand (`imprint-agent write`).
+
+pub mod disk_rule;
+pub mod finish;
+pub mod identity;
+pub mod inventory;
+pub mod run;
+pub mod selfcheck;
+pub mod session;
+pub mod source;
+pub mod stream;
+pub mod sys;
+pub mod target;
+pub mod tasks;
+pub mod write_command;
+
+/// Version of the agent, as `imprint-agent --version` prints it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,2 +1,2 @@
-//! Entry point.
+//! `imprint-agent`.
 fn main() {}

@@ -1,0 +1,1 @@
+//! Finishing: files and EFI variables, after the image is proven.

@@ -1,0 +1,1 @@
+//! Who this machine is to the controller.

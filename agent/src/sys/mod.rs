@@ -1,0 +1,4 @@
+//! System calls that have no safe wrapper elsewhere. The only module of the crate with `unsafe` code.
+#![allow(unsafe_code, reason = "ioctls; every block says why it is sound")]
+
+pub mod block;
