@@ -1,0 +1,196 @@
+//! The report itself: one call, retried until the controller has it or says that it never will take it.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use imprint_proto::agent::v1::{FirstBootReport, first_boot_client::FirstBootClient};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+    transport::{Certificate, ClientTlsConfig, Endpoint},
+};
+use tracing::{info, warn};
+
+use crate::{
+    chain,
+    config::{ConfigError, GuestConfig},
+    facts,
+    fault::Fault,
+};
+
+/// How patient the plugin is.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// The shortest pause between two attempts; the pauses double, with jitter.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// When to leave it to the next start of the unit.
+    pub give_up_after: Duration,
+    /// How long one attempt may take, connection and answer each.
+    pub attempt: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(30 * 60),
+            attempt: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How a run ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// The controller has just taken the report.
+    Now {
+        /// How many attempts it took.
+        attempts: u32,
+    },
+    /// An earlier run had reported.
+    Earlier,
+}
+
+/// How a run ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The configuration cannot be used, or not be rewritten.
+    #[error("the configuration of the guest plugin cannot be used")]
+    Config(#[from] ConfigError),
+    /// Another try cannot help.
+    #[error("the report cannot be made")]
+    Refused {
+        /// Why.
+        #[source]
+        fault: Fault,
+    },
+    /// The time is over; another run may succeed.
+    #[error("the report could not be made in {attempts} attempts within {} s", after.as_secs())]
+    GaveUp {
+        /// How many attempts were made.
+        attempts: u32,
+        /// The time spent.
+        after: Duration,
+        /// How the last one failed.
+        #[source]
+        fault: Fault,
+    },
+}
+
+impl ReportError {
+    /// What an operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Config(ConfigError::Write { .. }) => {
+                "the controller has the report; make /etc/imprint writable and run the command again"
+            }
+            Self::Config(_) => {
+                "deploy again, or remove imprint-report.service if this system shall not report"
+            }
+            Self::Refused { fault } | Self::GaveUp { fault, .. } => fault.remedy(),
+        }
+    }
+}
+
+/// Reports unless it has been done, then takes the token out of the configuration.
+pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Reported, ReportError> {
+    let config = GuestConfig::load(config_path)?;
+    let Some(token) = &config.report_token else {
+        return Ok(Reported::Earlier);
+    };
+    let prepare = || -> Result<_, Fault> {
+        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", token.as_str())
+            .parse()
+            .map_err(|_| Fault::Token)?;
+        authorization.set_sensitive(true);
+        Ok((authorization, endpoint(&config, policy.attempt)?))
+    };
+    let (authorization, endpoint) = prepare().map_err(|fault| ReportError::Refused { fault })?;
+
+    let begun = Instant::now();
+    let mut pauses = ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(policy.first_pause)
+        .with_max_delay(policy.longest_pause)
+        .without_max_times()
+        .build();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        // Read anew each time: addresses and cloud-init's state change while the machine comes up.
+        let report = facts::gather(root, &config.deployment_id);
+        info!(
+            deployment.id = %config.deployment_id,
+            controller = %config.controller_url,
+            hostname = %report.hostname,
+            addresses = %report.addresses.join(" "),
+            cloud_init = %report.cloud_init_status,
+            attempt = attempts,
+            "reporting the first boot",
+        );
+        let fault = match send(&endpoint, &authorization, report, policy.attempt).await {
+            Ok(()) => {
+                GuestConfig::forget_token(config_path)?;
+                return Ok(Reported::Now { attempts });
+            }
+            Err(fault) => fault,
+        };
+        if !fault.is_transient() {
+            return Err(ReportError::Refused { fault });
+        }
+        let pause = pauses.next().unwrap_or(policy.longest_pause);
+        let after = begun.elapsed();
+        if after + pause > policy.give_up_after {
+            return Err(ReportError::GaveUp {
+                attempts,
+                after,
+                fault,
+            });
+        }
+        warn!(
+            attempt = attempts,
+            retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            remedy = fault.remedy(),
+            "{}",
+            chain(&fault),
+        );
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn endpoint(config: &GuestConfig, attempt: Duration) -> Result<Endpoint, Fault> {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&config.ca_pem));
+    Endpoint::from_shared(config.controller_url.clone())
+        .and_then(|endpoint| endpoint.tls_config(tls))
+        .map(|endpoint| endpoint.connect_timeout(attempt).timeout(attempt))
+        .map_err(Fault::Endpoint)
+}
+
+async fn send(
+    endpoint: &Endpoint,
+    authorization: &MetadataValue<Ascii>,
+    report: FirstBootReport,
+    attempt: Duration,
+) -> Result<(), Fault> {
+    let expired = || Fault::Answer(Box::new(tonic::Status::deadline_exceeded("no answer in time")));
+    // The endpoint's own limit covers the connection, but not a TLS handshake that never ends.
+    let channel = tokio::time::timeout(attempt, endpoint.connect())
+        .await
+        .map_err(|_| expired())?
+        .map_err(Fault::Connect)?;
+    let mut request = Request::new(report);
+    request
+        .metadata_mut()
+        .insert("authorization", authorization.clone());
+    tokio::time::timeout(attempt, FirstBootClient::new(channel).report(request))
+        .await
+        .map_err(|_| expired())?
+        .map(|_| ())
+        .map_err(|status| Fault::Answer(Box::new(status)))
+}
