@@ -1,0 +1,273 @@
+//! One chunk's frame: made, proven and decoded.
+
+use std::io;
+
+use crate::{CHUNK_BYTES, Chunk, Digest, MAX_FRAME_BYTES};
+
+/// A frame that must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The frame is shorter or longer than the manifest says.
+    #[error("chunk {index}: the frame has {got} bytes, expected {expected}")]
+    FrameLength {
+        /// Which chunk.
+        index: u64,
+        /// Length by the manifest.
+        expected: u32,
+        /// Length found.
+        got: usize,
+    },
+    /// The frame's bytes are not those that the manifest names.
+    #[error("chunk {index}: the frame's digest is {got}, expected {expected}")]
+    FrameDigest {
+        /// Which chunk.
+        index: u64,
+        /// Digest by the manifest.
+        expected: Digest,
+        /// Digest found.
+        got: Digest,
+    },
+    /// The caller's buffer cannot hold the chunk.
+    #[error("chunk {index}: a buffer of {got} bytes cannot hold its {expected} bytes")]
+    Buffer {
+        /// Which chunk.
+        index: u64,
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes there.
+        got: usize,
+    },
+    /// The frame is the right one, but does not decode into the chunk's length.
+    #[error("chunk {index}: the frame does not decompress into {expected} bytes")]
+    Decode {
+        /// Which chunk.
+        index: u64,
+        /// Bytes wanted.
+        expected: usize,
+        /// What the decoder said.
+        #[source]
+        source: io::Error,
+    },
+    /// The frame decodes, into fewer bytes than the chunk has.
+    #[error("chunk {index}: the frame holds {got} bytes, expected {expected}")]
+    PlainLength {
+        /// Which chunk.
+        index: u64,
+        /// Bytes wanted.
+        expected: usize,
+        /// Bytes found.
+        got: usize,
+    },
+    /// The plain bytes are not those that the manifest names.
+    #[error("chunk {index}: the digest of the plain bytes is {got}, expected {expected}")]
+    PlainDigest {
+        /// Which chunk.
+        index: u64,
+        /// Digest by the manifest.
+        expected: Digest,
+        /// Digest found.
+        got: Digest,
+    },
+}
+
+/// A reusable decoder; one per thread.
+pub struct Decoder(zstd::bulk::Decompressor<'static>);
+
+impl Decoder {
+    /// A decoder without any state of an earlier frame.
+    pub fn new() -> io::Result<Self> {
+        zstd::bulk::Decompressor::new().map(Self)
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+/// Checks `frame` against `chunk` and decodes it into the first `plain_len` bytes of `out`.
+///
+/// The order is the point: the frame's length and digest first, so that the decoder only ever sees bytes that the
+/// manifest vouches for; then a decode that can write no more than `plain_len` bytes; then the plain digest. On an
+/// error the content of `out` is unspecified and must not be used.
+pub fn verify_and_decode(
+    frame: &[u8],
+    chunk: &Chunk,
+    plain_len: usize,
+    out: &mut [u8],
+    decoder: &mut Decoder,
+) -> Result<(), FrameError> {
+    let index = chunk.index;
+    if frame.len() != chunk.frame_bytes as usize {
+        return Err(FrameError::FrameLength {
+            index,
+            expected: chunk.frame_bytes,
+            got: frame.len(),
+        });
+    }
+    let got = Digest::of(frame);
+    if got != chunk.frame {
+        return Err(FrameError::FrameDigest {
+            index,
+            expected: chunk.frame,
+            got,
+        });
+    }
+    let available = out.len();
+    let Some(out) = out.get_mut(..plain_len) else {
+        return Err(FrameError::Buffer {
+            index,
+            expected: plain_len,
+            got: available,
+        });
+    };
+    let decoded = decoder
+        .0
+        .decompress_to_buffer(frame, out)
+        .map_err(|source| FrameError::Decode {
+            index,
+            expected: plain_len,
+            source,
+        })?;
+    if decoded != plain_len {
+        return Err(FrameError::PlainLength {
+            index,
+            expected: plain_len,
+            got: decoded,
+        });
+    }
+    let got = Digest::of(out);
+    if got != chunk.plain {
+        return Err(FrameError::PlainDigest {
+            index,
+            expected: chunk.plain,
+            got,
+        });
+    }
+    Ok(())
+}
+
+/// A reusable encoder; one per thread.
+pub struct Encoder(zstd::bulk::Compressor<'static>);
+
+impl Encoder {
+    /// An encoder at zstd level `level`.
+    pub fn new(level: i32) -> io::Result<Self> {
+        zstd::bulk::Compressor::new(level).map(Self)
+    }
+
+    /// Replaces the content of `frame` by one zstd frame that holds `plain`, at most one chunk.
+    pub fn encode(&mut self, plain: &[u8], frame: &mut Vec<u8>) -> io::Result<()> {
+        if plain.len() > CHUNK_BYTES as usize {
+            return Err(io::Error::other("more bytes than a chunk holds"));
+        }
+        frame.clear();
+        frame.reserve(MAX_FRAME_BYTES as usize);
+        self.0.compress_to_buffer(plain, frame)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Encoder")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(plain: &[u8]) -> (Vec<u8>, Chunk) {
+        let mut frame = Vec::new();
+        Encoder::new(3).unwrap().encode(plain, &mut frame).unwrap();
+        let frame_bytes = u32::try_from(frame.len()).unwrap();
+        let (plain, digest) = (Digest::of(plain), Digest::of(&frame));
+        (
+            frame,
+            Chunk {
+                index: 7,
+                plain,
+                frame: digest,
+                pack: 0,
+                offset: 0,
+                frame_bytes,
+            },
+        )
+    }
+
+    fn decode(frame: &[u8], chunk: &Chunk, len: usize, room: usize) -> Result<Vec<u8>, FrameError> {
+        let mut out = vec![0xEE; room];
+        verify_and_decode(frame, chunk, len, &mut out, &mut Decoder::new().unwrap())?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_good_frame_fills_exactly_the_chunk() {
+        let plain = b"some bytes".repeat(1000);
+        let (frame, chunk) = sample(&plain);
+        let out = decode(&frame, &chunk, plain.len(), plain.len() + 8).unwrap();
+        assert_eq!(out[..plain.len()], plain);
+        assert_eq!(out[plain.len()..], [0xEE; 8]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_caught_before_the_decoder() {
+        let plain = b"some bytes".repeat(20);
+        let (frame, chunk) = sample(&plain);
+        for bit in 0..frame.len() * 8 {
+            let mut bad = frame.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let error = decode(&bad, &chunk, plain.len(), plain.len()).unwrap_err();
+            assert!(
+                matches!(error, FrameError::FrameDigest { index: 7, .. }),
+                "{error}"
+            );
+        }
+        let error = decode(&frame[1..], &chunk, plain.len(), plain.len()).unwrap_err();
+        assert!(matches!(error, FrameError::FrameLength { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_frame_that_lies_about_its_plain_bytes_is_refused() {
+        let plain = b"some bytes".repeat(20);
+        let (frame, chunk) = sample(&plain);
+        let mut wrong = chunk.clone();
+        wrong.plain = Digest::of(b"something else");
+        let error = decode(&frame, &wrong, plain.len(), plain.len()).unwrap_err();
+        assert!(matches!(error, FrameError::PlainDigest { .. }), "{error}");
+        // A frame that would decode into more than the chunk: the decoder stops, whatever room the caller has.
+        let error = decode(&frame, &chunk, plain.len() - 1, plain.len()).unwrap_err();
+        assert!(matches!(error, FrameError::Decode { .. }), "{error}");
+        let error = decode(&frame, &chunk, plain.len() + 1, plain.len() + 1).unwrap_err();
+        assert!(matches!(error, FrameError::PlainLength { .. }), "{error}");
+        let error = decode(&frame, &chunk, plain.len(), plain.len() - 1).unwrap_err();
+        assert!(matches!(error, FrameError::Buffer { .. }), "{error}");
+        // Right digest, but no zstd at all.
+        let junk = b"junk that is no frame".to_vec();
+        let bytes = u32::try_from(junk.len()).unwrap();
+        let lying = Chunk {
+            frame: Digest::of(&junk),
+            frame_bytes: bytes,
+            ..chunk
+        };
+        let error = decode(&junk, &lying, plain.len(), plain.len()).unwrap_err();
+        assert!(matches!(error, FrameError::Decode { .. }), "{error}");
+    }
+
+    #[test]
+    fn incompressible_chunks_fit_the_bound() {
+        let mut noise = vec![0u8; CHUNK_BYTES as usize];
+        blake3::Hasher::new()
+            .update(b"noise")
+            .finalize_xof()
+            .fill(&mut noise);
+        let (frame, _) = sample(&noise);
+        assert!(frame.len() <= MAX_FRAME_BYTES as usize);
+        assert_eq!(
+            zstd::zstd_safe::compress_bound(noise.len()),
+            MAX_FRAME_BYTES as usize
+        );
+    }
+}
