@@ -1,2 +1,189 @@
-//! Entry point.
-fn main() {}
+//! `imprint-lab`: the lab's own program. `cargo xtask demo` and `cargo xtask lab` prepare what it needs and start it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use imprint_tests::accel::{self, Accel};
+use imprint_tests::demo::{self, DemoOptions};
+use imprint_tests::interrupt::{self, Interrupted};
+use imprint_tests::lab::Parts;
+use imprint_tests::scenario::{self, Scenario};
+use imprint_tests::{assassin, network, runner, story};
+
+/// Virtual servers that really boot over the network.
+#[derive(Debug, Parser)]
+#[command(name = "imprint-lab")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// From a machine without an operating system to a log-in by ssh
+    Demo {
+        #[command(flatten)]
+        parts: PartsArguments,
+        #[command(flatten)]
+        options: DemoOptions,
+    },
+    /// Names of the scenarios
+    List,
+    /// Runs scenarios by name
+    Run {
+        #[command(flatten)]
+        parts: PartsArguments,
+        /// Names; or the sets `ci` and `matrix`
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// How many at a time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Gets a line for each scenario
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// One scenario in this process
+    #[command(hide = true)]
+    Scenario {
+        #[command(flatten)]
+        parts: PartsArguments,
+        name: String,
+    },
+    /// The DHCP server of somebody else
+    #[command(hide = true)]
+    InternalDhcpServer { leases: PathBuf },
+    /// Inside a ramdisk: kills the agent in the middle of a write
+    #[command(hide = true)]
+    InternalKillAgent,
+}
+
+#[derive(Debug, Args)]
+struct PartsArguments {
+    /// Folder with the binaries [default: that of this program]
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+    /// Folder with the ramdisk
+    #[arg(long, value_name = "FOLDER", default_value = "target/ramdisk")]
+    ramdisk: PathBuf,
+    /// The Debian 12 image
+    #[arg(long, value_name = "FILE")]
+    debian: PathBuf,
+    /// Gets temporary folders and logs
+    #[arg(long, value_name = "FOLDER", default_value = "target")]
+    target: PathBuf,
+    /// What runs the virtual processors [default: KVM where a kernel really boots under it]
+    #[arg(long, value_enum)]
+    accel: Option<Accel>,
+}
+
+impl PartsArguments {
+    fn complete(self) -> Result<Parts> {
+        let own = std::env::current_exe().context("cannot find this program's own file")?;
+        let binaries = self
+            .binaries
+            .or_else(|| own.parent().map(PathBuf::from))
+            .context("this program has no folder")?;
+        let full = |path: PathBuf| {
+            path.canonicalize()
+                .with_context(|| format!("{} is not there", path.display()))
+        };
+        let ramdisk = full(self.ramdisk)?;
+        let target = full(self.target)?;
+        let accel = match self.accel {
+            Some(accel) => accel,
+            None => accel::probe(&ramdisk.join("vmlinuz"), &target)?,
+        };
+        Ok(Parts {
+            binaries: full(binaries)?,
+            image: full(self.debian)?,
+            ramdisk,
+            target,
+            accel,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::InternalDhcpServer { leases } => network::be_foreign_server(&leases).map(|()| true),
+        Command::InternalKillAgent => assassin::kill_agent().map(|()| true),
+        command => interrupt::install().and_then(|()| run(command)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("interrupted; everything was stopped and removed");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Demo { parts, options } => {
+            story::begin("demo");
+            network::enter_namespace()?;
+            let parts = parts.complete()?;
+            story::tell(&format!("virtual processors: {}", parts.accel.argument()));
+            demo::run(&parts, &options).map(|()| true)
+        }
+        Command::List => {
+            for scenario in scenario::ALL {
+                let set = if scenario.ci { "ci" } else { "matrix" };
+                println!(
+                    "{:<24} {set:<7} {:>4} s  {}",
+                    scenario.name, scenario.rough_seconds, scenario.about
+                );
+            }
+            Ok(true)
+        }
+        Command::Run {
+            parts,
+            names,
+            jobs,
+            report,
+        } => {
+            let scenarios = select(&names)?;
+            let outcomes = runner::run(&scenarios, &parts.complete()?, jobs)?;
+            if let Some(path) = report {
+                runner::write_report(&outcomes, &path)?;
+            }
+            println!();
+            for outcome in &outcomes {
+                let verdict = if outcome.passed { "passed" } else { "FAILED" };
+                println!("{:<24} {verdict} {:>5} s", outcome.name, outcome.seconds);
+            }
+            Ok(outcomes.iter().all(|outcome| outcome.passed))
+        }
+        Command::Scenario { parts, name } => {
+            story::begin(&name);
+            network::enter_namespace()?;
+            let scenario = scenario::find(&name).with_context(|| format!("there is no scenario {name}"))?;
+            scenario.run(&parts.complete()?).map(|()| true)
+        }
+        Command::InternalDhcpServer { .. } | Command::InternalKillAgent => bail!("not a command of a lab"),
+    }
+}
+
+fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
+    let mut chosen: Vec<&'static Scenario> = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "ci" => chosen.extend(scenario::ALL.iter().filter(|scenario| scenario.ci)),
+            "matrix" => chosen.extend(scenario::ALL),
+            name => match scenario::find(name) {
+                Some(scenario) => chosen.push(scenario),
+                None => bail!("there is no scenario {name}; `cargo xtask lab list` names them all"),
+            },
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,176 @@
+//! The operator's hands and eyes: the real `imprint` binary for what an operator does, plain REST for the questions
+//! that a test asks several times a second.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::controller::Controller;
+use crate::process::{self, Answer};
+
+/// An operator with the admin's token.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    binary: PathBuf,
+    folder: PathBuf,
+    url: String,
+    token: String,
+    ca: PathBuf,
+    header: PathBuf,
+    token_file: PathBuf,
+}
+
+/// What is to be deployed.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// Id or name of the image.
+    pub image: String,
+    /// Rule for the disk; none: the only one.
+    pub disk: Option<String>,
+    /// cloud-init user-data.
+    pub user_data: Option<String>,
+}
+
+impl Cli {
+    /// An operator of this controller. `folder` keeps the files that the operator passes.
+    pub fn new(binary: &Path, controller: &Controller, folder: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            url: controller.url(),
+            token: controller.token().to_owned(),
+            ca: controller.ca_path(),
+            header: controller.header_path(),
+            token_file: controller.token_path(),
+        }
+    }
+
+    /// The command with the environment that points it at the controller.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.envs(self.environment());
+        command
+    }
+
+    /// That environment.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            ("IMPRINT_URL", self.url.clone()),
+            ("IMPRINT_TOKEN", self.token.clone()),
+            ("IMPRINT_CA", self.ca.display().to_string()),
+        ]
+    }
+
+    /// That environment with the token in a file instead, to be shown on a screen.
+    pub fn environment_without_secret(&self) -> [(&'static str, String); 3] {
+        let [url, _, ca] = self.environment();
+        [
+            url,
+            ("IMPRINT_TOKEN_FILE", self.token_file.display().to_string()),
+            ca,
+        ]
+    }
+
+    /// Runs a command, whatever comes of it.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
+        process::ask(self.command().args(arguments), Duration::from_secs(300))
+    }
+
+    /// Runs a command that must succeed, and answers its JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let answer = self.ask(&[arguments, &["--output", "json"]].concat())?;
+        if !answer.success {
+            bail!("imprint {} failed: {}", arguments.join(" "), answer.err.trim());
+        }
+        let json = serde_json::from_str(&answer.out);
+        json.with_context(|| format!("imprint {} printed no JSON: {}", arguments.join(" "), answer.out))
+    }
+
+    /// Imports an image file.
+    pub fn import(&self, file: &Path, name: &str) -> Result<Value> {
+        let file = file.to_str().context("a path that is not text")?;
+        self.json(&["image", "import", file, "--name", name])
+    }
+
+    /// Takes a discovered node into service.
+    pub fn approve(&self, node: &str, name: &str) -> Result<Value> {
+        self.json(&["node", "approve", node, "--name", name])
+    }
+
+    /// Arguments of `imprint deploy`; the files it needs are written.
+    pub fn deploy_arguments(&self, nodes: &[&str], order: &Order) -> Result<Vec<String>> {
+        let mut arguments = vec!["deploy".to_owned()];
+        arguments.extend(nodes.iter().map(|node| (*node).to_owned()));
+        arguments.extend(["--image".to_owned(), order.image.clone()]);
+        if let Some(rule) = &order.disk {
+            arguments.extend(["--disk".to_owned(), rule.clone()]);
+        }
+        if let Some(text) = &order.user_data {
+            let file = self.folder.join("user-data.yaml");
+            fs::write(&file, text).context("cannot write the user-data")?;
+            arguments.extend(["--user-data".to_owned(), file.display().to_string()]);
+        }
+        Ok(arguments)
+    }
+
+    /// Starts a deployment and answers it.
+    pub fn deploy(&self, node: &str, order: &Order) -> Result<Value> {
+        let arguments = self.deploy_arguments(&[node], order)?;
+        let started = self.json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        // One order may start several deployments; here it is one.
+        Ok(match started {
+            Value::Array(mut list) if list.len() == 1 => list.remove(0),
+            other => other,
+        })
+    }
+
+    /// What the controller says about a node's waiting, in the operator's words.
+    pub fn why(&self, node: &str) -> String {
+        match self.ask(&["why", node]) {
+            Ok(answer) if answer.success => answer.out,
+            Ok(answer) => answer.err,
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// GET below /v1; none when there is no such thing.
+    pub fn find(&self, path: &str) -> Result<Option<Value>> {
+        let mut command = self.curl(path);
+        let answer = process::ask(
+            command.args(["--write-out", "\n%{http_code}"]),
+            Duration::from_secs(30),
+        )?;
+        if !answer.success {
+            bail!("GET {path}: {}", answer.err.trim());
+        }
+        let (body, status) = answer.out.rsplit_once('\n').context("curl printed no status")?;
+        match status.trim() {
+            "404" => Ok(None),
+            "200" => serde_json::from_str(body)
+                .map(Some)
+                .with_context(|| format!("GET {path} answered no JSON: {body}")),
+            other => bail!("GET {path} answered {other}: {body}"),
+        }
+    }
+
+    /// GET below /v1.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.find(path)?.with_context(|| format!("there is no {path}"))
+    }
+
+    fn curl(&self, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+            .arg(&self.ca);
+        command
+            .arg("--header")
+            .arg(format!("@{}", self.header.display()))
+            .arg(format!("{}/v1/{path}", self.url));
+        command
+    }
+}

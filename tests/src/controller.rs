@@ -1,0 +1,212 @@
+//! The controller under test: the real binary with a real configuration file, started, killed and started again.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::network::{Addresses, BRIDGE, SERVER};
+use crate::process::Service;
+use crate::{interrupt, process};
+
+/// What is special about this controller.
+#[derive(Debug, Clone, Default)]
+pub struct ControllerOptions {
+    /// Further initrds for the ramdisk.
+    pub extra_initrds: Vec<PathBuf>,
+}
+
+/// A controller with a data folder of its own.
+#[derive(Debug)]
+pub struct Controller {
+    binary: PathBuf,
+    folder: PathBuf,
+    token: String,
+    service: Option<Service>,
+}
+
+impl Controller {
+    /// Writes the configuration and runs `init`; nothing is served yet.
+    pub fn init(
+        binary: &Path,
+        ramdisk: &Path,
+        folder: &Path,
+        addresses: Addresses,
+        options: &ControllerOptions,
+    ) -> Result<Self> {
+        let mut controller = Self {
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            token: String::new(),
+            service: None,
+        };
+        let text = configuration(&controller.data_dir(), ramdisk, addresses, options);
+        fs::write(controller.config_path(), text).context("cannot write the controller's configuration")?;
+        let mut init = Command::new(binary);
+        init.arg("init").arg("--config").arg(controller.config_path());
+        let said = process::run(&mut init, Duration::from_secs(60))?;
+        let token = said.split_whitespace().find(|word| word.starts_with("imp_"));
+        controller.token = token
+            .context("`imprint-controller init` printed no token")?
+            .to_owned();
+        keep_secret(&controller.token_path(), &controller.token)?;
+        keep_secret(
+            &controller.header_path(),
+            &format!("Authorization: Bearer {}", controller.token),
+        )?;
+        Ok(controller)
+    }
+
+    /// Starts serving, and waits until it answers.
+    pub fn start(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config_path())
+            .stdin(Stdio::null());
+        let mut service = Service::start("imprint-controller", &mut command, &self.log_path())?;
+        interrupt::until("the controller's health page", Duration::from_secs(60), || {
+            service.expect_running()?;
+            let mut probe = Command::new("curl");
+            probe
+                .args(["--silent", "--fail", "--max-time", "5", "--cacert"])
+                .arg(self.ca_path());
+            let healthy = process::ask(
+                probe.arg(format!("{}/healthz", self.url())),
+                Duration::from_secs(10),
+            )?;
+            Ok(healthy.success.then_some(()))
+        })
+        .with_context(|| format!("controller's log:\n{}", self.log_tail(15)))?;
+        self.service = Some(service);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> Result<()> {
+        self.service
+            .take()
+            .context("the controller is not running")?
+            .kill()
+    }
+
+    /// An error when the controller has ended on its own.
+    pub fn expect_running(&mut self) -> Result<()> {
+        match &mut self.service {
+            Some(service) => service.expect_running(),
+            None => bail!("the controller is not running"),
+        }
+    }
+
+    /// REST and gRPC.
+    pub fn url(&self) -> String {
+        format!("https://{SERVER}:8443")
+    }
+
+    /// The admin's token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The CA that callers trust.
+    pub fn ca_path(&self) -> PathBuf {
+        self.data_dir().join("identity/ca.pem")
+    }
+
+    /// A file with the admin's token as a header, for curl.
+    pub fn header_path(&self) -> PathBuf {
+        self.folder.join("authorization.header")
+    }
+
+    /// A file with the admin's token, for the CLI.
+    pub fn token_path(&self) -> PathBuf {
+        self.folder.join("admin.token")
+    }
+
+    /// Database, keys and artifact store.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.join("controller")
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join("controller.toml")
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        process::file_tail(&self.log_path(), lines)
+    }
+
+    /// All of its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Pack files of the artifact store.
+    pub fn packs(&self) -> Result<Vec<PathBuf>> {
+        let mut packs = Vec::new();
+        let mut folders = vec![self.data_dir()];
+        while let Some(folder) = folders.pop() {
+            let entries =
+                fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+            for entry in entries {
+                let path = entry.context("cannot list the store")?.path();
+                let in_packs = folder.file_name().is_some_and(|name| name == "packs");
+                if path.is_dir() {
+                    folders.push(path);
+                } else if in_packs {
+                    packs.push(path);
+                }
+            }
+        }
+        Ok(packs)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("controller.log")
+    }
+}
+
+fn keep_secret(path: &Path, text: &str) -> Result<()> {
+    let file = fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| writeln!(file, "{text}"))
+        .context("cannot keep the token")
+}
+
+/// The configuration file of a lab's controller.
+pub fn configuration(
+    data: &Path,
+    ramdisk: &Path,
+    addresses: Addresses,
+    options: &ControllerOptions,
+) -> String {
+    let mode = match addresses {
+        Addresses::Foreign => "mode = \"proxy\"\n",
+        Addresses::Own => "mode = \"own\"\nrange = \"10.77.0.100-10.77.0.199\"\n",
+    };
+    let initrds: Vec<String> = options
+        .extra_initrds
+        .iter()
+        .map(|path| format!("{:?}", path.display().to_string()))
+        .collect();
+    format!(
+        "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
+         [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
+         kernel_args = [\"console=tty0\", \"console=ttyS0,115200\"]\nextra_initrds = [{}]\n\n\
+         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n",
+        initrds.join(", "),
+        data = data.display().to_string(),
+        ramdisk = ramdisk.display().to_string(),
+    )
+}

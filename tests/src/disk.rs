@@ -1,0 +1,172 @@
+//! A server's disk: a sparse file, shown to the guest as NVMe, virtio, SATA or SCSI with a serial number of its own.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// How the guest sees the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DiskKind {
+    /// NVMe controller with one namespace.
+    Nvme,
+    /// virtio-blk.
+    Virtio,
+    /// AHCI.
+    Sata,
+    /// virtio-scsi.
+    Scsi,
+}
+
+/// A disk to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskSpec {
+    /// How the guest sees it.
+    pub kind: DiskKind,
+    /// Its size.
+    pub size_mib: u64,
+    /// Bytes a second it takes at most; a slow disk gives a test time to interfere.
+    pub write_limit: Option<u64>,
+}
+
+impl DiskSpec {
+    /// A fast disk of 4 GiB.
+    pub fn new(kind: DiskKind) -> Self {
+        Self {
+            kind,
+            size_mib: 4096,
+            write_limit: None,
+        }
+    }
+
+    /// The same with another size.
+    pub fn size_mib(self, size_mib: u64) -> Self {
+        Self { size_mib, ..self }
+    }
+
+    /// The same, slow.
+    pub fn slow(self, mib_per_second: u64) -> Self {
+        Self {
+            write_limit: Some(mib_per_second << 20),
+            ..self
+        }
+    }
+}
+
+/// A disk that exists.
+#[derive(Debug)]
+pub struct Disk {
+    /// What it was made from.
+    pub spec: DiskSpec,
+    /// The file that holds its bytes.
+    pub path: PathBuf,
+    /// Serial number that the guest sees.
+    pub serial: String,
+}
+
+impl Disk {
+    /// Makes an empty disk.
+    pub fn create(folder: &Path, serial: &str, spec: DiskSpec) -> Result<Self> {
+        let path = folder.join(format!("{serial}.raw"));
+        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        file.set_len(spec.size_mib << 20)
+            .context("cannot size the disk")?;
+        Ok(Self {
+            spec,
+            path,
+            serial: serial.to_owned(),
+        })
+    }
+
+    /// Fills the first and the last MiB and some places between with bytes that are nobody's file system.
+    pub fn fill_with_old_data(&self) -> Result<()> {
+        let file = self.open_to_write()?;
+        let pattern: Vec<u8> = (0..1_u32 << 20)
+            .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1)
+            .collect();
+        let last = (self.spec.size_mib - 1) << 20;
+        for offset in [0, 17 << 20, 300 << 20, last] {
+            file.write_all_at(&pattern, offset.min(last))
+                .context("cannot fill the disk")?;
+        }
+        Ok(())
+    }
+
+    /// BLAKE3 over all its bytes.
+    pub fn digest(&self) -> Result<String> {
+        let mut file = self.open()?;
+        let mut hash = blake3::Hasher::new();
+        let mut block = vec![0; 1 << 20];
+        loop {
+            match file
+                .read(&mut block)
+                .with_context(|| format!("cannot read {}", self.path.display()))?
+            {
+                0 => return Ok(hash.finalize().to_hex().to_string()),
+                read => hash.write_all(&block[..read]).context("cannot hash")?,
+            }
+        }
+    }
+
+    /// What firmware could take for something to boot: a boot signature or a partition table, at either end.
+    pub fn bootable_marks(&self) -> Result<Vec<&'static str>> {
+        let file = self.open()?;
+        let mut front = [0; 1024];
+        let mut back = [0; 512];
+        file.read_exact_at(&mut front, 0)
+            .context("cannot read the disk's head")?;
+        file.read_exact_at(&mut back, (self.spec.size_mib << 20) - 512)
+            .context("cannot read the disk's end")?;
+        let mut marks = Vec::new();
+        if front[510..512] == [0x55, 0xaa] {
+            marks.push("boot signature in LBA 0");
+        }
+        if front[512..520] == *b"EFI PART" {
+            marks.push("GPT in LBA 1");
+        }
+        if back[..8] == *b"EFI PART" {
+            marks.push("backup GPT in the last LBA");
+        }
+        Ok(marks)
+    }
+
+    /// QEMU's arguments for it. `index` is its place among the machine's disks.
+    pub fn arguments(&self, index: usize) -> Vec<String> {
+        let limit = self
+            .spec
+            .write_limit
+            .map(|bytes| format!(",throttling.bps-write={bytes}"))
+            .unwrap_or_default();
+        let drive = format!(
+            "if=none,id=d{index},format=raw,file={},cache=unsafe,discard=unmap,detect-zeroes=unmap{limit}",
+            self.path.display()
+        );
+        let serial = &self.serial;
+        let boot = 10 + index;
+        let mut arguments = vec!["-drive".to_owned(), drive];
+        let device = match self.spec.kind {
+            DiskKind::Nvme => format!("nvme,drive=d{index},serial={serial},bootindex={boot}"),
+            DiskKind::Virtio => format!("virtio-blk-pci,drive=d{index},serial={serial},bootindex={boot}"),
+            DiskKind::Sata => {
+                format!("ide-hd,drive=d{index},bus=ide.{index},serial={serial},bootindex={boot}")
+            }
+            DiskKind::Scsi => {
+                arguments.extend(["-device".to_owned(), format!("virtio-scsi-pci,id=scsi{index}")]);
+                format!("scsi-hd,drive=d{index},bus=scsi{index}.0,serial={serial},bootindex={boot}")
+            }
+        };
+        arguments.extend(["-device".to_owned(), device]);
+        arguments
+    }
+
+    fn open(&self) -> Result<File> {
+        File::open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))
+    }
+
+    fn open_to_write(&self) -> Result<File> {
+        let file = File::options().write(true).open(&self.path);
+        file.with_context(|| format!("cannot open {}", self.path.display()))
+    }
+}

@@ -1,0 +1,285 @@
+//! A virtual server: QEMU with real firmware that boots over the network like a server in a rack. It is switched on
+//! and off, its cable is pulled and its serial port is read; nothing else is done to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::accel::Accel;
+use crate::disk::{Disk, DiskSpec};
+use crate::process::Service;
+use crate::qmp::Qmp;
+use crate::{interrupt, process};
+
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// What the server starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// SeaBIOS and iPXE's boot ROM.
+    Bios,
+    /// OVMF and its own network boot.
+    Uefi,
+}
+
+/// A server to be built.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// Its disks.
+    pub disks: Vec<DiskSpec>,
+    /// Its memory.
+    pub memory_mib: u32,
+    /// Its processors.
+    pub processors: u32,
+    /// Whether QEMU ends instead of restarting the machine, so that the disk can be looked at as the agent left it.
+    pub stop_at_reboot: bool,
+}
+
+impl NodeSpec {
+    /// A server with one disk, 1 GiB of memory and 2 processors.
+    pub fn new(firmware: Firmware, disk: DiskSpec) -> Self {
+        Self {
+            firmware,
+            disks: vec![disk],
+            memory_mib: 1024,
+            processors: 2,
+            stop_at_reboot: false,
+        }
+    }
+
+    /// The same with a further disk.
+    pub fn and_disk(mut self, disk: DiskSpec) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
+    /// The same, but QEMU ends at the first restart.
+    pub fn stop_at_reboot(mut self) -> Self {
+        self.stop_at_reboot = true;
+        self
+    }
+}
+
+/// A server in the rack, on or off.
+#[derive(Debug)]
+pub struct Node {
+    /// "node-1", …
+    pub name: String,
+    /// Its network card's address; the CLI finds it by this.
+    pub mac: String,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+    spec: NodeSpec,
+    accel: Accel,
+    tap: String,
+    uuid: String,
+    folder: PathBuf,
+    boots: u32,
+    machine: Option<(Service, Qmp)>,
+    powered: Instant,
+}
+
+impl Node {
+    /// Builds the server with empty disks; it is off.
+    pub fn build(number: usize, spec: NodeSpec, tap: String, accel: Accel, folder: &Path) -> Result<Self> {
+        let name = format!("node-{number}");
+        let mut disks = Vec::new();
+        for (index, disk) in spec.disks.iter().enumerate() {
+            disks.push(Disk::create(folder, &format!("LAB-{number}-{index}"), *disk)?);
+        }
+        if spec.firmware == Firmware::Uefi {
+            fs::copy(OVMF_VARS, folder.join(format!("{name}.vars"))).context(OVMF_VARS)?;
+        }
+        Ok(Self {
+            mac: format!("52:54:00:77:00:{:02x}", 0x0f + number),
+            uuid: format!("5254aaaa-7700-4000-8000-{number:012}"),
+            folder: folder.to_owned(),
+            name,
+            disks,
+            spec,
+            accel,
+            tap,
+            boots: 0,
+            machine: None,
+            powered: Instant::now(),
+        })
+    }
+
+    /// Switches the server on.
+    pub fn power_on(&mut self) -> Result<()> {
+        self.power_off()?;
+        self.boots += 1;
+        let socket = self.folder.join(format!("{}-{}.qmp", self.name, self.boots));
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(self.arguments(&socket)).stdin(Stdio::null());
+        let mut qemu = Service::start(
+            &self.name,
+            &mut command,
+            &self.folder.join(format!("{}.qemu.log", self.name)),
+        )?;
+        self.powered = Instant::now();
+        let qmp = match Qmp::connect(&socket, Duration::from_secs(20)) {
+            Ok(qmp) => qmp,
+            Err(error) => {
+                qemu.expect_running()?;
+                return Err(error);
+            }
+        };
+        self.machine = Some((qemu, qmp));
+        Ok(())
+    }
+
+    /// Switches the server off, as if somebody held the button.
+    pub fn power_off(&mut self) -> Result<()> {
+        let Some((mut qemu, _)) = self.machine.take() else {
+            return Ok(());
+        };
+        if qemu.ended()?.is_none() {
+            qemu.kill()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) -> Result<()> {
+        let (_, qmp) = self.machine.as_mut().context("the server is off")?;
+        qmp.execute("system_reset", &json!({})).map(drop)
+    }
+
+    /// Pulls the network cable, or puts it back.
+    pub fn cable(&mut self, connected: bool) -> Result<()> {
+        let (_, qmp) = self.machine.as_mut().context("the server is off")?;
+        qmp.execute("set_link", &json!({ "name": "nic0", "up": connected }))
+            .map(drop)
+    }
+
+    /// Seconds since it was switched on.
+    pub fn uptime(&self) -> Duration {
+        self.powered.elapsed()
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&mut self) -> Result<bool> {
+        Ok(match &mut self.machine {
+            Some((qemu, _)) => qemu.ended()?.is_none(),
+            None => false,
+        })
+    }
+
+    /// An error when QEMU has ended although nobody switched the server off.
+    pub fn expect_on(&mut self) -> Result<()> {
+        match &mut self.machine {
+            Some((qemu, _)) => qemu.expect_running(),
+            None => bail!("{} is off", self.name),
+        }
+    }
+
+    /// Waits until the server stops at its restart (`stop_at_reboot`).
+    pub fn wait_end(&mut self, timeout: Duration) -> Result<()> {
+        let (qemu, _) = self.machine.as_mut().context("the server is off")?;
+        let status = qemu.wait(timeout)?;
+        if !status.success() {
+            bail!("{}: QEMU ended with {status}:\n{}", self.name, qemu.log_tail(10));
+        }
+        self.machine = None;
+        Ok(())
+    }
+
+    /// Waits until the serial port has said something.
+    pub fn wait_serial(&mut self, text: &str, timeout: Duration) -> Result<()> {
+        let what = format!("\"{text}\" on the serial port of {}", self.name);
+        let found = interrupt::until(&what, timeout, || {
+            if self.serial().contains(text) {
+                return Ok(Some(()));
+            }
+            self.expect_on()?;
+            Ok(None)
+        });
+        found.with_context(|| format!("serial port:\n{}", self.serial_tail(25)))
+    }
+
+    /// All that the serial port has said since the last power-on.
+    pub fn serial(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.serial_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines of the serial port.
+    pub fn serial_tail(&self, lines: usize) -> String {
+        process::file_tail(&self.serial_path(), lines).replace('\u{1b}', "^")
+    }
+
+    fn serial_path(&self) -> PathBuf {
+        self.folder.join(format!("{}-{}.serial", self.name, self.boots))
+    }
+
+    fn arguments(&self, socket: &Path) -> Vec<String> {
+        let mut arguments: Vec<String> = Vec::new();
+        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        // Without graphics SeaBIOS and iPXE talk on the serial port.
+        let machine = if self.spec.firmware == Firmware::Bios {
+            "q35,graphics=off"
+        } else {
+            "q35"
+        };
+        add("-machine", machine.to_owned());
+        add("-accel", self.accel.argument().to_owned());
+        add("-name", self.name.clone());
+        add("-m", self.spec.memory_mib.to_string());
+        add("-smp", self.spec.processors.to_string());
+        add("-uuid", self.uuid.clone());
+        add(
+            "-smbios",
+            format!(
+                "type=1,manufacturer=Imprint,product=Lab server,serial=SN-{}",
+                self.name
+            ),
+        );
+        add("-display", "none".to_owned());
+        add("-serial", format!("file:{}", self.serial_path().display()));
+        add("-qmp", format!("unix:{},server=on,wait=off", socket.display()));
+        add("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned());
+        add("-device", "virtio-rng-pci,rng=rng0".to_owned());
+        add(
+            "-netdev",
+            format!("tap,id=net0,ifname={},script=no,downscript=no", self.tap),
+        );
+        let nic = format!("virtio-net-pci,id=nic0,netdev=net0,mac={},bootindex=1", self.mac);
+        match self.spec.firmware {
+            Firmware::Bios => add("-device", nic),
+            Firmware::Uefi => {
+                // Without QEMU's boot ROM it is the firmware that boots over the network, as in a real server.
+                add("-device", format!("{nic},romfile="));
+                let vars = self.folder.join(format!("{}.vars", self.name));
+                add(
+                    "-drive",
+                    format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+                );
+                add(
+                    "-drive",
+                    format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
+                );
+                // The IPv6 attempt after a failed IPv4 one takes minutes.
+                add(
+                    "-fw_cfg",
+                    "name=opt/org.tianocore/IPv6PXESupport,string=n".to_owned(),
+                );
+            }
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            arguments.extend(disk.arguments(index));
+        }
+        arguments.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
+        if self.spec.stop_at_reboot {
+            arguments.push("-no-reboot".to_owned());
+        }
+        arguments
+    }
+}

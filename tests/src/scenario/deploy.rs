@@ -1,0 +1,204 @@
+//! The whole way: power on, network boot, image, restart, first-boot report, log-in.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::cli::Order;
+use crate::disk::{DiskKind, DiskSpec};
+use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::network::Addresses;
+use crate::node::{Firmware, Node, NodeSpec};
+use crate::story::tell;
+
+pub fn uefi_nvme(name: &str, parts: &Parts) -> Result<()> {
+    one(name, parts, Firmware::Uefi, DiskKind::Nvme)
+}
+
+pub fn uefi_virtio(name: &str, parts: &Parts) -> Result<()> {
+    one(name, parts, Firmware::Uefi, DiskKind::Virtio)
+}
+
+pub fn bios_virtio(name: &str, parts: &Parts) -> Result<()> {
+    one(name, parts, Firmware::Bios, DiskKind::Virtio)
+}
+
+pub fn bios_sata(name: &str, parts: &Parts) -> Result<()> {
+    one(name, parts, Firmware::Bios, DiskKind::Sata)
+}
+
+pub fn bios_scsi(name: &str, parts: &Parts) -> Result<()> {
+    one(name, parts, Firmware::Bios, DiskKind::Scsi)
+}
+
+pub fn own_dhcp(name: &str, parts: &Parts) -> Result<()> {
+    let options = LabOptions {
+        addresses: Addresses::Own,
+        ..LabOptions::default()
+    };
+    let spec = NodeSpec::new(Firmware::Bios, DiskSpec::new(DiskKind::Virtio));
+    deploy(&mut Lab::with_image(name, parts, &options)?, &[spec])
+}
+
+pub fn three_nodes(name: &str, parts: &Parts) -> Result<()> {
+    let spec = |firmware, kind| {
+        let mut spec = NodeSpec::new(firmware, DiskSpec::new(kind));
+        spec.processors = 1;
+        spec
+    };
+    let specs = [
+        spec(Firmware::Bios, DiskKind::Virtio),
+        spec(Firmware::Uefi, DiskKind::Nvme),
+        spec(Firmware::Bios, DiskKind::Sata),
+    ];
+    deploy(&mut Lab::with_image(name, parts, &LabOptions::default())?, &specs)
+}
+
+fn one(name: &str, parts: &Parts, firmware: Firmware, kind: DiskKind) -> Result<()> {
+    let spec = NodeSpec::new(firmware, DiskSpec::new(kind));
+    deploy(
+        &mut Lab::with_image(name, parts, &LabOptions::default())?,
+        &[spec],
+    )
+}
+
+fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<()> {
+    let mut nodes = Vec::new();
+    for spec in specs {
+        let mut node = lab.build(spec.clone())?;
+        node.power_on()?;
+        nodes.push((node, spec));
+    }
+    tell("power on");
+    let mut running = Vec::new();
+    for (node, _) in &mut nodes {
+        lab.take_into_service(node)?;
+        let order = Order {
+            image: IMAGE.to_owned(),
+            disk: None,
+            user_data: Some(lab.key.user_data()),
+        };
+        let deployment = lab.cli.deploy(&node.mac, &order)?;
+        let id = deployment["id"]
+            .as_str()
+            .context("the deployment has no id")?
+            .to_owned();
+        tell(&format!("{} discovered, approved, deploying", node.name));
+        running.push(id);
+    }
+    for ((node, spec), id) in nodes.iter_mut().zip(running) {
+        let done = lab.wait_deployment(node, &id, "succeeded", patience::DEPLOYMENT)?;
+        let facts = lab.wait_state(node, "active", patience::SHORT)?;
+        tell(&format!("{} active: {}", node.name, done["first_boot"]));
+        check_report(node, spec, &done, &facts)?;
+        check_installed(lab, node, spec, &done).with_context(|| lab.picture(node))?;
+    }
+    Ok(())
+}
+
+/// What the controller says of it.
+fn check_report(node: &Node, spec: &NodeSpec, deployment: &Value, facts: &Value) -> Result<()> {
+    let report = &deployment["first_boot"];
+    ensure!(
+        report["hostname"] == node.name.as_str(),
+        "reported host name: {}",
+        report["hostname"]
+    );
+    let mode = match spec.firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+    };
+    ensure!(
+        report["boot_mode"] == mode,
+        "reported boot mode: {}",
+        report["boot_mode"]
+    );
+    let os = report["os_name"].as_str().unwrap_or_default();
+    ensure!(
+        os.contains("Debian") && os.contains("12"),
+        "reported system: {os}"
+    );
+    ensure!(
+        facts["problem"].is_null(),
+        "an active node has a problem: {}",
+        facts["problem"]
+    );
+    let entry = deployment["boot_entry"].as_str().unwrap_or_default();
+    match spec.firmware {
+        Firmware::Uefi => ensure!(
+            entry.starts_with("Boot"),
+            "no UEFI boot entry was read back: {entry:?}"
+        ),
+        Firmware::Bios => ensure!(entry.is_empty(), "a boot entry under BIOS: {entry}"),
+    }
+    for step in deployment["steps"]
+        .as_array()
+        .context("the deployment has no steps")?
+    {
+        ensure!(
+            step["state"] == "finished",
+            "a step of a finished deployment: {step}"
+        );
+    }
+    Ok(())
+}
+
+/// What the installed system says of itself.
+fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) -> Result<()> {
+    let address = address(deployment)?;
+    let ask = |command: &str, patience: u64| lab.key.run(&address, command, Duration::from_secs(patience));
+    let hostname = ask("hostname", 240)?;
+    tell(&format!("{} let us in by ssh", node.name));
+    ensure!(
+        hostname.trim() == node.name,
+        "host name of the installed system: {hostname}"
+    );
+    let mode = ask(
+        "if test -d /sys/firmware/efi; then echo uefi; else echo bios; fi",
+        30,
+    )?;
+    let expected = if spec.firmware == Firmware::Uefi {
+        "uefi"
+    } else {
+        "bios"
+    };
+    ensure!(mode.trim() == expected, "booted by {mode}");
+    let root = ask("df --output=size -BM / | tail -1", 30)?;
+    let root_mib: u64 = root
+        .trim()
+        .trim_end_matches('M')
+        .parse()
+        .context("df printed no size")?;
+    ensure!(
+        root_mib > spec.disks[0].size_mib * 8 / 10,
+        "the root file system was not grown: {root_mib} MiB"
+    );
+    // runcmd is cloud-init's last stage and may still run when ssh already answers.
+    ask(
+        "for i in $(seq 120); do test -e /run/lab-user-data && exit 0; sleep 1; done; exit 1",
+        150,
+    )
+    .context("user-data was not carried out")?;
+    let guest = ask("sudo cat /etc/imprint/guest.json", 30)?;
+    ensure!(
+        !guest.contains("report_token"),
+        "the report token is still in /etc/imprint/guest.json"
+    );
+    Ok(())
+}
+
+/// The address that the installed system reported.
+pub fn address(deployment: &Value) -> Result<String> {
+    let addresses = deployment["first_boot"]["addresses"]
+        .as_array()
+        .context("no addresses were reported")?;
+    let found = addresses
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|address| address.starts_with("10.77.0."));
+    match found.and_then(|address| address.split('/').next()) {
+        Some(address) => Ok(address.to_owned()),
+        None => bail!("no address of the lab was reported: {addresses:?}"),
+    }
+}

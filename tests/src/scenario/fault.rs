@@ -1,0 +1,79 @@
+//! What the fault stories have in common: an order, a failure that is explained, a disk that is complete.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::cli::Order;
+use crate::compare;
+use crate::interrupt;
+use crate::lab::{IMAGE, Lab, patience};
+use crate::node::Node;
+
+/// Orders the lab's image onto a node's only disk; answers the deployment's id.
+pub fn order(lab: &Lab, node: &Node) -> Result<String> {
+    let order = Order {
+        image: IMAGE.to_owned(),
+        disk: None,
+        user_data: Some(lab.key.user_data()),
+    };
+    let deployment = lab.cli.deploy(&node.mac, &order)?;
+    Ok(deployment["id"]
+        .as_str()
+        .context("the deployment has no id")?
+        .to_owned())
+}
+
+/// Waits until a deployment has failed; answers the node's problem, which names step, cause and remedy.
+pub fn wait_failed(lab: &mut Lab, node: &mut Node, id: &str) -> Result<Value> {
+    let failed = interrupt::until(&format!("deployment {id} to fail"), patience::WRITE, || {
+        lab.controller.expect_running()?;
+        node.expect_on()?;
+        match lab.deployment(id)?["state"].as_str() {
+            Some("failed") => Ok(Some(())),
+            Some("succeeded") => bail!("the deployment succeeded"),
+            _ => Ok(None),
+        }
+    });
+    failed.with_context(|| lab.picture(node))?;
+    let facts = interrupt::until("the node to be failed", patience::SHORT, || {
+        Ok(lab.facts(node)?.filter(|facts| facts["state"] == "failed"))
+    })?;
+    for part in ["step", "cause", "remedy"] {
+        let text = facts["problem"][part].as_str().unwrap_or_default();
+        ensure!(
+            !text.is_empty(),
+            "a failed node without a {part}: {}",
+            facts["problem"]
+        );
+    }
+    ensure!(
+        facts["agent_connected"] == true,
+        "the agent of a failed node is gone"
+    );
+    Ok(facts["problem"].clone())
+}
+
+/// Checks that a write which was disturbed has put the whole image onto the disk; answers its figures.
+pub fn check_written(lab: &Lab, node: &Node, id: &str) -> Result<Value> {
+    // The outcome was acknowledged before the machine restarted, so it is there.
+    let deployment = lab.deployment(id)?;
+    let figures = deployment["write"].clone();
+    ensure!(
+        !figures.is_null(),
+        "the deployment has no figures of its write: {deployment}"
+    );
+    compare::boot_code_and_fixed_partitions(&lab.parts.image, &node.disks[0].path)?;
+    Ok(figures)
+}
+
+/// Bytes that all frames of the lab's image have.
+pub fn stored_bytes(lab: &Lab) -> Result<u64> {
+    lab.cli.get(&format!("images/{IMAGE}"))?["stored_bytes"]
+        .as_u64()
+        .context("the image has no stored_bytes")
+}
+
+/// Time for the agent's session and transfers to notice a fault.
+pub const DISTURBANCE: Duration = Duration::from_secs(12);

@@ -1,0 +1,174 @@
+//! The stories, by name. Each runs in a process and a network of its own.
+
+mod bad_input;
+mod compare_bytes;
+mod demo_interrupted;
+pub(crate) mod deploy;
+mod discovered;
+mod fault;
+mod fault_agent_killed;
+mod fault_connection_cut;
+mod fault_controller_killed;
+mod fault_refused;
+mod fault_wrong_digest;
+mod image_boots;
+
+use anyhow::Result;
+
+use crate::lab::Parts;
+
+/// A story that can be run by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What `lab run` calls it.
+    pub name: &'static str,
+    /// One line for `lab list`.
+    pub about: &'static str,
+    /// Whether every change must pass it; the others run in the full matrix.
+    pub ci: bool,
+    /// What it takes on two cores under emulation.
+    pub rough_seconds: u64,
+    run: fn(&str, &Parts) -> Result<()>,
+}
+
+impl Scenario {
+    /// Tells the story to its end.
+    pub fn run(&self, parts: &Parts) -> Result<()> {
+        (self.run)(self.name, parts)
+    }
+}
+
+/// A scenario by its name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+/// All scenarios, quick and telling ones first.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "bad-input",
+        about: "wrong configuration, user-data, image and port: one clear message with a remedy",
+        ci: true,
+        rough_seconds: 15,
+        run: bad_input::run,
+    },
+    Scenario {
+        name: "deploy-uefi-nvme",
+        about: "UEFI and NVMe, from power-on to ssh",
+        ci: true,
+        rough_seconds: 110,
+        run: deploy::uefi_nvme,
+    },
+    Scenario {
+        name: "deploy-bios-virtio",
+        about: "BIOS and virtio-blk, from power-on to ssh",
+        ci: true,
+        rough_seconds: 100,
+        run: deploy::bios_virtio,
+    },
+    Scenario {
+        name: "compare-bytes",
+        about: "the disk equals the image byte by byte, but for what the finish changes",
+        ci: true,
+        rough_seconds: 60,
+        run: compare_bytes::run,
+    },
+    Scenario {
+        name: "discovered-untouched",
+        about: "a server nobody asked for is listed with its inventory and nothing is written to it",
+        ci: true,
+        rough_seconds: 60,
+        run: discovered::run,
+    },
+    Scenario {
+        name: "fault-wrong-digest",
+        about: "a flipped bit in the store: failed with a cause, disk not bootable, then deployed after all",
+        ci: true,
+        rough_seconds: 80,
+        run: fault_wrong_digest::run,
+    },
+    Scenario {
+        name: "fault-connection-cut",
+        about: "the cable is pulled in mid-image: only missing chunks are fetched again",
+        ci: true,
+        rough_seconds: 90,
+        run: fault_connection_cut::run,
+    },
+    Scenario {
+        name: "fault-controller-killed",
+        about: "kill -9 of the controller in mid-write: the agent goes on with the same task",
+        ci: true,
+        rough_seconds: 80,
+        run: fault_controller_killed::run,
+    },
+    Scenario {
+        name: "fault-agent-killed",
+        about: "kill -9 of the agent in mid-write: it starts again and resumes",
+        ci: true,
+        rough_seconds: 80,
+        run: fault_agent_killed::run,
+    },
+    Scenario {
+        name: "fault-refused",
+        about: "image larger than the disk, two disks that match the rule: refused with a remedy, disks untouched",
+        ci: true,
+        rough_seconds: 90,
+        run: fault_refused::run,
+    },
+    Scenario {
+        name: "demo-interrupted",
+        about: "Ctrl-C and SIGKILL in the middle of a demo leave nothing behind",
+        ci: true,
+        rough_seconds: 40,
+        run: demo_interrupted::run,
+    },
+    Scenario {
+        name: "deploy-uefi-virtio",
+        about: "UEFI and virtio-blk, from power-on to ssh",
+        ci: false,
+        rough_seconds: 110,
+        run: deploy::uefi_virtio,
+    },
+    Scenario {
+        name: "deploy-bios-sata",
+        about: "BIOS and SATA, from power-on to ssh",
+        ci: false,
+        rough_seconds: 100,
+        run: deploy::bios_sata,
+    },
+    Scenario {
+        name: "deploy-bios-scsi",
+        about: "BIOS and virtio-scsi, from power-on to ssh",
+        ci: false,
+        rough_seconds: 100,
+        run: deploy::bios_scsi,
+    },
+    Scenario {
+        name: "deploy-three-nodes",
+        about: "three servers at once",
+        ci: false,
+        rough_seconds: 240,
+        run: deploy::three_nodes,
+    },
+    Scenario {
+        name: "deploy-own-dhcp",
+        about: "the controller's own DHCP server on an isolated network",
+        ci: false,
+        rough_seconds: 100,
+        run: deploy::own_dhcp,
+    },
+    Scenario {
+        name: "image-boots-bios",
+        about: "the Debian image itself, without Imprint, under BIOS",
+        ci: false,
+        rough_seconds: 70,
+        run: image_boots::bios,
+    },
+    Scenario {
+        name: "image-boots-uefi",
+        about: "the Debian image itself, without Imprint, under UEFI",
+        ci: false,
+        rough_seconds: 80,
+        run: image_boots::uefi,
+    },
+];

@@ -1,0 +1,88 @@
+//! The lab's operating system image: a real Debian 12 with cloud-init and sshd on a GPT disk that boots under BIOS and
+//! UEFI. It is assembled from a root folder without loop devices, mounts or grub-install, so it can be built anywhere
+//! and nothing has to be undone when the build is interrupted. The result is cached by a hash of its recipe.
+
+mod boot_sector;
+mod disk;
+mod rootfs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::screen;
+
+/// Everything that decides what the image contains. A change of any of these files makes a new image.
+const RECIPE: &[(&str, &str)] = &[
+    ("cloud.cfg", include_str!("../../image/cloud.cfg")),
+    ("fstab", include_str!("../../image/fstab")),
+    ("grub.cfg", include_str!("../../image/grub.cfg")),
+    ("grub-early.cfg", include_str!("../../image/grub-early.cfg")),
+    ("packages.txt", include_str!("../../image/packages.txt")),
+    ("partitions.sfdisk", include_str!("../../image/partitions.sfdisk")),
+    ("rootfs.rs", include_str!("rootfs.rs")),
+    ("disk.rs", include_str!("disk.rs")),
+    ("boot_sector.rs", include_str!("boot_sector.rs")),
+];
+
+/// A file of the recipe.
+fn recipe(name: &str) -> &'static str {
+    RECIPE
+        .iter()
+        .find(|(file, _)| *file == name)
+        .map(|(_, text)| *text)
+        .expect("names are constants of RECIPE")
+}
+
+/// Builds the image unless the cache has it; answers where it is.
+pub fn build(cache: &Path) -> Result<PathBuf> {
+    let id = recipe_id();
+    let image = cache.join(format!("debian12-{id}.raw"));
+    if image.exists() && facts_path(&image).exists() {
+        return Ok(image);
+    }
+    fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    let work = cache.join(format!("building-{id}"));
+    if work.exists() {
+        fs::remove_dir_all(&work).with_context(|| format!("cannot clear {}", work.display()))?;
+    }
+    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
+    let built = assemble(cache, &work, &image);
+    let cleared = fs::remove_dir_all(&work).with_context(|| format!("cannot clear {}", work.display()));
+    built?;
+    cleared?;
+    Ok(image)
+}
+
+fn assemble(cache: &Path, work: &Path, image: &Path) -> Result<()> {
+    screen::step("Debian 12 image: root file system (about 2 minutes, kept for the next time)");
+    let root = work.join("root");
+    let kernel = rootfs::build(&root, work, &cache.join("debs"))?;
+    screen::step("Debian 12 image: disk");
+    let unfinished = work.join("disk.raw");
+    let size = disk::assemble(&root, work, &unfinished)?;
+    fs::rename(&unfinished, image).with_context(|| format!("cannot place {}", image.display()))?;
+    let facts = format!(
+        "{{\"recipe\":\"{}\",\"os\":\"debian\",\"os_version\":\"12\",\"kernel\":\"{kernel}\",\
+         \"disk_size_bytes\":{size},\"user\":\"none\",\"boot\":[\"bios\",\"uefi\"]}}\n",
+        recipe_id()
+    );
+    fs::write(facts_path(image), facts).context("cannot write the image's facts")
+}
+
+fn facts_path(image: &Path) -> PathBuf {
+    image.with_extension("json")
+}
+
+/// FNV-1a over all files of the recipe: a name for a cache entry, nothing that has to withstand an attack.
+fn recipe_id() -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in RECIPE
+        .iter()
+        .flat_map(|(name, text)| name.bytes().chain(text.bytes()))
+    {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}

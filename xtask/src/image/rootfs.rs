@@ -1,0 +1,163 @@
+//! The root folder of the image, by mmdebstrap from the mirror that this machine uses itself.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::recipe;
+use crate::tool;
+
+const SUITE: &str = "bookworm";
+
+/// What the image does not need: it is streamed often, and nobody reads manuals in it.
+const LEFT_OUT: &[&str] = &[
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+];
+
+const UNITS: &[&str] = &[
+    "systemd-networkd.service",
+    "ssh.service",
+    "serial-getty@ttyS0.service",
+];
+
+/// Builds the folder; answers the release of its kernel. `debs` keeps downloaded packages for the next build.
+pub fn build(root: &Path, work: &Path, debs: &Path) -> Result<String> {
+    fs::create_dir_all(debs).with_context(|| format!("cannot create {}", debs.display()))?;
+    let compression = work.join("zstd");
+    fs::write(&compression, "COMPRESS=zstd\n").context("cannot write the initramfs setting")?;
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--mode=root", "--variant=minbase", "--format=directory"])
+        .args(
+            LEFT_OUT
+                .iter()
+                .map(|path| format!("--dpkgopt=path-exclude={path}")),
+        )
+        .arg("--aptopt=APT::Install-Recommends \"false\"")
+        .arg(format!("--include={}", packages().join(",")))
+        .args(["--skip=download/empty", "--skip=essential/unlink"])
+        .arg("--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"")
+        .arg(format!(
+            "--setup-hook=sync-in {} /var/cache/apt/archives",
+            debs.display()
+        ))
+        .arg("--essential-hook=mkdir -p \"$1/etc/initramfs-tools/conf.d\"")
+        .arg(format!(
+            "--essential-hook=copy-in {} /etc/initramfs-tools/conf.d",
+            compression.display()
+        ))
+        .arg(format!(
+            "--customize-hook=sync-out /var/cache/apt/archives {}",
+            debs.display()
+        ))
+        .arg(SUITE)
+        .arg(root)
+        .arg(mirror()?);
+    tool::run_logged(&mut command, &work.join("mmdebstrap.log"))?;
+    configure(root)
+}
+
+fn packages() -> Vec<&'static str> {
+    recipe("packages.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// The mirror this machine uses for Debian itself.
+fn mirror() -> Result<String> {
+    let text = tool::output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
+        "Created-By: Packages",
+    ]))?;
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian|Debian|").map(str::to_owned));
+    match found {
+        Some(uri) => Ok(uri),
+        None => bail!(
+            "apt on this machine knows no Debian mirror; add one to /etc/apt/sources.list.d and run apt-get update"
+        ),
+    }
+}
+
+/// What Debian's installer would have done: units, fstab, boot menu; and no identity of its own.
+fn configure(root: &Path) -> Result<String> {
+    tool::run(
+        Command::new("systemctl")
+            .arg(format!("--root={}", root.display()))
+            .arg("enable")
+            .args(UNITS),
+    )?;
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let kernel = kernel_release(root)?;
+    write("etc/hostname", "localhost\n")?;
+    write("etc/machine-id", "")?;
+    write("etc/fstab", recipe("fstab"))?;
+    write("etc/cloud/cloud.cfg.d/90_lab.cfg", recipe("cloud.cfg"))?;
+    write(
+        "boot/grub/grub.cfg",
+        &recipe("grub.cfg").replace("@KERNEL@", &kernel),
+    )?;
+    fs::create_dir_all(root.join("boot/efi")).context("cannot create boot/efi")?;
+    remove_matching(&root.join("etc/ssh"), "ssh_host_")?;
+    remove_matching(&root.join("var/cache/apt/archives"), "")?;
+    remove_matching(&root.join("var/lib/apt/lists"), "")?;
+    let resolv = root.join("etc/resolv.conf");
+    if resolv.symlink_metadata().is_ok() {
+        fs::remove_file(&resolv).context("cannot replace resolv.conf")?;
+    }
+    symlink("/run/systemd/resolve/resolv.conf", &resolv).context("cannot link resolv.conf")?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).context("cannot open the root folder")?;
+    Ok(kernel)
+}
+
+fn kernel_release(root: &Path) -> Result<String> {
+    let mut releases: Vec<String> = fs::read_dir(root.join("boot"))
+        .context("the root file system has no /boot")?
+        .filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .to_str()?
+                .strip_prefix("vmlinuz-")
+                .map(str::to_owned)
+        })
+        .collect();
+    releases.sort();
+    releases
+        .pop()
+        .context("the root file system has no kernel in /boot")
+}
+
+fn remove_matching(folder: &Path, prefix: &str) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot list {}", folder.display()))?
+            .path();
+        let named = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        if named && path.is_file() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Builds the ramdisk: Debian's kernel and an initrd with systemd and the agent, from the recipe in `ramdisk/`.
+//!
+//! ```text
+//! packages.txt --apt-get--> extracted packages   \  cached until the recipe changes
+//! modules.txt  --depmod---> chosen modules       /
+//! files.txt + libraries they need + ramdisk/root + agent + guest --cpio--> zstd --> initrd.img
+//! ```
+//!
+//! Nothing of the packages is ever run. Order, owners and times in the archive are fixed, so the same inputs make the
+//! same bytes.
+
+mod base;
+mod contents;
+mod cpio;
+mod elf;
+mod modules;
+mod pack;
+mod recipe;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::screen;
+
+/// Kernel and initrd together stay below this: every machine downloads them before anything else.
+const MAX_BYTES: u64 = 64_000_000;
+/// Kernel, systemd and its services, and the agent with its buffers, beside the unpacked files.
+const WORKING_MEMORY_MIB: u64 = 320;
+
+/// What to build and where.
+#[derive(Debug, Clone)]
+pub struct RamdiskOptions {
+    /// Root of the sources: `ramdisk/` and `systemd/` are below it.
+    pub source_dir: PathBuf,
+    /// Gets `vmlinuz`, `initrd.img` and `ramdisk.json`.
+    pub out_dir: PathBuf,
+    /// Keeps extracted packages between builds.
+    pub cache_dir: PathBuf,
+    /// The static `imprint-agent`.
+    pub agent_binary: PathBuf,
+    /// The static `imprint-guest`, which the agent puts into installed systems.
+    pub guest_binary: PathBuf,
+    /// Compression level of zstd, 1 to 19.
+    pub level: u8,
+    /// Fetch the packages anew, for the archive's security updates.
+    pub refresh: bool,
+}
+
+impl RamdiskOptions {
+    /// The usual places below a source folder.
+    pub fn new(source_dir: &Path, agent_binary: PathBuf, guest_binary: PathBuf) -> Self {
+        Self {
+            source_dir: source_dir.to_owned(),
+            out_dir: source_dir.join("target/ramdisk"),
+            cache_dir: source_dir.join("target/ramdisk-cache"),
+            agent_binary,
+            guest_binary,
+            level: 10,
+            refresh: false,
+        }
+    }
+}
+
+/// A ramdisk that was built.
+#[derive(Debug, Clone)]
+pub struct RamdiskFiles {
+    /// The kernel.
+    pub vmlinuz: PathBuf,
+    /// The initrd.
+    pub initrd: PathBuf,
+    /// The list of its contents, as it is inside it too.
+    pub manifest: PathBuf,
+    /// As `uname -r` prints it.
+    pub kernel_version: String,
+    /// Kernel and initrd.
+    pub bytes: u64,
+    /// RAM that a machine needs for it.
+    pub min_memory_mib: u64,
+}
+
+/// Builds kernel and initrd.
+pub fn build(options: &RamdiskOptions) -> Result<RamdiskFiles> {
+    let recipe = recipe::Recipe::read(&options.source_dir.join("ramdisk"))?;
+    let base = base::prepare(&recipe, &options.cache_dir, options.refresh)?;
+    screen::step("Packing the ramdisk");
+    fs::create_dir_all(&options.out_dir)
+        .with_context(|| format!("cannot create {}", options.out_dir.display()))?;
+    let mut tree = contents::collect(&recipe, &base, options)?;
+
+    // The size of the initrd is not known before it is packed, but it is never larger than its contents.
+    let unpacked_mib = tree.bytes()?.div_ceil(1 << 20);
+    let min_memory_mib = (unpacked_mib + unpacked_mib / 2 + WORKING_MEMORY_MIB).next_multiple_of(64);
+    let json = contents::manifest(&tree, &base.kernel_version, min_memory_mib)?;
+    tree.file_with(contents::MANIFEST_PATH, json.clone().into_bytes(), 0o644)?;
+
+    let files = RamdiskFiles {
+        vmlinuz: options.out_dir.join("vmlinuz"),
+        initrd: options.out_dir.join("initrd.img"),
+        manifest: options.out_dir.join("ramdisk.json"),
+        kernel_version: base.kernel_version.clone(),
+        bytes: 0,
+        min_memory_mib,
+    };
+    pack::pack(&tree, &files.initrd, options.level)?;
+    replace(&files.vmlinuz, |to| fs::copy(&base.kernel, to).map(drop))?;
+    replace(&files.manifest, |to| fs::write(to, &json))?;
+    let bytes = fs::metadata(&files.vmlinuz)?.len() + fs::metadata(&files.initrd)?.len();
+    ensure!(
+        bytes < MAX_BYTES,
+        "kernel and initrd have {bytes} bytes, more than the {MAX_BYTES} allowed; is the agent a debug build that was not stripped, or was a large package added to ramdisk/packages.txt?"
+    );
+    screen::step(&format!(
+        "Ramdisk: kernel {}, {} MiB ({unpacked_mib} MiB unpacked), for machines with {min_memory_mib} MiB of RAM or more",
+        base.kernel_version,
+        bytes.div_ceil(1 << 20)
+    ));
+    Ok(RamdiskFiles { bytes, ..files })
+}
+
+/// Writes a file under a temporary name first: a controller may be serving the old one.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let new = path.with_extension("new");
+    write(&new)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
