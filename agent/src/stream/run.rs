@@ -1,0 +1,486 @@
+//! The coordinator of one write.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+
+use imprint_image::Manifest;
+use tokio::{
+    sync::{
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+        watch,
+    },
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    WriteFailure, WriteFigures, WriteNote, WriteProgress, WriteRequest, Written,
+    budget::Budget,
+    failure::Ended,
+    fetch::Fetcher,
+    head::{Ledger, Withheld},
+    journal::{Header, Journal},
+    plan::{self, FetchRange},
+    progress::{Meter, Phase, Reporter},
+    queue::{Slots, WorkQueue},
+    read_back,
+    worker::{Event, Workshop},
+};
+use crate::target::{Target, Zeroed, clear_ends, clear_head};
+
+/// Progress is published and the disk is watched this often.
+const TICK: Duration = Duration::from_millis(400);
+/// After a failure, a disk gets this long to end what it was doing and to clear its head.
+const LAST_CHANCE: Duration = Duration::from_secs(30);
+/// A chunk that came wrong this often from all stores together is wrong there.
+const TIMES_CORRUPT: u32 = 2;
+
+/// Writes the image and proves it. Returns once all is on the disk and flushed, or once the write has failed, all
+/// threads have left the disk and its head is clear.
+///
+/// # Errors
+/// See [`super::FailureKind`].
+pub async fn write_image(
+    request: WriteRequest,
+    progress: watch::Sender<WriteProgress>,
+    notes: UnboundedSender<WriteNote>,
+    cancel: CancellationToken,
+) -> Result<Written, WriteFailure> {
+    let mut run = match Run::check(request, progress, notes, cancel) {
+        Ok(run) => run,
+        Err(refused) => return Err(refused.report(false, false)),
+    };
+    let written = match run.write().await {
+        Ok(written) => Ok(written),
+        Err(ended) => Err(run.abandon(&ended).await),
+    };
+    run.end_journal();
+    written
+}
+
+struct Run {
+    manifest: Arc<Manifest>,
+    request: WriteRequest,
+    budget: Budget,
+    meter: Arc<Meter>,
+    reporter: Reporter,
+    phase: Phase,
+    tick: Interval,
+    notes: UnboundedSender<WriteNote>,
+    cancel: CancellationToken,
+    journal: Option<Journal>,
+    ledger: Ledger,
+    chunks_resumed: u64,
+    slow_zeroes_told: bool,
+    touched: bool,
+    /// The head was cleared and flushed, and nothing was written there since.
+    head_is_clear: bool,
+}
+
+impl Run {
+    /// Refuses what can't end well, before anything is touched.
+    fn check(
+        request: WriteRequest,
+        progress: watch::Sender<WriteProgress>,
+        notes: UnboundedSender<WriteNote>,
+        cancel: CancellationToken,
+    ) -> Result<Self, Ended> {
+        let manifest = Arc::clone(&request.manifest);
+        let target = &request.target;
+        if manifest.disk_size_bytes > target.len() {
+            let (image, disk) = (manifest.disk_size_bytes, target.len());
+            return Err(Ended::TooSmall {
+                device: target.id().clone(),
+                image,
+                disk,
+            });
+        }
+        if manifest.logical_sector_bytes != target.logical_block().get() {
+            let (image, disk) = (manifest.logical_sector_bytes, target.logical_block().get());
+            return Err(Ended::SectorSize {
+                device: target.id().clone(),
+                image,
+                disk,
+            });
+        }
+        let largest_frame = manifest
+            .chunks
+            .iter()
+            .map(|chunk| chunk.frame_bytes)
+            .max()
+            .unwrap_or(1);
+        let cores = available_parallelism().map_or(2, usize::from);
+        let budget = Budget::fit(
+            &request.options,
+            cores,
+            u64::from(manifest.chunk_bytes),
+            u64::from(largest_frame),
+        )?;
+
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Run {
+            ledger: Ledger::new(&manifest),
+            manifest,
+            request,
+            budget,
+            meter: Arc::new(Meter::new(budget.workers)),
+            reporter: Reporter::new(progress),
+            phase: Phase::Clearing,
+            tick,
+            notes,
+            cancel,
+            journal: None,
+            chunks_resumed: 0,
+            slow_zeroes_told: false,
+            touched: false,
+            head_is_clear: false,
+        })
+    }
+
+    async fn write(&mut self) -> Result<Written, Ended> {
+        self.begin().await?;
+        self.phase = Phase::Writing;
+        let head = self.transfer().await?;
+        self.finish(head).await
+    }
+
+    /// Clears the ends of the disk; or only its head, when an earlier run has begun this write.
+    async fn begin(&mut self) -> Result<(), Ended> {
+        let mut ends_cleared = false;
+        if let Some(path) = &self.request.options.journal {
+            let target = &self.request.target;
+            let header = Header::new(
+                self.manifest.image_digest.to_string(),
+                target.identity(),
+                target.len(),
+            );
+            let (journal, earlier) = Journal::open(path, &header, self.manifest.chunk_count())?;
+            self.journal = Some(journal);
+            ends_cleared = earlier.ends_cleared;
+            if ends_cleared {
+                self.resume(earlier.done);
+            }
+        }
+        self.reporter.bytes_total = self.manifest.disk_size_bytes;
+        let missing = self
+            .manifest
+            .chunks
+            .iter()
+            .filter(|chunk| !self.ledger.is_done(chunk.index));
+        for chunk in missing {
+            self.reporter.bytes_to_fetch += u64::from(chunk.frame_bytes);
+            self.reporter.data_to_write += len(&self.manifest.chunk_range(chunk.index));
+        }
+
+        self.touched = true;
+        if ends_cleared {
+            self.on_disk(|target| clear_head(target)).await?;
+            self.note(WriteNote::Resumed {
+                chunks: self.chunks_resumed,
+            });
+            info!(
+                chunks = self.chunks_resumed,
+                "an earlier run had begun this write; going on"
+            );
+        } else {
+            self.on_disk(|target| clear_ends(target)).await?;
+            let noted = self.journal.as_mut().map_or(Ok(()), Journal::ends_cleared);
+            self.keep_journal(noted);
+        }
+        self.head_is_clear = true;
+        Ok(())
+    }
+
+    fn resume(&mut self, done: Vec<Range<u64>>) {
+        // The head was only ever in the memory of the run that died.
+        let head = u64::from(self.manifest.chunks.first().is_some_and(|chunk| chunk.index == 0));
+        for chunks in done {
+            self.mark(chunks.start.max(head)..chunks.end);
+        }
+        let chunks = &self.manifest.chunks;
+        self.chunks_resumed = chunks
+            .iter()
+            .filter(|chunk| self.ledger.is_done(chunk.index))
+            .count() as u64;
+    }
+
+    /// Fetches, proves and writes all that is missing. Gives back the head, unless the image has a hole there.
+    async fn transfer(&mut self) -> Result<Option<Withheld>, Ended> {
+        let manifest = Arc::clone(&self.manifest);
+        let queue = WorkQueue::new(plan::zero_runs(&manifest, |chunk| self.ledger.is_done(chunk)));
+        let stop = StopOnDrop(Arc::clone(&queue));
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let shop = Arc::new(Workshop {
+            manifest: Arc::clone(&manifest),
+            target: Arc::clone(&self.request.target),
+            queue: Arc::clone(&queue),
+            meter: Arc::clone(&self.meter),
+            events,
+        });
+        for worker in 0..self.budget.workers {
+            match shop.start(worker) {
+                Err(error) if worker == 0 => return Err(Ended::Threads(error)),
+                Err(error) => warn!(%error, worker, "going on with fewer threads"),
+                Ok(()) => {}
+            }
+        }
+        drop(shop);
+        let fetcher = Arc::new(Fetcher {
+            manifest,
+            packs: self.request.packs.clone(),
+            queue,
+            slots: Slots::new(self.budget.slots),
+            meter: Arc::clone(&self.meter),
+            notes: self.notes.clone(),
+            patience: self.request.options.patience,
+            read_timeout: self.request.options.read_timeout,
+        });
+        let transferred = self.coordinate(&fetcher, &mut inbox).await;
+        // Nobody is on the disk any more when this function returns, except on one that hangs.
+        drop(stop);
+        let left = async { while inbox.recv().await.is_some() {} };
+        if timeout(LAST_CHANCE, left).await.is_err() {
+            let (device, waited) = (self.request.target.id().clone(), self.meter.longest_in_disk());
+            return Err(Ended::Hung { device, waited });
+        }
+        transferred
+    }
+
+    async fn coordinate(
+        &mut self,
+        fetcher: &Arc<Fetcher>,
+        inbox: &mut UnboundedReceiver<Event>,
+    ) -> Result<Option<Withheld>, Ended> {
+        let mut pending: VecDeque<FetchRange> =
+            plan::fetches(&self.manifest, |chunk| self.ledger.is_done(chunk)).into();
+        // Dropped at the end of this function, whatever it is: that ends all requests.
+        let mut fetching = JoinSet::new();
+        let mut corrupt: HashMap<usize, u32> = HashMap::new();
+        let mut head = None;
+        let cancel = self.cancel.clone();
+        while self.ledger.verified().is_none() {
+            while fetching.len() < self.budget.connections
+                && let Some(range) = pending.pop_front()
+            {
+                fetching.spawn(Arc::clone(fetcher).fetch(range));
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Err(Ended::Cancelled),
+                Some(fetched) = fetching.join_next(), if !fetching.is_empty() => match fetched {
+                    Ok(fetched) => fetched?,
+                    Err(error) => return Err(Ended::Internal { what: error.to_string() }),
+                },
+                event = inbox.recv() => match event {
+                    Some(Event::Done(chunks)) => self.done(chunks),
+                    Some(Event::Zeroed(run, how)) => {
+                        if how == Zeroed::ByWriting {
+                            self.tell_slow_zeroes();
+                        }
+                        self.done(run.chunks);
+                    }
+                    Some(Event::Head(withheld)) => {
+                        head = Some(withheld);
+                        self.mark(0..1);
+                    }
+                    Some(Event::Corrupt { position, origin, error }) => {
+                        let times = corrupt.entry(position).or_insert(0);
+                        *times += 1;
+                        let enough = TIMES_CORRUPT.max(u32::try_from(self.request.packs.origin_count()).unwrap_or(1));
+                        let chunk = self.manifest.chunks[position].index;
+                        if *times >= enough {
+                            return Err(Ended::Corrupt { chunk, times: *times, source: error });
+                        }
+                        self.meter.retries.fetch_add(1, Relaxed);
+                        self.note(WriteNote::Corrupt { chunk, cause: error.to_string() });
+                        let pack = self.manifest.chunks[position].pack;
+                        pending.push_front(FetchRange { pack, chunks: position..position + 1, origin: origin + 1 });
+                    }
+                    Some(Event::Disk(error)) => return Err(error.into()),
+                    Some(Event::Died { worker }) => {
+                        return Err(Ended::Internal { what: format!("thread write-{worker} died") });
+                    }
+                    None => return Err(Ended::Internal { what: "all threads ended early".to_owned() }),
+                },
+                _ = self.tick.tick() => self.on_tick()?,
+            }
+        }
+        Ok(head)
+    }
+
+    /// From "all is proven" to "the disk can boot".
+    async fn finish(&mut self, head: Option<Withheld>) -> Result<Written, Ended> {
+        self.phase = Phase::Flushing;
+        self.on_disk(|target| target.flush()).await?;
+        let first = usize::from(head.is_some());
+        if self.request.options.read_back {
+            self.read_back(first..self.manifest.chunks.len()).await?;
+        }
+        if self.cancel.is_cancelled() {
+            return Err(Ended::Cancelled);
+        }
+        let missing = || Ended::Internal {
+            what: "the ledger is not complete".to_owned(),
+        };
+        let mut verified = self.ledger.verified().ok_or_else(missing)?;
+        if let Some(head) = head {
+            self.phase = Phase::Releasing;
+            self.head_is_clear = false;
+            let head_bytes = len(&self.manifest.chunk_range(0));
+            verified = self.on_disk(move |target| head.release(target, verified)).await?;
+            self.meter.written.fetch_add(head_bytes, Relaxed);
+            if self.request.options.read_back {
+                self.read_back(0..1).await?;
+            }
+        }
+        self.reporter.publish(self.phase, &self.meter, Instant::now());
+        let figures = WriteFigures {
+            bytes_fetched: self.meter.fetched.load(Relaxed),
+            bytes_written: self.meter.written.load(Relaxed),
+            bytes_zeroed: self.meter.zeroed.load(Relaxed),
+            duration: self.meter.elapsed(),
+            retries: self.meter.retries.load(Relaxed),
+            chunks_resumed: self.chunks_resumed,
+            chunks_fetched: self.meter.chunks_fetched.load(Relaxed),
+        };
+        Ok(Written { verified, figures })
+    }
+
+    async fn read_back(&mut self, chunks: Range<usize>) -> Result<(), Ended> {
+        self.phase = Phase::ReadingBack;
+        let manifest = Arc::clone(&self.manifest);
+        let target = Arc::clone(&self.request.target);
+        let meter = Arc::clone(&self.meter);
+        let (threads, cancel) = (self.budget.workers, self.cancel.clone());
+        self.blocking(move || read_back::compare(&manifest, chunks, &*target, &meter, threads, &cancel))
+            .await
+    }
+
+    /// The write has failed: makes sure that nothing boots from the disk, and reports.
+    async fn abandon(&mut self, ended: &Ended) -> WriteFailure {
+        if self.touched {
+            let target = Arc::clone(&self.request.target);
+            let cleared = tokio::task::spawn_blocking(move || clear_head(&*target));
+            match timeout(LAST_CHANCE, cleared).await {
+                Ok(Ok(Ok(()))) => self.head_is_clear = true,
+                Ok(Ok(Err(error))) => warn!(
+                    error = crate::source::whole_cause(&error),
+                    "the head was not cleared"
+                ),
+                Ok(Err(error)) => warn!(%error, "the head was not cleared"),
+                Err(_) => warn!("the disk did not answer when its head was to be cleared"),
+            }
+        }
+        ended.report(self.touched, self.touched && self.head_is_clear)
+    }
+
+    /// Runs an operation of the disk where it may block.
+    async fn on_disk<T: Send + 'static, E: Into<Ended> + Send + 'static>(
+        &mut self,
+        operate: impl FnOnce(&dyn Target) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let target = Arc::clone(&self.request.target);
+        let meter = Arc::clone(&self.meter);
+        self.blocking(move || meter.disk(0, || operate(&*target)).map_err(Into::into))
+            .await
+    }
+
+    /// Runs what blocks, while progress is published and a disk that hangs is noticed.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, Ended> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let mut task = tokio::task::spawn_blocking(work);
+        loop {
+            tokio::select! {
+                done = &mut task => {
+                    return done.unwrap_or_else(|error| Err(Ended::Internal { what: error.to_string() }));
+                }
+                _ = self.tick.tick() => self.on_tick()?,
+            }
+        }
+    }
+
+    fn on_tick(&mut self) -> Result<(), Ended> {
+        self.reporter.publish(self.phase, &self.meter, Instant::now());
+        let waited = self.meter.longest_in_disk();
+        if waited >= self.request.options.disk_patience {
+            return Err(Ended::Hung {
+                device: self.request.target.id().clone(),
+                waited,
+            });
+        }
+        Ok(())
+    }
+
+    /// Chunks are on the disk.
+    fn done(&mut self, chunks: Range<u64>) {
+        let noted = self
+            .journal
+            .as_mut()
+            .map_or(Ok(()), |journal| journal.done(&chunks));
+        self.keep_journal(noted);
+        self.mark(chunks);
+    }
+
+    fn mark(&mut self, chunks: Range<u64>) {
+        for chunk in chunks.clone() {
+            if !self.ledger.is_done(chunk) {
+                self.meter
+                    .done
+                    .fetch_add(len(&self.manifest.chunk_range(chunk)), Relaxed);
+            }
+        }
+        self.ledger.mark(chunks);
+    }
+
+    /// A journal that can't be written is given up: the write itself is fine without it.
+    fn keep_journal(&mut self, noted: io::Result<()>) {
+        if let Err(error) = noted {
+            self.note(WriteNote::JournalLost {
+                cause: error.to_string(),
+            });
+            self.end_journal();
+        }
+    }
+
+    fn end_journal(&mut self) {
+        if let Some(journal) = self.journal.take()
+            && let Err(error) = journal.remove()
+        {
+            warn!(%error, "cannot remove the journal");
+        }
+    }
+
+    fn tell_slow_zeroes(&mut self) {
+        if !std::mem::replace(&mut self.slow_zeroes_told, true) {
+            self.note(WriteNote::ZeroesAreWritten);
+        }
+    }
+
+    fn note(&self, note: WriteNote) {
+        // Nobody has to listen.
+        self.notes.send(note).ok();
+    }
+}
+
+fn len(range: &Range<u64>) -> u64 {
+    range.end - range.start
+}
+
+/// Ends the workers even when the write is dropped half-way.
+struct StopOnDrop(Arc<WorkQueue>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
