@@ -1,19 +1,180 @@
 //! `cargo xtask`: everything a newcomer does with Imprint's sources. It prepares what is missing (Debian packages,
 //! binaries, ramdisk, Debian image) and hands over to the lab, `imprint-lab`, which runs the virtual servers.
 
+mod binaries;
 mod image;
+mod lab;
 mod packages;
+mod ramdisk;
 mod screen;
+mod test;
 mod tool;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
 
-fn main() -> Result<()> {
+/// Build, try and test Imprint
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A virtual server from power-on to its own operating system, installing whatever that needs
+    Demo(Demo),
+    /// Formatting, clippy, unit and integration tests, and network-boot deployments
+    Test {
+        /// Leave the network-boot deployments out
+        #[arg(long)]
+        no_lab: bool,
+    },
+    /// Builds kernel and initrd that servers boot over the network
+    Ramdisk {
+        /// Optimised binaries and the highest compression
+        #[arg(long)]
+        release: bool,
+        /// Where to put them
+        #[arg(long, value_name = "FOLDER", default_value = "target/ramdisk")]
+        out: PathBuf,
+    },
+    /// Builds the Debian 12 image of the lab
+    Image,
+    /// Network-boot scenarios by hand
+    #[command(subcommand)]
+    Lab(Lab),
+}
+
+#[derive(Debug, Subcommand)]
+enum Lab {
+    /// Names of the scenarios, and what they show
+    List,
+    /// Runs scenarios by name
+    Run {
+        /// Names; or the set `ci`
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// How many at a time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
+    /// Runs all scenarios
+    Matrix {
+        /// How many at a time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
+}
+
+/// Passed on to the lab, which checks the values.
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// How many servers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    nodes: u8,
+    /// Firmware of the servers
+    #[arg(long, default_value = "uefi", value_parser = ["uefi", "bios"])]
+    firmware: String,
+    /// Their disks
+    #[arg(long, default_value = "nvme", value_parser = ["nvme", "virtio", "sata", "scsi"])]
+    disk: String,
+    /// Leave all running at the end, and print how to use it, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Another image than Debian 12: raw, raw.gz, raw.xz, raw.zst or qcow2
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Memory of a server
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// Who hands out addresses: a foreign DHCP server that the controller works beside, or the controller
+    #[arg(long, default_value = "proxy", value_parser = ["proxy", "own"])]
+    dhcp: String,
+}
+
+impl Demo {
+    fn arguments(&self) -> Result<Vec<String>> {
+        let mut arguments = vec![
+            format!("--nodes={}", self.nodes),
+            format!("--firmware={}", self.firmware),
+            format!("--disk={}", self.disk),
+            format!("--memory={}", self.memory),
+            format!("--dhcp={}", self.dhcp),
+        ];
+        if self.keep {
+            arguments.push("--keep".to_owned());
+        }
+        if let Some(image) = &self.image {
+            let image = image
+                .canonicalize()
+                .with_context(|| format!("cannot find {}", image.display()))?;
+            arguments.push(format!("--image={}", image.display()));
+        }
+        Ok(arguments)
+    }
+}
+
+fn main() -> ExitCode {
     screen::start();
-    packages::install_missing()?;
-    let image = image::build(&PathBuf::from("target/lab-cache"))?;
-    println!("{}", image.display());
-    Ok(())
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask lies in no folder")?;
+    match command {
+        Command::Demo(demo) => {
+            let arguments = demo.arguments()?;
+            lab::prepare(source)?.become_lab("demo", &arguments)?;
+        }
+        Command::Test { no_lab } => return test::run(source, !no_lab),
+        Command::Ramdisk { release, out } => {
+            packages::install_missing()?;
+            let folder = binaries::build_agent(source, release)?;
+            let mut options = ramdisk::RamdiskOptions::new(
+                source,
+                folder.join("imprint-agent"),
+                folder.join("imprint-guest"),
+            );
+            options.out_dir = out;
+            if release {
+                options.level = 19;
+            }
+            let files = ramdisk::build(&options)?;
+            for file in [&files.vmlinuz, &files.initrd, &files.manifest] {
+                println!("{}", file.display());
+            }
+            println!(
+                "kernel {}, {} bytes in all, for machines with {} MiB of RAM or more",
+                files.kernel_version, files.bytes, files.min_memory_mib
+            );
+        }
+        Command::Image => {
+            packages::install_missing()?;
+            println!("{}", image::build(&source.join("target/lab-cache"))?.display());
+        }
+        Command::Lab(Lab::List) => lab::list(source)?,
+        Command::Lab(Lab::Run { names, jobs }) => {
+            let arguments = [names, vec![format!("--jobs={jobs}")]].concat();
+            lab::prepare(source)?.become_lab("run", &arguments)?;
+        }
+        Command::Lab(Lab::Matrix { jobs }) => {
+            let arguments = vec!["matrix".to_owned(), format!("--jobs={jobs}")];
+            lab::prepare(source)?.become_lab("run", &arguments)?;
+        }
+    }
+    Ok(true)
 }

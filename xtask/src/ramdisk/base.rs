@@ -52,7 +52,12 @@ pub fn prepare(recipe: &Recipe, cache: &Path, refresh: bool) -> Result<Base> {
     let packages = folder.join("packages");
     let kernel_version = kernel_version(&packages)?;
     let kernel = packages.join(format!("boot/vmlinuz-{kernel_version}"));
-    Ok(Base { modules: folder.join("modules"), kernel, kernel_version, packages })
+    Ok(Base {
+        modules: folder.join("modules"),
+        kernel,
+        kernel_version,
+        packages,
+    })
 }
 
 /// Fetches the packages and all they depend on, with this host's own apt configuration (mirror, proxy, keys).
@@ -68,7 +73,13 @@ fn download(recipe: &Recipe, folder: &Path) -> Result<Vec<PathBuf>> {
     let status = fs::canonicalize(&status)?;
     let fetch = || {
         let mut command = Command::new("apt-get");
-        command.args(["install", "--yes", "--quiet", "--no-install-recommends", "--download-only"]);
+        command.args([
+            "install",
+            "--yes",
+            "--quiet",
+            "--no-install-recommends",
+            "--download-only",
+        ]);
         for option in [
             format!("Dir::State::status={}", status.display()),
             format!("Dir::Cache::archives={}", archives.display()),
@@ -97,7 +108,11 @@ fn download(recipe: &Recipe, folder: &Path) -> Result<Vec<PathBuf>> {
         .filter(|path| path.extension().is_some_and(|e| e == "deb"))
         .collect();
     debs.sort();
-    ensure!(!debs.is_empty(), "apt-get fetched no package into {}", archives.display());
+    ensure!(
+        !debs.is_empty(),
+        "apt-get fetched no package into {}",
+        archives.display()
+    );
     Ok(debs)
 }
 
@@ -123,7 +138,13 @@ fn extract_one(archive: &Path, to: &Path) -> Result<()> {
         .context("cannot start dpkg-deb (package dpkg)")?;
     let files = deb.stdout.take().context("dpkg-deb has no output")?;
     let mut tar = Command::new("tar");
-    tar.args(["--extract", "--keep-directory-symlink", "--no-same-owner", "--directory"]).arg(to);
+    tar.args([
+        "--extract",
+        "--keep-directory-symlink",
+        "--no-same-owner",
+        "--directory",
+    ])
+    .arg(to);
     let tar = tar.stdin(files).status().context("cannot start tar")?;
     let deb = deb.wait()?;
     ensure!(tar.success() && deb.success(), "dpkg-deb: {deb}, tar: {tar}");
@@ -133,12 +154,17 @@ fn extract_one(archive: &Path, to: &Path) -> Result<()> {
 fn kernel_version(packages: &Path) -> Result<String> {
     let folder = packages.join("usr/lib/modules");
     let entries = fs::read_dir(&folder).with_context(|| format!("no kernel in {}", folder.display()))?;
-    let mut versions: Vec<String> =
-        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut versions: Vec<String> = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     versions.sort();
     match versions.as_slice() {
         [version] => Ok(version.clone()),
         [] => bail!("ramdisk/packages.txt brings no kernel"),
-        several => bail!("ramdisk/packages.txt brings several kernels: {}", several.join(", ")),
+        several => bail!(
+            "ramdisk/packages.txt brings several kernels: {}",
+            several.join(", ")
+        ),
     }
 }

@@ -19,8 +19,12 @@ const AGENT: &str = "usr/bin/imprint-agent";
 const GUEST_FOLDER: &str = "usr/lib/imprint/guest";
 
 /// Where libraries are looked for, in this order.
-const LIBRARY_FOLDERS: [&str; 4] =
-    ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/systemd", "usr/lib64"];
+const LIBRARY_FOLDERS: [&str; 4] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/systemd",
+    "usr/lib/systemd",
+    "usr/lib64",
+];
 
 /// Written to at boot, so their size says nothing.
 const CHANGED_AT_BOOT: [&str; 1] = ["etc/machine-id"];
@@ -28,7 +32,17 @@ const CHANGED_AT_BOOT: [&str; 1] = ["etc/machine-id"];
 /// Puts everything together. Later parts replace earlier ones of the same path.
 pub fn collect(recipe: &Recipe, base: &Base, options: &RamdiskOptions) -> Result<Tree> {
     let mut tree = Tree::default();
-    for folder in ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var/log", "etc/imprint"] {
+    for folder in [
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "tmp",
+        "mnt",
+        "root",
+        "var/log",
+        "etc/imprint",
+    ] {
         tree.folder(folder)?;
     }
     for name in ["bin", "sbin", "lib", "lib64"] {
@@ -41,13 +55,19 @@ pub fn collect(recipe: &Recipe, base: &Base, options: &RamdiskOptions) -> Result
         match fs::symlink_metadata(base.packages.join(path)) {
             Ok(_) => from_packages.push(path.to_owned()),
             Err(_) if item.optional => {}
-            Err(error) => return Err(error).with_context(|| format!("ramdisk/files.txt: {path} is in no package")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("ramdisk/files.txt: {path} is in no package"));
+            }
         }
     }
     with_libraries(&mut tree, &base.packages, from_packages)?;
     folder(&mut tree, &base.modules.join("usr"), "usr")?;
     folder(&mut tree, &recipe.root, "")?;
-    folder(&mut tree, &options.source_dir.join("systemd/ramdisk"), "etc/systemd/system")?;
+    folder(
+        &mut tree,
+        &options.source_dir.join("systemd/ramdisk"),
+        "etc/systemd/system",
+    )?;
     folder(&mut tree, &options.source_dir.join("systemd/guest"), GUEST_FOLDER)?;
     tree.file(AGENT, &options.agent_binary)?;
     tree.file(&format!("{GUEST_FOLDER}/imprint-guest"), &options.guest_binary)?;
@@ -62,7 +82,11 @@ pub fn manifest(tree: &Tree, kernel: &str, min_memory_mib: u64) -> Result<String
     let mut lines = Vec::new();
     for (path, node) in tree.iter() {
         if matches!(node, Node::File { .. } | Node::Made { .. }) && !CHANGED_AT_BOOT.contains(&path) {
-            lines.push(format!("{{\"path\":{},\"size\":{}}}", quoted(&format!("/{path}"))?, node.size()?));
+            lines.push(format!(
+                "{{\"path\":{},\"size\":{}}}",
+                quoted(&format!("/{path}"))?,
+                node.size()?
+            ));
         }
     }
     Ok(format!(
@@ -74,7 +98,10 @@ pub fn manifest(tree: &Tree, kernel: &str, min_memory_mib: u64) -> Result<String
 
 /// A JSON string. Paths of this ramdisk are plain ASCII; what is not is refused rather than escaped.
 fn quoted(text: &str) -> Result<String> {
-    if text.bytes().all(|b| (b == b' ' || b.is_ascii_graphic()) && b != b'"' && b != b'\\') {
+    if text
+        .bytes()
+        .all(|b| (b == b' ' || b.is_ascii_graphic()) && b != b'"' && b != b'\\')
+    {
         Ok(format!("\"{text}\""))
     } else {
         bail!("{text:?} is no plain ASCII name")
@@ -91,8 +118,8 @@ fn with_libraries(tree: &mut Tree, packages: &Path, paths: Vec<String>) -> Resul
             continue;
         }
         let source = packages.join(&path);
-        let metadata =
-            fs::symlink_metadata(&source).with_context(|| format!("{path} is in no package of the recipe"))?;
+        let metadata = fs::symlink_metadata(&source)
+            .with_context(|| format!("{path} is in no package of the recipe"))?;
         if metadata.is_symlink() {
             let target = fs::read_link(&source)?.to_string_lossy().into_owned();
             queue.push(resolve(&path, &target));
@@ -116,7 +143,9 @@ fn with_libraries(tree: &mut Tree, packages: &Path, paths: Vec<String>) -> Resul
 
 fn find_library(packages: &Path, name: &str) -> Result<String> {
     let candidates = LIBRARY_FOLDERS.iter().map(|folder| format!("{folder}/{name}"));
-    let found = candidates.into_iter().find(|path| fs::symlink_metadata(packages.join(path)).is_ok());
+    let found = candidates
+        .into_iter()
+        .find(|path| fs::symlink_metadata(packages.join(path)).is_ok());
     found.with_context(|| format!("no package of the recipe has the library {name}"))
 }
 
@@ -154,8 +183,16 @@ fn folder(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
         .collect::<std::io::Result<_>>()?;
     entries.sort();
     for source in entries {
-        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let path = if to.is_empty() { name } else { format!("{to}/{name}") };
+        let name = source
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let path = if to.is_empty() {
+            name
+        } else {
+            format!("{to}/{name}")
+        };
         if source.is_dir() {
             folder(tree, &source, &path)?;
         } else {
@@ -173,7 +210,10 @@ mod tests {
     fn links_lead_where_the_kernel_goes() {
         assert_eq!(resolve("usr/lib/libx.so.1", "libx.so.1.2"), "usr/lib/libx.so.1.2");
         assert_eq!(resolve("usr/sbin/modprobe", "../bin/kmod"), "usr/bin/kmod");
-        assert_eq!(resolve("usr/lib/systemd/systemd-udevd", "/bin/udevadm"), "/bin/udevadm");
+        assert_eq!(
+            resolve("usr/lib/systemd/systemd-udevd", "/bin/udevadm"),
+            "/bin/udevadm"
+        );
         assert_eq!(merged("/bin/udevadm"), "usr/bin/udevadm");
         assert_eq!(merged("etc/passwd"), "etc/passwd");
     }
@@ -182,7 +222,8 @@ mod tests {
     fn the_list_names_every_file_that_stays_as_it_is() {
         let mut tree = Tree::default();
         tree.file_with("etc/machine-id", Vec::new(), 0o644).unwrap();
-        tree.file_with("etc/os-release", b"ID=x\n".to_vec(), 0o644).unwrap();
+        tree.file_with("etc/os-release", b"ID=x\n".to_vec(), 0o644)
+            .unwrap();
         tree.link("init", "usr/lib/systemd/systemd").unwrap();
         assert_eq!(
             manifest(&tree, "6.1.0-1-amd64", 512).unwrap(),

@@ -17,7 +17,11 @@ pub const LINK: u32 = 0o120_000;
 
 impl<W: Write> Writer<W> {
     pub fn new(out: W) -> Self {
-        Self { out, inode: 0, written: 0 }
+        Self {
+            out,
+            inode: 0,
+            written: 0,
+        }
     }
 
     /// One entry; `data` is the content of a file or the target of a link.
@@ -35,7 +39,12 @@ impl<W: Write> Writer<W> {
     }
 
     fn raw(&mut self, inode: u32, path: &str, mode: u32, links: u32, data: &[u8]) -> io::Result<()> {
-        let too_large = |_| io::Error::new(io::ErrorKind::InvalidInput, format!("{path} is too large for cpio"));
+        let too_large = |_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{path} is too large for cpio"),
+            )
+        };
         let size = u32::try_from(data.len()).map_err(too_large)?;
         let name = u32::try_from(path.len() + 1).map_err(too_large)?;
         let mut header = String::from("070701");

@@ -27,7 +27,10 @@ pub fn needs(file: &[u8]) -> Result<Needs> {
     if !file.starts_with(b"\x7fELF") {
         return Ok(Needs::default());
     }
-    ensure!(file.get(4..6) == Some(&[2, 1]), "not a 64-bit little-endian ELF file");
+    ensure!(
+        file.get(4..6) == Some(&[2, 1]),
+        "not a 64-bit little-endian ELF file"
+    );
     let table = number(file, 32, 8)?;
     let entry_size = number(file, 54, 2)?;
     let count = number(file, 56, 2)?;
@@ -79,13 +82,24 @@ fn libraries(file: &[u8], dynamic: &Segment, segments: &[Segment]) -> Result<Vec
 
 fn number(file: &[u8], at: u64, length: usize) -> Result<u64> {
     let at = usize::try_from(at)?;
-    let bytes = at.checked_add(length).and_then(|end| file.get(at..end)).context("the ELF file is cut short")?;
-    Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    let bytes = at
+        .checked_add(length)
+        .and_then(|end| file.get(at..end))
+        .context("the ELF file is cut short")?;
+    Ok(bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 fn string(file: &[u8], at: u64) -> Result<String> {
-    let rest = file.get(usize::try_from(at)?..).context("the ELF file is cut short")?;
-    let end = rest.iter().position(|b| *b == 0).context("a name without an end")?;
+    let rest = file
+        .get(usize::try_from(at)?..)
+        .context("the ELF file is cut short")?;
+    let end = rest
+        .iter()
+        .position(|b| *b == 0)
+        .context("a name without an end")?;
     Ok(String::from_utf8(rest[..end].to_vec())?)
 }
 

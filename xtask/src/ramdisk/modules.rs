@@ -21,7 +21,12 @@ pub fn choose(wanted: &[Item], packages: &Path, to: &Path, version: &str) -> Res
     let read = |name: &str| {
         fs::read_to_string(from.join(name)).with_context(|| format!("cannot read {name} of kernel {version}"))
     };
-    let chosen = closure(wanted, &read("modules.dep")?, &read("modules.builtin")?, &read("modules.softdep")?)?;
+    let chosen = closure(
+        wanted,
+        &read("modules.dep")?,
+        &read("modules.builtin")?,
+        &read("modules.softdep")?,
+    )?;
     let target = to.join("usr/lib/modules").join(version);
     for file in INDEXES.iter().map(|i| (*i).to_owned()).chain(chosen) {
         let copy = target.join(&file);
@@ -51,8 +56,10 @@ fn closure(wanted: &[Item], dep: &str, builtin: &str, softdep: &str) -> Result<V
 
     let mut chosen = BTreeSet::new();
     let mut missing = Vec::new();
-    let mut queue: Vec<(String, bool)> =
-        wanted.iter().map(|i| (i.name.replace('-', "_"), i.optional)).collect();
+    let mut queue: Vec<(String, bool)> = wanted
+        .iter()
+        .map(|i| (i.name.replace('-', "_"), i.optional))
+        .collect();
     while let Some((module, optional)) = queue.pop() {
         let Some(path) = by_name.get(&module) else {
             if !optional && !builtin.contains(&module) {
@@ -68,7 +75,10 @@ fn closure(wanted: &[Item], dep: &str, builtin: &str, softdep: &str) -> Result<V
     }
     if !missing.is_empty() {
         missing.sort();
-        bail!("this kernel has no modules {}; correct ramdisk/modules.txt", missing.join(", "));
+        bail!(
+            "this kernel has no modules {}; correct ramdisk/modules.txt",
+            missing.join(", ")
+        );
     }
     Ok(chosen.into_iter().collect())
 }
@@ -100,7 +110,13 @@ mod tests {
         kernel/b/t10-pi.ko:\nkernel/fs/ext4.ko.xz:\nkernel/c/crc32c_generic.ko:\nkernel/x/unused.ko:\n";
 
     fn wanted(names: &[&str]) -> Vec<Item> {
-        names.iter().map(|n| Item { name: (*n).to_owned(), optional: false }).collect()
+        names
+            .iter()
+            .map(|n| Item {
+                name: (*n).to_owned(),
+                optional: false,
+            })
+            .collect()
     }
 
     #[test]
@@ -127,7 +143,10 @@ mod tests {
     fn a_module_that_does_not_exist_is_an_error() {
         let error = closure(&wanted(&["nvme", "nvmee"]), DEP, "", "").unwrap_err();
         assert!(error.to_string().contains("nvmee"), "{error}");
-        let optional = [Item { name: "nvmee".to_owned(), optional: true }];
+        let optional = [Item {
+            name: "nvmee".to_owned(),
+            optional: true,
+        }];
         assert_eq!(closure(&optional, DEP, "", "").unwrap(), Vec::<String>::new());
     }
 }

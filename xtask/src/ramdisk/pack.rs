@@ -40,7 +40,11 @@ pub fn pack(tree: &Tree, initrd: &Path, level: u8) -> Result<()> {
 /// still be able to tell what is missing.
 fn archive(tree: &Tree, out: impl std::io::Write) -> Result<()> {
     let mut writer = Writer::new(out);
-    let above = |path: &str| MANIFEST_PATH.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let above = |path: &str| {
+        MANIFEST_PATH
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     for (path, node) in tree.iter().filter(|(path, _)| above(path)) {
         entry(&mut writer, path, node)?;
     }

@@ -43,18 +43,29 @@ impl Recipe {
 
 /// Names, several on a line; `#` starts a comment.
 fn items(text: &str) -> Vec<Item> {
-    let words = text.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
+    let words = text
+        .lines()
+        .flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
     words
         .map(|word| match word.strip_prefix('?') {
-            Some(name) => Item { name: name.to_owned(), optional: true },
-            None => Item { name: word.to_owned(), optional: false },
+            Some(name) => Item {
+                name: name.to_owned(),
+                optional: true,
+            },
+            None => Item {
+                name: word.to_owned(),
+                optional: false,
+            },
         })
         .collect()
 }
 
 /// Lines of `path -> target`.
 fn links(text: &str) -> Result<Vec<(String, String)>> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or("").trim())
+        .filter(|l| !l.is_empty());
     lines
         .map(|line| match line.split_once(" -> ") {
             Some((path, target)) => Ok((path.trim().to_owned(), target.trim().to_owned())),
@@ -69,7 +80,10 @@ mod tests {
 
     #[test]
     fn lists_have_comments_and_optional_names() {
-        let item = |name: &str, optional| Item { name: name.to_owned(), optional };
+        let item = |name: &str, optional| Item {
+            name: name.to_owned(),
+            optional,
+        };
         assert_eq!(
             items("# disks\nnvme ahci # both\n\n?mpi3mr\n"),
             [item("nvme", false), item("ahci", false), item("mpi3mr", true)]

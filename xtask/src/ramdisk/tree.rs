@@ -35,19 +35,27 @@ impl Tree {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-
     pub fn folder(&mut self, path: &str) -> Result<()> {
         self.put(path, Node::Folder)
     }
 
     /// A file of this machine; executable for all if it is for anybody.
     pub fn file(&mut self, path: &str, source: &Path) -> Result<()> {
-        let metadata =
-            fs::metadata(source).with_context(|| format!("cannot read {}", source.display()))?;
+        let metadata = fs::metadata(source).with_context(|| format!("cannot read {}", source.display()))?;
         ensure!(metadata.is_file(), "{} is not a file", source.display());
         // Only whether it can be executed is taken over: the rest depends on the umask of whoever checked out.
-        let mode = if metadata.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
-        self.put(path, Node::File { source: source.to_owned(), mode })
+        let mode = if metadata.permissions().mode() & 0o111 == 0 {
+            0o644
+        } else {
+            0o755
+        };
+        self.put(
+            path,
+            Node::File {
+                source: source.to_owned(),
+                mode,
+            },
+        )
     }
 
     pub fn file_with(&mut self, path: &str, content: Vec<u8>, mode: u32) -> Result<()> {
@@ -55,7 +63,12 @@ impl Tree {
     }
 
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
-        self.put(path, Node::Link { target: target.to_owned() })
+        self.put(
+            path,
+            Node::Link {
+                target: target.to_owned(),
+            },
+        )
     }
 
     /// Size of all files.
@@ -66,7 +79,10 @@ impl Tree {
     /// Puts a node in place of what is there, and the folders above it.
     fn put(&mut self, path: &str, node: Node) -> Result<()> {
         let path = path.trim_matches('/');
-        ensure!(!path.is_empty() && !path.split('/').any(|part| part == ".."), "{path:?} is no path");
+        ensure!(
+            !path.is_empty() && !path.split('/').any(|part| part == ".."),
+            "{path:?} is no path"
+        );
         for (end, _) in path.match_indices('/') {
             match self.0.get(&path[..end]) {
                 None => drop(self.0.insert(path[..end].to_owned(), Node::Folder)),
@@ -86,9 +102,9 @@ impl Node {
     /// Size of a file; a link or folder has none.
     pub fn size(&self) -> Result<u64> {
         Ok(match self {
-            Self::File { source, .. } => {
-                fs::metadata(source).with_context(|| format!("cannot read {}", source.display()))?.len()
-            }
+            Self::File { source, .. } => fs::metadata(source)
+                .with_context(|| format!("cannot read {}", source.display()))?
+                .len(),
             Self::Made { content, .. } => content.len() as u64,
             Self::Folder | Self::Link { .. } => 0,
         })

@@ -1,0 +1,58 @@
+//! Builds Imprint's binaries with cargo.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::{screen, tool};
+
+/// The target named in `.cargo/config.toml`: everything is static.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// All that a lab runs or puts into machines.
+const PACKAGES: &[&str] = &[
+    "imprint-controller",
+    "imprint-agent",
+    "imprint-guest",
+    "imprint-cli",
+    "imprint-tests",
+];
+
+/// Builds everything a lab needs; answers the folder with the binaries.
+pub fn build_all(source: &Path, release: bool) -> Result<PathBuf> {
+    build(source, PACKAGES, release)
+}
+
+/// Builds what goes into the ramdisk.
+pub fn build_agent(source: &Path, release: bool) -> Result<PathBuf> {
+    build(source, &["imprint-agent", "imprint-guest"], release)
+}
+
+fn build(source: &Path, packages: &[&str], release: bool) -> Result<PathBuf> {
+    screen::step("Building the binaries");
+    let mut cargo = cargo(source);
+    cargo.args(["build", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    if release {
+        cargo.arg("--release");
+    }
+    tool::run_visible(&mut cargo)?;
+    Ok(source
+        .join("target")
+        .join(TARGET)
+        .join(if release { "release" } else { "debug" }))
+}
+
+/// cargo in the source folder, without this run's own settings.
+pub fn cargo(source: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(source).stdin(Stdio::null());
+    // Set by `cargo xtask` for this program alone; passed on, they would make everything be built anew.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        cargo.env_remove(name);
+    }
+    cargo
+}

@@ -1,0 +1,79 @@
+//! Prepares what the lab needs and starts `imprint-lab`.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::ramdisk::{self, RamdiskOptions};
+use crate::{binaries, image, packages};
+
+/// What `imprint-lab` is started with.
+#[derive(Debug)]
+pub struct Prepared {
+    program: PathBuf,
+    parts: Vec<String>,
+}
+
+/// Packages, binaries, ramdisk and Debian image: whatever is missing is made.
+pub fn prepare(source: &Path) -> Result<Prepared> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("the lab needs root: it makes network namespaces and taps; run it as root or with sudo");
+    }
+    packages::install_missing()?;
+    let cache = source.join("target/lab-cache");
+    // The image is mostly download and unpacking, the binaries are mostly compiling.
+    let image = thread::Builder::new().name("debian-image".to_owned());
+    let image = image
+        .spawn(move || image::build(&cache))
+        .context("cannot start a thread")?;
+    let built = binaries::build_all(source, false).and_then(|folder| {
+        let mut options =
+            RamdiskOptions::new(source, folder.join("imprint-agent"), folder.join("imprint-guest"));
+        options.level = QUICK_LEVEL;
+        ramdisk::build(&options).map(|_| (folder, options.out_dir))
+    });
+    let image = image
+        .join()
+        .map_err(|_| anyhow!("building the Debian image has panicked"))?;
+    let (folder, ramdisk) = built?;
+    let parts = [
+        ("--debian", image?),
+        ("--ramdisk", ramdisk),
+        ("--binaries", folder.clone()),
+        ("--target", source.join("target")),
+    ];
+    Ok(Prepared {
+        program: folder.join("imprint-lab"),
+        parts: parts
+            .into_iter()
+            .flat_map(|(name, path)| [name.to_owned(), path.display().to_string()])
+            .collect(),
+    })
+}
+
+/// The ramdisk of a lab is packed often and read by nobody over a slow network.
+const QUICK_LEVEL: u8 = 3;
+
+impl Prepared {
+    /// `imprint-lab` with a command and the prepared parts.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(verb).args(&self.parts);
+        command
+    }
+
+    /// Becomes `imprint-lab`, so that Ctrl-C reaches it and nothing else.
+    pub fn become_lab(&self, verb: &str, arguments: &[String]) -> Result<()> {
+        let error = self.command(verb).args(arguments).exec();
+        Err(anyhow!(error).context(format!("cannot start {}", self.program.display())))
+    }
+}
+
+/// `imprint-lab list` needs nothing prepared but itself.
+pub fn list(source: &Path) -> Result<()> {
+    let mut cargo = binaries::cargo(source);
+    crate::tool::run_visible(cargo.args(["run", "--quiet", "--package", "imprint-tests", "--", "list"]))
+}
