@@ -97,21 +97,20 @@ fn explain(error: &(dyn Error + 'static)) -> &'static str {
     }
 }
 
-fn tls_fault(error: &(dyn Error + 'static)) -> Option<TlsFault> {
-    let mut next = Some(error);
-    while let Some(this) = next {
-        let found = this.downcast_ref::<rustls::Error>().or_else(|| {
-            // `io::Error::source` skips the error that it wraps.
-            this.downcast_ref::<io::Error>()?
-                .get_ref()?
-                .downcast_ref::<rustls::Error>()
-        });
-        if let Some(found) = found {
-            return Some(classify(found));
+/// The error and all its causes. `io::Error::source` skips the error that it wraps, this does not.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&this| {
+        match this.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => this.source(),
         }
-        next = this.source();
-    }
-    None
+    })
+}
+
+fn tls_fault(error: &(dyn Error + 'static)) -> Option<TlsFault> {
+    causes(error)
+        .find_map(|cause| cause.downcast_ref::<rustls::Error>())
+        .map(classify)
 }
 
 fn classify(error: &rustls::Error) -> TlsFault {
@@ -162,7 +161,7 @@ mod tests {
     #[test]
     fn a_tls_fault_is_found_inside_an_io_error() {
         let inner = rustls::Error::InvalidCertificate(CertificateError::NotValidYet);
-        let wrapped = io::Error::new(io::ErrorKind::InvalidData, inner);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inner));
         assert_eq!(tls_fault(&wrapped), Some(TlsFault::ClockBehind));
         assert!(explain(&wrapped).contains("clock"));
         assert_eq!(

@@ -1,0 +1,173 @@
+//! What tables need of the controller's answers. Everything may be missing: a newer or older controller is still shown.
+
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// Reads an answer; what does not fit is left at its default.
+pub fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
+}
+
+/// An image of the catalogue.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Image {
+    pub id: String,
+    pub name: String,
+    pub image_digest: String,
+    pub disk_size_bytes: u64,
+    pub data_bytes: u64,
+    pub stored_bytes: u64,
+    pub logical_sector_bytes: u32,
+    pub source_format: String,
+    pub created_at: Option<Timestamp>,
+}
+
+/// A server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    pub id: String,
+    pub name: Option<String>,
+    pub state: String,
+    pub agent_connected: bool,
+    pub smbios_uuid: Option<String>,
+    pub serial: Option<String>,
+    pub macs: Vec<String>,
+    pub hardware: Option<String>,
+    pub deployment_id: Option<String>,
+    pub problem: Option<Problem>,
+    pub last_seen_at: Option<Timestamp>,
+    pub inventory: Value,
+}
+
+/// What went wrong, where, and what to do.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    pub step: String,
+    pub cause: String,
+    pub remedy: String,
+}
+
+/// What a server does or waits for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Why {
+    pub state: String,
+    pub summary: String,
+    pub deadline: Option<Timestamp>,
+    pub problem: Option<Problem>,
+    pub waiting_for: Option<String>,
+}
+
+/// One deployment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Deployment {
+    pub id: String,
+    pub node_id: String,
+    pub image_id: String,
+    pub state: String,
+    pub step: Option<String>,
+    pub problem: Option<Problem>,
+    pub created_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub steps: Vec<Step>,
+    pub progress: Option<Progress>,
+    pub write: Option<WriteFigures>,
+    pub disk: Value,
+    pub boot_entry: Option<String>,
+    pub first_boot: Option<FirstBoot>,
+    pub explanation: Option<String>,
+}
+
+/// One step of a deployment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Step {
+    pub step: String,
+    pub state: String,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub detail: Option<String>,
+    pub cause: Option<String>,
+    pub remedy: Option<String>,
+}
+
+/// How far a running step is.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    pub node_id: String,
+    pub deployment_id: String,
+    pub step: String,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+    pub bytes_fetched: u64,
+    pub data_bytes_per_second: u64,
+    pub eta_seconds: Option<u64>,
+    pub retries: u64,
+    pub limited_by: Option<String>,
+}
+
+/// What the write came to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct WriteFigures {
+    pub bytes_fetched: u64,
+    pub bytes_written: u64,
+    pub bytes_zeroed: u64,
+    pub duration_ms: u64,
+    pub retries: u64,
+}
+
+/// What the installed system said of itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct FirstBoot {
+    pub hostname: String,
+    pub os_name: String,
+    pub kernel_release: String,
+    pub boot_mode: String,
+    pub addresses: Vec<String>,
+    pub root_device: String,
+    pub cloud_init_status: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    pub id: i64,
+    pub at: Option<Timestamp>,
+    pub kind: String,
+    pub node_id: Option<String>,
+    pub deployment_id: Option<String>,
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nulls_gaps_and_additions_are_taken() {
+        let node: Node =
+            read(&json!({"id": "n", "state": "active", "name": null, "problem": null, "new": 1}));
+        assert_eq!(
+            (node.id.as_str(), node.state.as_str(), node.name),
+            ("n", "active", None)
+        );
+        let deployment: Deployment = read(
+            &json!({"id": "d", "state": "running", "progress": {"bytes_done": 5},
+            "steps": [{"step": "write", "state": "running"}]}),
+        );
+        assert_eq!(deployment.progress.unwrap().bytes_done, 5);
+        assert_eq!(deployment.steps.len(), 1);
+        assert_eq!(read::<Node>(&json!("no node")).id, "");
+    }
+}

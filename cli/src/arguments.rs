@@ -1,0 +1,369 @@
+//! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Put operating systems onto bare metal: the operator's command of Imprint.
+#[derive(Debug, Parser)]
+#[command(
+    name = "imprint",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+Environment:
+  IMPRINT_URL         the controller, as --url
+  IMPRINT_TOKEN       the API token itself; there is no flag for it, flags can be read by other users
+  IMPRINT_TOKEN_FILE  a file with the API token, as --token-file; wins over IMPRINT_TOKEN
+  IMPRINT_CA          the controller's CA, as --ca
+
+Exit codes:
+  0 success   1 failure   2 the command line is wrong   3 --timeout is over   130 interrupted
+
+Examples:
+  export IMPRINT_URL=https://10.0.0.1:8443 IMPRINT_CA=ca.pem IMPRINT_TOKEN_FILE=admin.token
+  imprint image import debian-12.qcow2 --name debian-12
+  imprint node approve 52:54:00:12:34:56 --name web-07
+  imprint deploy web-07 --image debian-12 --user-data user.yaml --wait
+  imprint why web-07")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectionArguments {
+    /// Address of the controller, for example https://10.0.0.1:8443
+    #[arg(
+        long,
+        global = true,
+        env = "IMPRINT_URL",
+        hide_env = true,
+        value_name = "URL",
+        help_heading = "Connection"
+    )]
+    pub url: Option<String>,
+    /// File that holds the API token; without it IMPRINT_TOKEN is used
+    #[arg(
+        long,
+        global = true,
+        env = "IMPRINT_TOKEN_FILE",
+        hide_env = true,
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// PEM file with the controller's CA, the only one trusted then; without it those of this system are
+    #[arg(
+        long,
+        global = true,
+        env = "IMPRINT_CA",
+        hide_env = true,
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
+    pub ca: Option<PathBuf>,
+    /// Tables for people, or the server's own JSON for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", help_heading = "Connection")]
+    pub output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Import images and look at them
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look at servers and take them into service
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Put an image onto one or more servers
+    Deploy(DeployArguments),
+    /// Look at deployments and cancel them
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
+    /// Follow running deployments live, until interrupted
+    #[command(after_help = "\
+With --output json each event and each progress report is one line.
+
+Examples:
+  imprint watch
+  imprint watch web-07")]
+    Watch {
+        /// Only this server: id, name, UUID, serial or MAC
+        node: Option<String>,
+    },
+    /// What a server does or waits for, what failed and what to do about it
+    #[command(after_help = "\
+Examples:
+  imprint why web-07
+  imprint why 52:54:00:12:34:56 --output json")]
+    Why {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
+    /// What has happened
+    #[command(after_help = "\
+With --follow and --output json each event is one line.
+
+Examples:
+  imprint events --node web-07
+  imprint events --last 20
+  imprint events --follow")]
+    Events {
+        /// Only those of this server: id, name, UUID, serial or MAC
+        #[arg(long)]
+        node: Option<String>,
+        /// Only the newest N; all without it, 10 with --follow
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+        /// Go on with new ones as they happen, until interrupted
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Versions of this command and of the controller
+    #[command(after_help = "Example:\n  imprint version")]
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Upload a disk image; the controller converts it once, for all deployments
+    #[command(after_help = "\
+Accepted: raw, raw.gz, raw.xz, raw.zst and qcow2. What cannot be used is refused by the controller with the reason.
+
+Examples:
+  imprint image import debian-12.qcow2 --name debian-12
+  xz -dc disk.raw.xz | imprint image import - --name appliance --format raw")]
+    Import {
+        /// The image file, or `-` for standard input
+        file: PathBuf,
+        /// Name in the catalogue
+        #[arg(long)]
+        name: String,
+        /// Format of the file; `auto` looks at its first bytes
+        #[arg(long, default_value = "auto")]
+        format: String,
+    },
+    /// All images
+    #[command(after_help = "Examples:\n  imprint image list\n  imprint image list --output json")]
+    List,
+    /// One image
+    #[command(after_help = "Example:\n  imprint image show debian-12")]
+    Show {
+        /// Id or name
+        image: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// All servers
+    #[command(after_help = "\
+States: discovered, enrolled, available, deploying, active, failed.
+
+Examples:
+  imprint node list
+  imprint node list --state discovered")]
+    List {
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// One server with its hardware
+    #[command(after_help = "Example:\n  imprint node show web-07")]
+    Show {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
+    /// Take a discovered server into service
+    #[command(after_help = "\
+Examples:
+  imprint node approve 52:54:00:12:34:56 --name web-07
+  imprint node approve 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
+    Approve {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Give it this name
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Disk rules name one disk by stable facts, all of which must hold: serial, wwn, nguid, model, vendor, transport, pci,
+by-path, size, rotational. Without a rule the server must have exactly one disk that can be written.
+
+With --output json the deployments are printed as an array, also for one server: as they were created, or with --wait
+as they ended.
+
+Examples:
+  imprint deploy web-07 --image debian-12 --wait
+  imprint deploy web-07 web-08 web-09 --image debian-12 --user-data user.yaml --wait --timeout 1h
+  imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
+  imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish")]
+pub struct DeployArguments {
+    /// Id, name, UUID, serial or MAC of each server
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+    /// Id or name of the image
+    #[arg(long)]
+    pub image: String,
+    /// The disk to write
+    #[arg(long, value_name = "RULE")]
+    pub disk: Option<String>,
+    /// cloud-init user-data, at most 64 KiB
+    #[arg(long, value_name = "FILE")]
+    pub user_data: Option<PathBuf>,
+    /// cloud-init network-config, version 2; without it DHCP on the boot interface
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+    /// Host name; without it the server's name
+    #[arg(long)]
+    pub hostname: Option<String>,
+    /// What the firmware tries first after this deployment
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub boot_order: Option<BootOrder>,
+    /// Write the image's bytes and nothing else: a data disk
+    #[arg(long)]
+    pub no_finish: bool,
+    /// Allow servers in state active; what is on the disk is lost
+    #[arg(long)]
+    pub reinstall: bool,
+    /// Wait until all have ended, with a live display; exit code 0 only if all succeeded
+    #[arg(long)]
+    pub wait: bool,
+    /// Stop waiting after this time (90s, 30m, 2h); the deployments go on
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = crate::measure::parse_duration)]
+    pub timeout: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BootOrder {
+    /// The network stays first; only the next boot goes to the disk
+    NetworkFirst,
+    /// The installed system's entry comes first
+    DiskFirst,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeploymentCommand {
+    /// All deployments
+    #[command(after_help = "Examples:\n  imprint deployment list\n  imprint deployment list --node web-07")]
+    List {
+        /// Only those of this server: id, name, UUID, serial or MAC
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// One deployment with its steps
+    #[command(after_help = "Example:\n  imprint deployment show 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
+    Show {
+        /// Id of the deployment
+        deployment: String,
+    },
+    /// Stop a running deployment; a disk that was begun cannot boot afterwards
+    #[command(after_help = "Example:\n  imprint deployment cancel 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
+    Cancel {
+        /// Id of the deployment
+        deployment: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn helps(command: &mut clap::Command, path: &str, all: &mut String) {
+        all.push_str(&format!("$ {path} --help\n{}\n", command.render_long_help()));
+        for sub in command.get_subcommands_mut() {
+            let path = format!("{path} {}", sub.get_name());
+            if sub.get_name() != "help" {
+                helps(sub, &path, all);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_described_as_checked_in() {
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut all = String::new();
+        helps(&mut command, "imprint", &mut all);
+        let all: String = all.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        insta::assert_snapshot!("help", all);
+    }
+
+    #[test]
+    fn every_command_that_does_something_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                } else {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(
+                        help.contains("Example") && help.contains(&path),
+                        "{path} has no example"
+                    );
+                }
+            }
+        }
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        check(&command, "imprint");
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused() {
+        for (line, kind) in [
+            (
+                &["imprint", "deploy", "--image", "x"][..],
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                &["imprint", "deploy", "n", "--image", "x", "--timeout", "5m"],
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                &[
+                    "imprint",
+                    "deploy",
+                    "n",
+                    "--image",
+                    "x",
+                    "--wait",
+                    "--timeout",
+                    "soon",
+                ],
+                ErrorKind::ValueValidation,
+            ),
+            (
+                &["imprint", "node", "list", "--token", "secret"],
+                ErrorKind::UnknownArgument,
+            ),
+            (
+                &["imprint", "node", "list", "--output", "yaml"],
+                ErrorKind::InvalidValue,
+            ),
+        ] {
+            assert_eq!(
+                Arguments::try_parse_from(line).unwrap_err().kind(),
+                kind,
+                "{line:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests to the controller: JSON in, JSON out, all pages, problem documents as faults.
+
+use std::time::Duration;
+
+use reqwest::{Body, Method, RequestBuilder, Response};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::fault::Fault;
+
+const ANSWER: Duration = Duration::from_secs(60);
+const PAGE_SIZE: &str = "500";
+/// More than any list has; a bound against a server that never ends one.
+const MAX_PAGES: usize = 100_000;
+
+/// Query parameters.
+pub type Query<'a> = &'a [(&'a str, &'a str)];
+
+/// A controller, and the right to ask it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl Client {
+    /// Over a client that carries token and CA.
+    pub fn new(http: reqwest::Client, base: Url) -> Self {
+        Self { http, base }
+    }
+
+    /// The controller's address.
+    pub fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// One object.
+    pub async fn get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Fault> {
+        let request = self.request(Method::GET, path, query).timeout(ANSWER);
+        self.json(request, "GET", path).await
+    }
+
+    /// All items of a list, whatever number of pages it has.
+    pub async fn list(&self, path: &[&str], query: Query<'_>) -> Result<Vec<Value>, Fault> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let mut query = query.to_vec();
+            query.push(("page_size", PAGE_SIZE));
+            if let Some(cursor) = &cursor {
+                query.push(("page_token", cursor));
+            }
+            let mut page = self.get(path, &query).await?;
+            match page["items"].take() {
+                Value::Array(more) => items.extend(more),
+                _ => return Err(self.not_understood(path, "a list without `items`")),
+            }
+            let next = match &page["next_page_token"] {
+                Value::String(token) if !token.is_empty() => token.clone(),
+                Value::Number(token) => token.to_string(),
+                _ => return Ok(items),
+            };
+            if cursor.as_ref() == Some(&next) {
+                return Err(self.not_understood(path, "the same page twice"));
+            }
+            cursor = Some(next);
+        }
+        Err(self.not_understood(path, "a list without an end"))
+    }
+
+    /// Sends an object. With a key, a repeated request is answered like the first one.
+    pub async fn post(
+        &self,
+        path: &[&str],
+        body: &Map<String, Value>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Value, Fault> {
+        let mut request = self.request(Method::POST, path, &[]).timeout(ANSWER).json(body);
+        if let Some(key) = idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.json(request, "POST", path).await
+    }
+
+    /// Sends a file of any size. There is no deadline: the answer comes when the controller has converted it.
+    pub async fn upload(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        body: Body,
+        length: Option<u64>,
+    ) -> Result<Value, Fault> {
+        let mut request = self
+            .request(Method::POST, path, query)
+            .header("content-type", "application/octet-stream")
+            .body(body);
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        self.json(request, "POST", path).await
+    }
+
+    /// Opens an event stream; what comes is the caller's to read.
+    pub async fn stream(&self, path: &[&str], query: Query<'_>) -> Result<Response, Fault> {
+        let request = self
+            .request(Method::GET, path, query)
+            .header("accept", "text/event-stream");
+        let response = tokio::time::timeout(ANSWER, request.send())
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|e| self.unanswered(&e))?;
+        self.success(response, "GET", path).await
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: Query<'_>) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("an https URL has a path")
+            .pop_if_empty()
+            // Names come from the command line: a slash in one must not lead to another resource.
+            .extend(path);
+        self.http.request(method, url).query(query)
+    }
+
+    async fn json(&self, request: RequestBuilder, method: &str, path: &[&str]) -> Result<Value, Fault> {
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let response = self.success(response, method, path).await?;
+        let body = response.bytes().await.map_err(|error| self.unanswered(&error))?;
+        serde_json::from_slice(&body).map_err(|error| self.not_understood(path, &error.to_string()))
+    }
+
+    async fn success(&self, response: Response, method: &str, path: &[&str]) -> Result<Response, Fault> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|error| self.unanswered(&error))?;
+        Err(Fault::answered(
+            status.as_u16(),
+            &body,
+            &format!("{method} /{}", path.join("/")),
+        ))
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> Fault {
+        Fault::unanswered(error, self.base())
+    }
+
+    fn silent(&self) -> Fault {
+        Fault::local(
+            format!("The controller did not answer in time at {}", self.base()),
+            format!("no answer within {} s", ANSWER.as_secs()),
+            "Read the controller's log (journalctl -u imprint-controller).",
+        )
+    }
+
+    fn not_understood(&self, path: &[&str], what: &str) -> Fault {
+        Fault::local(
+            format!("The answer of {} is not understood", self.base()),
+            format!("/{}: {what}", path.join("/")),
+            "Check that the URL is that of an Imprint controller of the same version.",
+        )
+    }
+}

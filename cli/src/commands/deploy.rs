@@ -1,0 +1,208 @@
+//! `imprint deploy`: one request for each server, then, if asked, the wait for all.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Map, Value};
+use ulid::Ulid;
+
+use crate::{
+    answer::{Deployment, read},
+    arguments::{BootOrder, DeployArguments},
+    client::Client,
+    fault::Fault,
+    output::{self, Output},
+    wait::{self, Awaited},
+};
+
+/// The limit of the API, told before anything is sent.
+const MAX_USER_DATA: u64 = 64 << 10;
+const TRIES: u32 = 4;
+
+pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -> Result<(), Fault> {
+    let request = request(&arguments)?;
+    let mut started = Vec::new();
+    let mut refused = 0;
+    for node in &arguments.nodes {
+        let mut body = request.clone();
+        body.insert("node".into(), node.as_str().into());
+        match create(client, &body).await {
+            Ok(deployment) => started.push(Awaited {
+                label: node.clone(),
+                deployment,
+            }),
+            // One server has one fault: it is the command's, without a headline for each.
+            Err(fault) if arguments.nodes.len() == 1 => return Err(fault),
+            Err(fault) => {
+                refused += 1;
+                let text = if output.is_json() {
+                    format!("{}\n", fault.json())
+                } else {
+                    fault.text()
+                };
+                output::say(&format!("{node}: {text}"));
+            }
+        }
+    }
+    let all_started = if refused == 0 {
+        Ok(())
+    } else {
+        Err(Fault::NotAllSucceeded)
+    };
+    if arguments.wait {
+        return wait::for_all(client, started, arguments.timeout, output)
+            .await
+            .and(all_started);
+    }
+    let lines: String = started
+        .iter()
+        .map(|Awaited { label, deployment }| {
+            let id = read::<Deployment>(deployment).id;
+            format!("{label}  deployment {id} has begun; follow it with: imprint watch {label}\n")
+        })
+        .collect();
+    let created = started.into_iter().map(|awaited| awaited.deployment).collect();
+    output.result(&Value::Array(created), || lines)?;
+    all_started
+}
+
+/// Everything of the request but the server.
+fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
+    if arguments.nodes.len() > 1 && arguments.hostname.is_some() {
+        return Err(Fault::local(
+            "One host name for several servers",
+            "--hostname can be given with one server only",
+            "Leave it out: each server gets its own name.",
+        ));
+    }
+    let mut body = Map::new();
+    body.insert("image".into(), arguments.image.as_str().into());
+    let texts = [
+        ("disk", arguments.disk.clone()),
+        (
+            "user_data",
+            arguments.user_data.as_deref().map(text_file).transpose()?,
+        ),
+        (
+            "network_config",
+            arguments.network.as_deref().map(text_file).transpose()?,
+        ),
+        ("hostname", arguments.hostname.clone()),
+        (
+            "boot_order",
+            arguments.boot_order.map(|order| match order {
+                BootOrder::NetworkFirst => "network-first".into(),
+                BootOrder::DiskFirst => "disk-first".into(),
+            }),
+        ),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            body.insert(key.into(), text.into());
+        }
+    }
+    if arguments.no_finish {
+        body.insert("finish".into(), false.into());
+    }
+    if arguments.reinstall {
+        body.insert("reinstall".into(), true.into());
+    }
+    Ok(body)
+}
+
+fn text_file(path: &Path) -> Result<String, Fault> {
+    let unreadable = |error| Fault::unreadable(path, &error);
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_USER_DATA {
+        return Err(Fault::local(
+            format!("{} is too large", path.display()),
+            format!("{size} bytes; at most {MAX_USER_DATA} are delivered"),
+            "Shorten it, or let it fetch the rest from a server of yours.",
+        ));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// With a key of its own, so that a repeated request cannot begin a second deployment.
+async fn create(client: &Client, body: &Map<String, Value>) -> Result<Value, Fault> {
+    let key = Ulid::generate().to_string();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match client.post(&["v1", "deployments"], body, Some(&key)).await {
+            // The first request tells a wrong address; only a request that may have arrived is worth a repetition.
+            Err(fault) if fault.is_transient() && tries < TRIES => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn body(line: &[&str]) -> Result<Value, String> {
+        let line = ["imprint", "deploy"].iter().chain(line);
+        let Command::Deploy(arguments) = Arguments::try_parse_from(line).unwrap().command else {
+            panic!("the line is a deploy")
+        };
+        request(&arguments)
+            .map(Value::Object)
+            .map_err(|fault| fault.text())
+    }
+
+    #[test]
+    fn only_what_was_said_is_sent() {
+        assert_eq!(body(&["n", "--image", "i"]), Ok(json!({"image": "i"})));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("user.yaml");
+        std::fs::write(&file, "#cloud-config\n").unwrap();
+        let path = file.to_str().unwrap();
+        let everything = [
+            "n",
+            "--image",
+            "i",
+            "--disk",
+            "serial=X",
+            "--user-data",
+            path,
+            "--network",
+            path,
+            "--hostname",
+            "h",
+            "--boot-order",
+            "disk-first",
+            "--no-finish",
+            "--reinstall",
+        ];
+        assert_eq!(
+            body(&everything),
+            Ok(
+                json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
+                "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
+                "finish": false, "reinstall": true})
+            )
+        );
+        assert!(
+            body(&["a", "b", "--image", "i", "--hostname", "h"])
+                .unwrap_err()
+                .contains("one server only")
+        );
+        std::fs::write(&file, "x".repeat(65_537)).unwrap();
+        assert!(
+            body(&["n", "--image", "i", "--user-data", path])
+                .unwrap_err()
+                .contains("at most 65536")
+        );
+        assert!(
+            body(&["n", "--image", "i", "--user-data", "/nowhere"])
+                .unwrap_err()
+                .contains("/nowhere")
+        );
+    }
+}

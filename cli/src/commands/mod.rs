@@ -1,0 +1,35 @@
+//! One file for each noun of the command line.
+
+mod deploy;
+mod deployment;
+mod events;
+mod image;
+mod names;
+mod node;
+mod version;
+mod watch;
+
+use crate::{
+    arguments::{Arguments, Command},
+    connection,
+    fault::Fault,
+    output::Output,
+};
+
+/// Does what the command line says.
+pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
+    if matches!(arguments.command, Command::Version) {
+        return version::show(&arguments.connection, output).await;
+    }
+    let client = connection::open(&arguments.connection)?;
+    match arguments.command {
+        Command::Image(command) => image::run(&client, command, output).await,
+        Command::Node(command) => node::run(&client, command, output).await,
+        Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
+        Command::Deployment(command) => deployment::run(&client, command, output).await,
+        Command::Watch { node } => watch::run(&client, node, output).await,
+        Command::Why { node } => node::why(&client, &node, output).await,
+        Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,
+        Command::Version => Ok(()),
+    }
+}

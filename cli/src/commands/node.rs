@@ -1,0 +1,51 @@
+//! `imprint node …` and `imprint why`
+
+use serde_json::{Map, Value};
+
+use crate::{
+    answer::{Node, read},
+    arguments::NodeCommand,
+    client::Client,
+    fault::Fault,
+    output::{self, Output},
+    table,
+};
+
+pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Result<(), Fault> {
+    match command {
+        NodeCommand::List { state } => {
+            let query: Vec<_> = state
+                .as_deref()
+                .map(|state| ("state", state))
+                .into_iter()
+                .collect();
+            let nodes = client.list(&["v1", "nodes"], &query).await?;
+            let rows: Vec<Node> = nodes.iter().map(read).collect();
+            output.result(&Value::Array(nodes), || {
+                output::render(&mut table::nodes(&rows, &output.moment()))
+            })
+        }
+        NodeCommand::Show { node } => show(&client.get(&["v1", "nodes", &node], &[]).await?, output),
+        NodeCommand::Approve { node, name } => {
+            let mut body = Map::new();
+            if let Some(name) = name {
+                body.insert("name".into(), name.into());
+            }
+            show(
+                &client
+                    .post(&["v1", "nodes", &node, "approve"], &body, None)
+                    .await?,
+                output,
+            )
+        }
+    }
+}
+
+fn show(node: &Value, output: &Output) -> Result<(), Fault> {
+    output.result(node, || table::node(&read(node), &output.moment()).render())
+}
+
+pub async fn why(client: &Client, node: &str, output: &Output) -> Result<(), Fault> {
+    let why = client.get(&["v1", "nodes", node, "why"], &[]).await?;
+    output.result(&why, || table::why(&read(&why), &output.moment()).render())
+}

@@ -1,0 +1,28 @@
+//! `imprint version`
+
+use serde_json::{Value, json};
+
+use crate::{arguments::ConnectionArguments, connection, fault::Fault, output::Output};
+
+/// Our own version; the controller's too when one is named.
+pub async fn show(connection: &ConnectionArguments, output: &Output) -> Result<(), Fault> {
+    let own = env!("CARGO_PKG_VERSION");
+    let asked = match &connection.url {
+        None => Ok(Value::Null),
+        Some(_) => controller(connection).await,
+    };
+    let theirs = asked.as_ref().map_or(&Value::Null, |version| version);
+    output.result(&json!({"imprint": own, "controller": theirs}), || {
+        let controller = theirs
+            .as_str()
+            .map(|version| format!("controller  {version}\n"))
+            .unwrap_or_default();
+        format!("imprint     {own}\n{controller}")
+    })?;
+    asked.map(|_| ())
+}
+
+async fn controller(connection: &ConnectionArguments) -> Result<Value, Fault> {
+    let mut description = connection::open(connection)?.get(&["openapi.json"], &[]).await?;
+    Ok(description["info"]["version"].take())
+}

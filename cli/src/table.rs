@@ -1,0 +1,402 @@
+//! Tables: pure functions from answers to text.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::Value;
+
+use crate::{
+    answer::{Deployment, Event, Image, Node, Problem, Step, Why},
+    measure,
+};
+
+/// What tables need to know about the moment and the place.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// "Now", for ages.
+    pub now: Timestamp,
+    /// The time zone of whoever looks.
+    pub zone: TimeZone,
+}
+
+fn columns(titles: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(titles);
+    tighten(&mut table);
+    table
+}
+
+fn tighten(table: &mut Table) {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+}
+
+fn align_right(table: &mut Table, from: usize, to: usize) {
+    for index in from..to {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Control characters in what a server or an image says could drive the terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .map_or_else(|| "-".into(), plain)
+}
+
+/// All images.
+pub fn images(images: &[Image], moment: &Moment) -> Table {
+    let mut table = columns(&["NAME", "DISK", "DATA", "STORED", "FORMAT", "CREATED", "ID"]);
+    for image in images {
+        table.add_row([
+            plain(&image.name),
+            measure::bytes(image.disk_size_bytes),
+            measure::bytes(image.data_bytes),
+            measure::bytes(image.stored_bytes),
+            plain(&image.source_format),
+            image
+                .created_at
+                .map_or_else(|| "-".into(), |at| measure::age(at, moment.now)),
+            plain(&image.id),
+        ]);
+    }
+    align_right(&mut table, 1, 4);
+    table
+}
+
+/// All servers.
+pub fn nodes(nodes: &[Node], moment: &Moment) -> Table {
+    let mut table = columns(&[
+        "NAME", "STATE", "AGENT", "MAC", "SERIAL", "HARDWARE", "SEEN", "ID",
+    ]);
+    for node in nodes {
+        table.add_row([
+            or_dash(node.name.as_deref()),
+            plain(&node.state),
+            if node.agent_connected { "online" } else { "-" }.into(),
+            or_dash(node.macs.first().map(String::as_str)),
+            or_dash(node.serial.as_deref()),
+            or_dash(node.hardware.as_deref()),
+            node.last_seen_at
+                .map_or_else(|| "-".into(), |at| measure::age(at, moment.now)),
+            plain(&node.id),
+        ]);
+    }
+    table
+}
+
+/// All deployments.
+pub fn deployments(deployments: &[Deployment], moment: &Moment) -> Table {
+    let mut table = columns(&["ID", "NODE", "IMAGE", "STATE", "STEP", "STARTED", "TOOK"]);
+    for deployment in deployments {
+        table.add_row([
+            plain(&deployment.id),
+            plain(&deployment.node_id),
+            plain(&deployment.image_id),
+            plain(&deployment.state),
+            or_dash(deployment.step.as_deref()),
+            deployment
+                .created_at
+                .map_or_else(|| "-".into(), |at| measure::age(at, moment.now)),
+            took(deployment.created_at, deployment.finished_at).unwrap_or_else(|| "-".into()),
+        ]);
+    }
+    table
+}
+
+/// One event as one line.
+pub fn event(event: &Event, moment: &Moment) -> String {
+    let at = event
+        .at
+        .map_or_else(|| "-".into(), |at| measure::time(at, &moment.zone));
+    format!(
+        "{at}  {:<28}  {:<26}  {}",
+        plain(&event.kind),
+        or_dash(event.node_id.as_deref()),
+        plain(&event.message)
+    )
+}
+
+/// Facts with their names, one under the other; empty ones are left out.
+#[derive(Debug, Default)]
+pub struct Facts(Vec<(String, String)>);
+
+impl Facts {
+    fn add(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.0.push((name.into(), plain(&value)));
+        }
+    }
+
+    fn time(&mut self, name: &str, at: Option<Timestamp>, moment: &Moment) {
+        if let Some(at) = at {
+            self.add(
+                name,
+                format!(
+                    "{} ({})",
+                    measure::time(at, &moment.zone),
+                    measure::age(at, moment.now)
+                ),
+            );
+        }
+    }
+
+    fn problem(&mut self, problem: Option<&Problem>) {
+        if let Some(problem) = problem {
+            self.add("failed step", problem.step.as_str());
+            self.add("cause", problem.cause.as_str());
+            self.add("remedy", problem.remedy.as_str());
+        }
+    }
+
+    /// As text.
+    pub fn render(&self) -> String {
+        let width = self
+            .0
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let indent = format!("\n{:width$}  ", "");
+        self.0
+            .iter()
+            .map(|(name, value)| format!("{name:width$}  {}\n", value.replace('\n', &indent)))
+            .collect()
+    }
+}
+
+/// One image.
+pub fn image(image: &Image, moment: &Moment) -> Facts {
+    let mut facts = Facts::default();
+    facts.add("name", image.name.as_str());
+    facts.add("id", image.id.as_str());
+    facts.add("digest", image.image_digest.as_str());
+    facts.add(
+        "disk",
+        format!(
+            "{} ({} bytes)",
+            measure::bytes(image.disk_size_bytes),
+            image.disk_size_bytes
+        ),
+    );
+    facts.add("sector", format!("{} bytes", image.logical_sector_bytes));
+    facts.add("data", measure::bytes(image.data_bytes));
+    facts.add("stored", measure::bytes(image.stored_bytes));
+    facts.add("format", image.source_format.as_str());
+    facts.time("created", image.created_at, moment);
+    facts
+}
+
+/// One server.
+pub fn node(node: &Node, moment: &Moment) -> Facts {
+    let mut facts = Facts::default();
+    facts.add("name", node.name.as_deref().unwrap_or_default());
+    facts.add("id", node.id.as_str());
+    facts.add("state", node.state.as_str());
+    facts.add("agent", if node.agent_connected { "online" } else { "offline" });
+    facts.add("hardware", node.hardware.as_deref().unwrap_or_default());
+    facts.add("serial", node.serial.as_deref().unwrap_or_default());
+    facts.add("uuid", node.smbios_uuid.as_deref().unwrap_or_default());
+    facts.add("macs", node.macs.join(" "));
+    facts.add("deployment", node.deployment_id.as_deref().unwrap_or_default());
+    facts.time("last seen", node.last_seen_at, moment);
+    facts.problem(node.problem.as_ref());
+    inventory(&mut facts, &node.inventory);
+    facts
+}
+
+/// What is worth a line of the agent's inventory; all of it is in the JSON.
+fn inventory(facts: &mut Facts, inventory: &Value) {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let words = |parts: &[String]| {
+        parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let size = |value: &Value| value.as_u64().map(measure::bytes).unwrap_or_default();
+    let cpu = &inventory["cpu"];
+    let threads = cpu["threads"]
+        .as_u64()
+        .map(|n| format!("({n} threads)"))
+        .unwrap_or_default();
+    facts.add(
+        "cpu",
+        words(&[text(&cpu["model"]), text(&cpu["architecture"]), threads]),
+    );
+    facts.add("memory", size(&inventory["memory"]["total_bytes"]));
+    facts.add(
+        "firmware",
+        words(&[
+            text(&inventory["firmware"]["mode"]),
+            text(&inventory["firmware"]["version"]),
+        ]),
+    );
+    for disk in inventory["disks"].as_array().into_iter().flatten() {
+        let serial = text(&disk["serial"]);
+        let serial = if serial.is_empty() {
+            serial
+        } else {
+            format!("serial={serial}")
+        };
+        let sector = disk["logical_sector_bytes"]
+            .as_u64()
+            .map(|n| format!("{n} B sectors"))
+            .unwrap_or_default();
+        facts.add(
+            "disk",
+            words(&[
+                text(&disk["kernel_name"]),
+                text(&disk["transport"]),
+                size(&disk["size_bytes"]),
+                text(&disk["model"]),
+                serial,
+                sector,
+            ]),
+        );
+    }
+    for nic in inventory["nics"].as_array().into_iter().flatten() {
+        let link = if nic["link_up"].as_bool() == Some(true) {
+            "up"
+        } else {
+            "down"
+        };
+        let addresses: Vec<_> = nic["addresses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect();
+        facts.add(
+            "nic",
+            words(&[
+                text(&nic["kernel_name"]),
+                text(&nic["mac"]),
+                link.into(),
+                text(&nic["driver"]),
+                addresses.join(" "),
+            ]),
+        );
+    }
+}
+
+/// Why a server is as it is.
+pub fn why(why: &Why, moment: &Moment) -> Facts {
+    let mut facts = Facts::default();
+    facts.add("state", why.state.as_str());
+    facts.add("now", why.summary.as_str());
+    if let Some(waiting) = why
+        .waiting_for
+        .as_deref()
+        .filter(|waiting| *waiting != why.summary)
+    {
+        facts.add("waits for", waiting);
+    }
+    if let Some(deadline) = why.deadline {
+        let left = u64::try_from(deadline.duration_since(moment.now).as_secs()).unwrap_or(0);
+        facts.add(
+            "until",
+            format!(
+                "{} (in {})",
+                measure::time(deadline, &moment.zone),
+                measure::duration(left)
+            ),
+        );
+    }
+    facts.problem(why.problem.as_ref());
+    facts
+}
+
+/// One deployment: facts, then its steps.
+pub fn deployment(deployment: &Deployment, moment: &Moment) -> (Facts, Table) {
+    let mut facts = Facts::default();
+    facts.add("id", deployment.id.as_str());
+    facts.add("node", deployment.node_id.as_str());
+    facts.add("image", deployment.image_id.as_str());
+    facts.add("state", deployment.state.as_str());
+    facts.add("now", deployment.explanation.as_deref().unwrap_or_default());
+    facts.time("started", deployment.created_at, moment);
+    facts.add(
+        "took",
+        took(deployment.created_at, deployment.finished_at).unwrap_or_default(),
+    );
+    facts.problem(deployment.problem.as_ref());
+    if let Some(write) = &deployment.write {
+        let seconds = write.duration_ms / 1000;
+        let speed = (write.bytes_written * 1000)
+            .checked_div(write.duration_ms)
+            .map(measure::rate)
+            .unwrap_or_default();
+        facts.add(
+            "written",
+            format!(
+                "{} in {} ({speed}), {} received, {} zeroed, {} retries",
+                measure::bytes(write.bytes_written),
+                measure::duration(seconds),
+                measure::bytes(write.bytes_fetched),
+                measure::bytes(write.bytes_zeroed),
+                write.retries
+            ),
+        );
+    }
+    facts.add("boot entry", deployment.boot_entry.as_deref().unwrap_or_default());
+    if let Some(first) = &deployment.first_boot {
+        facts.add("hostname", first.hostname.as_str());
+        facts.add("system", first.os_name.as_str());
+        facts.add("kernel", first.kernel_release.as_str());
+        facts.add("booted", first.boot_mode.as_str());
+        facts.add("root", first.root_device.as_str());
+        facts.add("addresses", first.addresses.join(" "));
+        facts.add("cloud-init", first.cloud_init_status.as_str());
+    }
+    let mut table = columns(&["STEP", "STATE", "TOOK", "WHAT"]);
+    for step in &deployment.steps {
+        table.add_row([
+            plain(&step.step),
+            plain(&step.state),
+            took(step.started_at, step.finished_at).unwrap_or_else(|| "-".into()),
+            plain(&told(step)),
+        ]);
+    }
+    (facts, table)
+}
+
+fn told(step: &Step) -> String {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (given(&step.cause), given(&step.remedy)) {
+        (Some(cause), Some(remedy)) => format!("{cause}\nremedy: {remedy}"),
+        (Some(cause), None) => cause,
+        (None, _) => given(&step.detail).unwrap_or_default(),
+    }
+}
+
+fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<String> {
+    let seconds = to?.duration_since(from?).as_secs();
+    Some(measure::duration(u64::try_from(seconds).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests;
