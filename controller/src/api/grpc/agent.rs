@@ -1,0 +1,198 @@
+//! gRPC: the sessions of agents.
+//!
+//! One task for each session reads what the agent says; what the controller says comes through the hub's outbox. The
+//! session ends when the agent ends it, when it is silent for too long, when another session of the node takes over
+//! (ABORTED), or with the controller.
+
+use std::time::Duration;
+
+use imprint_proto::agent::v1::{
+    AgentMessage, ControllerMessage, Hello,
+    agent_message::Message,
+    agent_server::{Agent, AgentServer},
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
+
+use super::peer_node;
+use crate::{
+    api::rest::problem::chain,
+    app::App,
+    deploy::{Outgoing, Seat},
+    inventory::{Inventory, InventoryError},
+};
+
+/// Messages that may wait for an agent that does not read.
+const OUTBOX: usize = 256;
+
+/// How long an agent may take to say Hello.
+const HELLO_LIMIT: Duration = Duration::from_secs(30);
+
+/// Largest message of an agent: an inventory of 1,024 disks.
+const MAX_MESSAGE: usize = 4 << 20;
+
+/// Adds the service to the server.
+pub fn register(routes: &mut RoutesBuilder, app: &App) {
+    routes.add_service(AgentServer::new(AgentService(app.clone())).max_decoding_message_size(MAX_MESSAGE));
+}
+
+/// `imprint.agent.v1.Agent`.
+#[derive(Debug, Clone)]
+struct AgentService(App);
+
+type Answers = mpsc::Sender<Result<ControllerMessage, Status>>;
+
+#[tonic::async_trait]
+impl Agent for AgentService {
+    type SessionStream = ReceiverStream<Result<ControllerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let node_id = peer_node(&request)?;
+        self.0.nodes.get(&node_id).await.map_err(|error| match error {
+            InventoryError::NotFound { .. } => {
+                Status::unauthenticated("The node of this certificate is not known any more.")
+            }
+            error => fault(&error),
+        })?;
+        let (answers, stream) = mpsc::channel(OUTBOX);
+        let app = self.0.clone();
+        tokio::spawn(async move { run(&app, &node_id, request.into_inner(), &answers).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// The whole life of a session.
+async fn run(app: &App, node_id: &str, mut inbound: Streaming<AgentMessage>, answers: &Answers) {
+    let hello = match timeout(HELLO_LIMIT, inbound.message()).await {
+        Ok(Ok(Some(AgentMessage {
+            message: Some(Message::Hello(hello)),
+        }))) => hello,
+        Ok(Ok(_)) => {
+            return last_word(
+                answers,
+                Status::invalid_argument("The first message of a session is Hello."),
+            )
+            .await;
+        }
+        Ok(Err(status)) => {
+            return tracing::debug!(node.id = node_id, %status, "a session broke before it began");
+        }
+        Err(_) => {
+            return last_word(
+                answers,
+                Status::deadline_exceeded("The agent did not say Hello in time."),
+            )
+            .await;
+        }
+    };
+    match attend(app, node_id, &hello, inbound, answers).await {
+        Ok(()) => {}
+        Err(status) => last_word(answers, status).await,
+    }
+}
+
+async fn last_word(answers: &Answers, status: Status) {
+    if answers.send(Err(status)).await.is_err() {
+        tracing::debug!("the agent did not hear why its session ended");
+    }
+}
+
+async fn attend(
+    app: &App,
+    node_id: &str,
+    hello: &Hello,
+    inbound: Streaming<AgentMessage>,
+    answers: &Answers,
+) -> Result<(), Status> {
+    let (outbox, outgoing) = mpsc::channel(OUTBOX);
+    let version = env!("CARGO_PKG_VERSION");
+    let seat = app
+        .deployments
+        .attach(node_id, hello, outbox, app.authority.ca_pem(), version)
+        .await
+        .map_err(|error| fault(&error))?;
+    let ended = converse(app, &seat, inbound, ReceiverStream::new(outgoing), answers).await;
+    let reason = match &ended {
+        Ok(()) => "the agent ended it".to_owned(),
+        Err(status) => status.message().trim_end_matches('.').to_owned(),
+    };
+    app.deployments
+        .detach(&seat, &reason)
+        .await
+        .map_err(|error| fault(&error))?;
+    ended
+}
+
+async fn converse(
+    app: &App,
+    seat: &Seat,
+    mut inbound: Streaming<AgentMessage>,
+    mut outgoing: ReceiverStream<Outgoing>,
+    answers: &Answers,
+) -> Result<(), Status> {
+    let silence = app.deployments.silence();
+    let mut last_noted = tokio::time::Instant::now();
+    // One deadline that only the agent moves: what the controller says is no sign of life of the agent.
+    let mut heard = tokio::time::Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = seat.superseded.cancelled() => {
+                return Err(Status::aborted("Another session of this node has taken over."));
+            }
+            () = app.shutdown.cancelled() => return Err(Status::unavailable("The controller ends; call again.")),
+            Some(out) = outgoing.next() => {
+                let Outgoing::Message(message) = out;
+                if answers.send(Ok(*message)).await.is_err() {
+                    return Err(Status::unavailable("The connection to the agent is lost."));
+                }
+            }
+            message = inbound.message() => {
+                let Some(message) = message? else { return Ok(()) };
+                heard = tokio::time::Instant::now();
+                if last_noted.elapsed() > Duration::from_secs(60) {
+                    last_noted = heard;
+                    app.nodes.seen(&seat.node_id).await.map_err(|error| fault(&error))?;
+                }
+                handle(app, &seat.node_id, message).await?;
+            }
+            () = tokio::time::sleep_until(heard + silence) => {
+                return Err(Status::deadline_exceeded(format!("The agent was silent for {} seconds.", silence.as_secs())));
+            }
+        }
+    }
+}
+
+async fn handle(app: &App, node_id: &str, message: AgentMessage) -> Result<(), Status> {
+    let done = match message.message {
+        Some(Message::Inventory(inventory)) => {
+            let inventory = Inventory::from(inventory);
+            return app
+                .nodes
+                .record_inventory(node_id, &inventory)
+                .await
+                .map_err(|error| fault(&error));
+        }
+        Some(Message::Step(event)) => app.deployments.take_step(node_id, event).await,
+        Some(Message::Progress(progress)) => app.deployments.take_progress(node_id, progress).await,
+        Some(Message::Outcome(outcome)) => app.deployments.take_outcome(node_id, outcome).await,
+        Some(Message::Hello(_)) => {
+            return Err(Status::invalid_argument(
+                "Hello is the first message of a session only.",
+            ));
+        }
+        // A message of a newer agent is no reason to end its session.
+        Some(Message::Heartbeat(_)) | None => Ok(()),
+    };
+    done.map_err(|error| fault(&error))
+}
+
+/// A fault of the controller: the agent keeps what is not acknowledged and calls again.
+fn fault(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error = %chain(error), "a session ends by a fault of the controller");
+    Status::unavailable("The controller cannot read or write its database just now.")
+}

@@ -1,0 +1,119 @@
+//! gRPC: deployments.
+
+use imprint_proto::v1::{
+    CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment, GetDeploymentRequest,
+    ListDeploymentsRequest, ListDeploymentsResponse,
+    deployments_server::{Deployments, DeploymentsServer},
+};
+use tonic::{Request, Response, Status, service::RoutesBuilder};
+
+use super::{
+    caller,
+    nodes::{problem, status, timestamp},
+};
+use crate::{
+    app::App,
+    deploy::{DeployError, DeployRequest, Deployment},
+};
+
+/// Adds the service to the server.
+pub fn register(routes: &mut RoutesBuilder, app: &App) {
+    routes.add_service(DeploymentsServer::new(DeploymentsService(app.clone())));
+}
+
+/// `imprint.v1.Deployments`.
+#[derive(Debug, Clone)]
+struct DeploymentsService(App);
+
+fn wire(deployment: Deployment) -> WireDeployment {
+    WireDeployment {
+        id: deployment.id,
+        node_id: deployment.node_id,
+        image_id: deployment.image_id,
+        state: deployment.state.to_string(),
+        step: deployment.step.to_string(),
+        problem: deployment.problem.map(problem),
+        created_at: Some(timestamp(deployment.created_at)),
+        finished_at: deployment.finished_at.map(timestamp),
+    }
+}
+
+#[tonic::async_trait]
+impl Deployments for DeploymentsService {
+    async fn create_deployment(
+        &self,
+        request: Request<CreateDeploymentRequest>,
+    ) -> Result<Response<WireDeployment>, Status> {
+        caller(&request)?;
+        let key = request
+            .metadata()
+            .get("idempotency-key")
+            .and_then(|value| value.to_str().ok())
+            .map(ToOwned::to_owned);
+        let request = request.into_inner();
+        let request = DeployRequest {
+            node: request.node,
+            image: request.image,
+            disk: Some(request.disk),
+            user_data: Some(request.user_data),
+            network_config: Some(request.network_config),
+            hostname: Some(request.hostname),
+            boot_order: Some(request.boot_order),
+            ..DeployRequest::default()
+        };
+        let deployment = self
+            .0
+            .deployments
+            .create(&request, key.as_deref())
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(wire(deployment)))
+    }
+
+    async fn get_deployment(
+        &self,
+        request: Request<GetDeploymentRequest>,
+    ) -> Result<Response<WireDeployment>, Status> {
+        caller(&request)?;
+        let deployment = self
+            .0
+            .deployments
+            .get(&request.into_inner().id)
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(wire(deployment)))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<ListDeploymentsRequest>,
+    ) -> Result<Response<ListDeploymentsResponse>, Status> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let page = self
+            .0
+            .deployments
+            .list(Some(&request.node), request.page_size, Some(&request.page_token))
+            .await
+            .map_err(status::<DeployError>)?;
+        let deployments = page.items.into_iter().map(wire).collect();
+        Ok(Response::new(ListDeploymentsResponse {
+            deployments,
+            next_page_token: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn cancel_deployment(
+        &self,
+        request: Request<CancelDeploymentRequest>,
+    ) -> Result<Response<WireDeployment>, Status> {
+        caller(&request)?;
+        let deployment = self
+            .0
+            .deployments
+            .cancel(&request.into_inner().id)
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(wire(deployment)))
+    }
+}

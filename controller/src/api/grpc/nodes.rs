@@ -1,0 +1,137 @@
+//! gRPC: nodes.
+
+use imprint_proto::v1::{
+    ApproveNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node as WireNode,
+    Problem as WireProblem, WhyRequest, WhyResponse,
+    nodes_server::{Nodes, NodesServer},
+};
+use jiff::Timestamp;
+use tonic::{Request, Response, Status, service::RoutesBuilder};
+
+use super::caller;
+use crate::{
+    api::rest::problem::Problem,
+    app::App,
+    deploy::DeployError,
+    inventory::{InventoryError, Node, NodeProblem, NodeQuery, NodeState},
+};
+
+/// Adds the service to the server.
+pub fn register(routes: &mut RoutesBuilder, app: &App) {
+    routes.add_service(NodesServer::new(NodesService(app.clone())));
+}
+
+/// `imprint.v1.Nodes`.
+#[derive(Debug, Clone)]
+struct NodesService(App);
+
+/// A time as the wire has it.
+pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond(),
+    }
+}
+
+/// A domain error as a status.
+pub(super) fn status<E: Into<Problem>>(error: E) -> Status {
+    error.into().to_status()
+}
+
+/// A problem as the wire has it.
+pub(super) fn problem(problem: NodeProblem) -> WireProblem {
+    WireProblem {
+        step: problem.step,
+        cause: problem.cause,
+        remedy: problem.remedy,
+    }
+}
+
+fn wire(app: &App, node: Node) -> WireNode {
+    WireNode {
+        agent_connected: app.deployments.hub().is_connected(&node.id),
+        id: node.id,
+        name: node.name,
+        state: node.state.to_string(),
+        smbios_uuid: node.smbios_uuid.unwrap_or_default(),
+        serial: node.serial.unwrap_or_default(),
+        macs: node.macs,
+        hardware: node.hardware,
+        deployment_id: node.deployment_id.unwrap_or_default(),
+        problem: node.problem.map(problem),
+        last_seen_at: node.last_seen_at.map(timestamp),
+    }
+}
+
+#[tonic::async_trait]
+impl Nodes for NodesService {
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let state = match request.state.as_str() {
+            "" => None,
+            text => Some(
+                text.parse::<NodeState>()
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?,
+            ),
+        };
+        let query = NodeQuery {
+            state,
+            after: request.page_token,
+            page_size: request.page_size,
+        };
+        let page = self
+            .0
+            .nodes
+            .list(&query)
+            .await
+            .map_err(status::<InventoryError>)?;
+        let nodes = page.items.into_iter().map(|node| wire(&self.0, node)).collect();
+        Ok(Response::new(ListNodesResponse {
+            nodes,
+            next_page_token: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<WireNode>, Status> {
+        caller(&request)?;
+        let node = self
+            .0
+            .nodes
+            .find(&request.into_inner().node)
+            .await
+            .map_err(status::<InventoryError>)?;
+        Ok(Response::new(wire(&self.0, node)))
+    }
+
+    async fn approve_node(&self, request: Request<ApproveNodeRequest>) -> Result<Response<WireNode>, Status> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let node = self
+            .0
+            .nodes
+            .approve(&request.node, Some(&request.name))
+            .await
+            .map_err(status::<InventoryError>)?;
+        Ok(Response::new(wire(&self.0, node)))
+    }
+
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
+        caller(&request)?;
+        let why = self
+            .0
+            .deployments
+            .why(&request.into_inner().node)
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(WhyResponse {
+            state: why.state.to_string(),
+            summary: why.summary,
+            deadline: why.deadline.map(timestamp),
+            problem: why.problem.map(problem),
+        }))
+    }
+}

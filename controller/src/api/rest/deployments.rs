@@ -1,0 +1,180 @@
+//! REST: deployments.
+
+use axum::{
+    Json, Router,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::{
+    auth::Caller,
+    problem::{Problem, ProblemDocument},
+};
+use crate::{
+    app::App,
+    deploy::{DeployRequest, DeploymentView},
+};
+
+/// Paths of this part.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/deployments", get(list_deployments).post(create_deployment))
+        .route("/v1/deployments/{id}", get(get_deployment))
+        .route("/v1/deployments/{id}/cancel", post(cancel_deployment))
+}
+
+/// Their description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(create_deployment, list_deployments, get_deployment, cancel_deployment))]
+    struct Part;
+    Part::openapi()
+}
+
+/// A page of deployments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeploymentList {
+    /// The deployments, newest first.
+    items: Vec<DeploymentView>,
+    /// Asks for the next page; null on the last one.
+    next_page_token: Option<String>,
+}
+
+/// Which deployments.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DeploymentListQuery {
+    /// Only those of this node.
+    node: Option<String>,
+    /// At most this many: 100 when 0 or not given, 1,000 at most.
+    #[serde(default)]
+    page_size: u32,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// Puts an image onto a machine.
+#[utoipa::path(
+    post,
+    path = "/v1/deployments",
+    tag = "deployments",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "A second request with this key is answered with the deployment of the first one"),
+    ),
+    request_body = DeployRequest,
+    responses(
+        (status = 201, description = "Begun", body = DeploymentView),
+        (status = 404, description = "No such node or image", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 409, description = "The node is not available", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 422, description = "It cannot work; every reason is named", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn create_deployment(
+    _caller: Caller,
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Json<DeployRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = body?;
+    let key = headers
+        .get("idempotency-key")
+        .map(|value| value.to_str())
+        .transpose()
+        .map_err(|_| {
+            Problem::invalid(
+                "The Idempotency-Key is not printable text.",
+                "Use a short random text, such as a UUID.",
+            )
+        })?;
+    let deployment = app.deployments.create(&request, key).await?;
+    let view = app.deployments.view(deployment).await?;
+    let location = [(header::LOCATION, format!("/v1/deployments/{}", view.id))];
+    Ok((StatusCode::CREATED, location, Json(view)).into_response())
+}
+
+/// All deployments, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/deployments",
+    tag = "deployments",
+    params(DeploymentListQuery),
+    responses((status = 200, description = "A page of deployments", body = DeploymentList))
+)]
+async fn list_deployments(
+    _caller: Caller,
+    State(app): State<App>,
+    query: Result<Query<DeploymentListQuery>, QueryRejection>,
+) -> Result<Json<DeploymentList>, Problem> {
+    let Query(query) = query?;
+    let page = app
+        .deployments
+        .list(
+            query.node.as_deref(),
+            query.page_size,
+            query.page_token.as_deref(),
+        )
+        .await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for deployment in page.items {
+        items.push(app.deployments.view(deployment).await?);
+    }
+    Ok(Json(DeploymentList {
+        items,
+        next_page_token: page.next,
+    }))
+}
+
+/// One deployment with its steps and figures.
+#[utoipa::path(
+    get,
+    path = "/v1/deployments/{id}",
+    tag = "deployments",
+    params(("id" = String, Path, description = "Id of the deployment")),
+    responses(
+        (status = 200, description = "The deployment", body = DeploymentView),
+        (status = 404, description = "No such deployment", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn get_deployment(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentView>, Problem> {
+    let deployment = app.deployments.get(&id).await?;
+    Ok(Json(app.deployments.view(deployment).await?))
+}
+
+/// Stops a deployment. It may go on until the agent has confirmed it.
+#[utoipa::path(
+    post,
+    path = "/v1/deployments/{id}/cancel",
+    tag = "deployments",
+    params(("id" = String, Path, description = "Id of the deployment")),
+    responses(
+        (status = 200, description = "Cancelled, or about to be", body = DeploymentView),
+        (status = 404, description = "No such deployment", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 409, description = "It has ended otherwise", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn cancel_deployment(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentView>, Problem> {
+    let deployment = app.deployments.cancel(&id).await?;
+    Ok(Json(app.deployments.view(deployment).await?))
+}

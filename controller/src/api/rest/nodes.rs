@@ -1,0 +1,242 @@
+//! REST: nodes.
+
+use axum::{
+    Json, Router,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::{
+    auth::Caller,
+    problem::{Problem, ProblemDocument},
+};
+use crate::{
+    app::App,
+    deploy::Why,
+    inventory::{Inventory, Node, NodeProblem, NodeQuery, NodeState},
+};
+
+/// Paths of this part.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/nodes", get(list_nodes))
+        .route("/v1/nodes/{node}", get(get_node))
+        .route("/v1/nodes/{node}/approve", post(approve_node))
+        .route("/v1/nodes/{node}/why", get(why_node))
+}
+
+/// Their description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(list_nodes, get_node, approve_node, why_node))]
+    struct Part;
+    Part::openapi()
+}
+
+/// A machine.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeView {
+    /// ULID.
+    id: String,
+    /// Unique without regard to case.
+    name: String,
+    /// Where it is in its life.
+    state: NodeState,
+    /// Whether the agent's session is open now.
+    agent_connected: bool,
+    /// SMBIOS UUID.
+    smbios_uuid: Option<String>,
+    /// Serial number.
+    serial: Option<String>,
+    /// MAC addresses.
+    macs: Vec<String>,
+    /// Vendor and product.
+    hardware: String,
+    /// The current or the last deployment.
+    deployment_id: Option<String>,
+    /// Set in state failed.
+    problem: Option<NodeProblem>,
+    /// When it was last heard of.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen_at: Option<Timestamp>,
+    /// The agent that called last.
+    agent_version: Option<String>,
+    /// What the agent found missing in its ramdisk.
+    agent_defects: Vec<String>,
+    /// When it was first heard of.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A machine with its hardware.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeDetail {
+    /// The machine.
+    #[serde(flatten)]
+    node: NodeView,
+    /// What the agent read; null until it has.
+    inventory: Option<Inventory>,
+}
+
+/// A page of nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeList {
+    /// The nodes, in the order in which they became known.
+    items: Vec<NodeView>,
+    /// Asks for the next page; null on the last one.
+    next_page_token: Option<String>,
+}
+
+/// Which nodes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct NodeListQuery {
+    /// Only nodes in this state.
+    state: Option<String>,
+    /// At most this many: 100 when 0 or not given, 1,000 at most.
+    #[serde(default)]
+    page_size: u32,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// How a node is taken into service.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    /// A new name; unchanged when it is left out.
+    name: Option<String>,
+}
+
+fn view(app: &App, node: Node) -> NodeView {
+    NodeView {
+        agent_connected: app.deployments.hub().is_connected(&node.id),
+        id: node.id,
+        name: node.name,
+        state: node.state,
+        smbios_uuid: node.smbios_uuid,
+        serial: node.serial,
+        macs: node.macs,
+        hardware: node.hardware,
+        deployment_id: node.deployment_id,
+        problem: node.problem,
+        last_seen_at: node.last_seen_at,
+        agent_version: node.agent_version,
+        agent_defects: node.agent_defects,
+        created_at: node.created_at,
+    }
+}
+
+/// All machines.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes",
+    tag = "nodes",
+    params(NodeListQuery),
+    responses((status = 200, description = "A page of nodes", body = NodeList))
+)]
+async fn list_nodes(
+    _caller: Caller,
+    State(app): State<App>,
+    query: Result<Query<NodeListQuery>, QueryRejection>,
+) -> Result<Json<NodeList>, Problem> {
+    let Query(query) = query?;
+    let state = query
+        .state
+        .as_deref()
+        .filter(|state| !state.is_empty())
+        .map(str::parse::<NodeState>)
+        .transpose();
+    let state = state
+        .map_err(|error| Problem::invalid(error.to_string(), "Use one of these states, or none for all."))?;
+    let after = query.page_token.unwrap_or_default();
+    let page = app
+        .nodes
+        .list(&NodeQuery {
+            state,
+            after,
+            page_size: query.page_size,
+        })
+        .await?;
+    let items = page.items.into_iter().map(|node| view(&app, node)).collect();
+    Ok(Json(NodeList {
+        items,
+        next_page_token: page.next,
+    }))
+}
+
+/// One machine with its hardware.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{node}",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    responses(
+        (status = 200, description = "The node", body = NodeDetail),
+        (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn get_node(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+) -> Result<Json<NodeDetail>, Problem> {
+    let node = app.nodes.find(&node).await?;
+    let inventory = app.nodes.inventory(&node.id).await?;
+    Ok(Json(NodeDetail {
+        node: view(&app, node),
+        inventory,
+    }))
+}
+
+/// Takes a discovered machine into service.
+#[utoipa::path(
+    post,
+    path = "/v1/nodes/{node}/approve",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    request_body(content = Option<Approval>, description = "A new name, if it is to have one"),
+    responses(
+        (status = 200, description = "The node, now available", body = NodeView),
+        (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "It is not discovered, or the name is taken", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 422, description = "That cannot be a name", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn approve_node(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+    body: Result<Option<Json<Approval>>, JsonRejection>,
+) -> Result<Json<NodeView>, Problem> {
+    let approval = body?.map(|Json(approval)| approval).unwrap_or_default();
+    let node = app.nodes.approve(&node, approval.name.as_deref()).await?;
+    Ok(Json(view(&app, node)))
+}
+
+/// What a machine does, what it waits for and until when.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{node}/why",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    responses(
+        (status = 200, description = "The answer", body = Why),
+        (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn why_node(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+) -> Result<Json<Why>, Problem> {
+    Ok(Json(app.deployments.why(&node).await?))
+}

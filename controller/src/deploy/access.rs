@@ -1,0 +1,41 @@
+//! Which objects of the store a node may read.
+
+use super::{Deployments, record::running_of, state::Phase};
+use crate::{events::doing, store::StoreObject};
+
+impl Deployments {
+    /// Whether the object belongs to the image that the node is just to write. No answer of the database means no.
+    pub async fn store_access(&self, node_id: &str, object: &StoreObject) -> bool {
+        match self.may_read(node_id, object).await {
+            Ok(may) => may,
+            Err(error) => {
+                tracing::error!(
+                    node.id = node_id,
+                    error = &*error,
+                    "cannot tell what the node may read"
+                );
+                false
+            }
+        }
+    }
+
+    async fn may_read(
+        &self,
+        node_id: &str,
+        object: &StoreObject,
+    ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("read the node's deployment"))?;
+        let running = running_of(&mut connection, node_id).await?;
+        drop(connection);
+        match running {
+            Some(deployment) if deployment.phase == Phase::AgentWorks => {
+                Ok(self.catalog.uses(&deployment.image_digest, object).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a machine boots, by its node's state.
+
+use serde_json::json;
+
+use super::{
+    Deployments,
+    advance::tell,
+    error::DeployError,
+    record::{Deployment, load, save},
+    state::{DiskState, Phase, Step, StepState},
+    steps::{self, StepChange},
+};
+use crate::{
+    boot::{BootAction, BootFacts},
+    config::UnknownPolicy,
+    inventory::{Node, NodeState},
+};
+
+impl Deployments {
+    /// What the machine is to boot now, and why.
+    pub async fn boot_action(&self, facts: &BootFacts) -> Result<BootAction, DeployError> {
+        let Some(node) = self.nodes.find_for_boot(facts).await? else {
+            return Ok(unknown(self.unknown));
+        };
+        let deployment = match &node.deployment_id {
+            Some(id) => Some(self.get(id).await?),
+            None => None,
+        };
+        if let Some(deployment) = &deployment
+            && deployment.phase == Phase::AwaitAgent
+            && deployment.step == Step::Power
+        {
+            self.note_power(&deployment.id).await?;
+        }
+        Ok(choose(&node, deployment.as_ref()))
+    }
+
+    /// The machine has asked what to boot: it has power.
+    async fn note_power(&self, id: &str) -> Result<(), DeployError> {
+        let mut change = self.events.begin().await?;
+        let Some(mut deployment) = load(change.connection(), id).await? else {
+            return Ok(());
+        };
+        if deployment.phase != Phase::AwaitAgent || deployment.step != Step::Power {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        deployment.step = Step::Boot;
+        deployment.moved_at = now;
+        let detail = "The server asked what to boot.";
+        steps::set(
+            change.connection(),
+            id,
+            &StepChange::new(Step::Power, StepState::Finished, now, detail),
+        )
+        .await?;
+        let detail = "The ramdisk was handed out; waits for the agent to call.";
+        steps::set(
+            change.connection(),
+            id,
+            &StepChange::new(Step::Boot, StepState::Running, now, detail),
+        )
+        .await?;
+        save(change.connection(), &mut deployment).await?;
+        let message = "power: the server has power and boots the ramdisk from the network.".to_owned();
+        tell(
+            &mut change,
+            &deployment,
+            "deployment.step.finished",
+            message,
+            json!({ "step": Step::Power }),
+        )
+        .await?;
+        change.commit().await?;
+        Ok(())
+    }
+}
+
+fn unknown(policy: UnknownPolicy) -> BootAction {
+    match policy {
+        UnknownPolicy::Discover => BootAction::Ramdisk {
+            reason: "this machine is not known yet: it is discovered, nothing is written".to_owned(),
+        },
+        UnknownPolicy::Ignore => BootAction::LocalDisk {
+            reason: "this machine is not known, and unknown machines are left alone".to_owned(),
+        },
+    }
+}
+
+fn choose(node: &Node, deployment: Option<&Deployment>) -> BootAction {
+    let name = &node.name;
+    match (node.state, deployment) {
+        (NodeState::Discovered, _) => BootAction::Ramdisk {
+            reason: format!("{name} waits for approval"),
+        },
+        (NodeState::Enrolled, _) => BootAction::Ramdisk {
+            reason: format!("{name} is to take its inventory"),
+        },
+        (NodeState::Available, _) => BootAction::Ramdisk {
+            reason: format!("{name} is available and waits for a deployment"),
+        },
+        (NodeState::Active, _) => BootAction::LocalDisk {
+            reason: format!("{name} is active and runs its own system"),
+        },
+        (NodeState::Deploying, Some(deployment)) if deployment.phase == Phase::AwaitReport => {
+            BootAction::LocalDisk {
+                reason: format!("{name} starts its new system for the first time"),
+            }
+        }
+        (NodeState::Deploying, _) => BootAction::Ramdisk {
+            reason: format!("{name} is to get its system"),
+        },
+        (NodeState::Failed, Some(deployment)) if deployment.disk_state == DiskState::Written => {
+            BootAction::LocalDisk {
+                reason: format!(
+                    "{name} failed after its disk was written: its system may still come up; deploy again to replace it"
+                ),
+            }
+        }
+        (NodeState::Failed, _) => BootAction::Ramdisk {
+            reason: format!(
+                "{name} failed before its disk was complete: the agent waits for another deployment"
+            ),
+        },
+    }
+}

@@ -1,0 +1,257 @@
+//! A request becomes a deployment.
+
+use serde_json::json;
+use sqlx::SqliteConnection;
+use ulid::Ulid;
+
+use super::{
+    Deployments,
+    error::DeployError,
+    network_config,
+    record::{Deployment, load},
+    request::{Checked, DeployRequest, check},
+    state::{Step, StepState},
+    steps::{self, StepChange},
+};
+use crate::{
+    catalog::Image,
+    events::{Change, NewEvent, doing},
+    inventory::{self, Node, NodeState},
+};
+
+impl Deployments {
+    /// Makes a deployment and begins it. With a key, a repeated request is answered with the same deployment.
+    pub async fn create(
+        &self,
+        request: &DeployRequest,
+        key: Option<&str>,
+    ) -> Result<Deployment, DeployError> {
+        let hash = blake3::hash(json!(request).to_string().as_bytes());
+        if let Some(key) = key {
+            if key.is_empty() || key.len() > 255 || key.chars().any(|c| c.is_control()) {
+                return Err(DeployError::BadKey(key.chars().count()));
+            }
+            let mut connection = self.db.acquire().await.map_err(doing("look for the request"))?;
+            if let Some(id) = earlier(&mut connection, key, &hash).await? {
+                return self.get(&id).await;
+            }
+        }
+        let node = self.nodes.find(&request.node).await?;
+        let image = self.catalog.find(&request.image).await?;
+        let inventory = self.nodes.inventory(&node.id).await?;
+
+        let mut change = self.events.begin().await?;
+        if let Some(key) = key
+            && let Some(id) = earlier(change.connection(), key, &hash).await?
+        {
+            drop(change);
+            return self.get(&id).await;
+        }
+        // Read once more: from here on nobody else can change it.
+        let node = inventory::load(change.connection(), &node.id)
+            .await?
+            .unwrap_or(node);
+        let checked = check(request, &node, &image, inventory.as_ref()).map_err(DeployError::Refused)?;
+        let id = Ulid::generate().to_string();
+        self.insert(change.connection(), &id, &node, &image, &checked)
+            .await?;
+        if checked.finish {
+            let network = match request.network_config.as_deref() {
+                Some(text) if !text.is_empty() => text.to_owned(),
+                _ => network_config::default_for(&node, inventory.as_ref()),
+            };
+            let user_data = request.user_data.as_deref().unwrap_or_default();
+            keep_secrets(change.connection(), &id, &checked.hostname, user_data, &network).await?;
+        }
+        if let Some(key) = key {
+            sqlx::query("INSERT INTO idempotency_keys (key, request_hash, deployment_id, created_at) VALUES (?, ?, ?, ?)")
+                .bind(key)
+                .bind(hash.as_bytes().as_slice())
+                .bind(&id)
+                .bind(self.clock.now_ms())
+                .execute(change.connection())
+                .await
+                .map_err(doing("keep the request's key"))?;
+        }
+        self.begin(&mut change, &id, &node, &image).await?;
+        change.commit().await?;
+        self.advance(&id).await?;
+        self.get(&id).await
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        id: &str,
+        node: &Node,
+        image: &Image,
+        checked: &Checked,
+    ) -> Result<(), DeployError> {
+        let now = self.clock.now_ms();
+        let task_id = Ulid::generate().to_string();
+        sqlx::query(
+            "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
+             disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
+             phase_since, moved_at, created_at) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(&node.id)
+        .bind(&image.id)
+        .bind(&image.name)
+        .bind(&image.image_digest)
+        .bind(&image.manifest_digest)
+        .bind(i64::try_from(image.disk_size_bytes).unwrap_or(i64::MAX))
+        .bind(image.logical_sector_bytes)
+        .bind(&checked.rule.text)
+        .bind(&checked.hostname)
+        .bind(checked.boot_order)
+        .bind(checked.grow_root)
+        .bind(checked.finish)
+        .bind(&task_id)
+        .bind(now)
+        .bind(now)
+        .bind(now)
+        .execute(&mut *connection)
+        .await
+        .map_err(doing("make the deployment"))?;
+        new_task(connection, &task_id, id, &node.id, 1, now).await
+    }
+
+    async fn begin(
+        &self,
+        change: &mut Change,
+        id: &str,
+        node: &Node,
+        image: &Image,
+    ) -> Result<(), DeployError> {
+        sqlx::query("UPDATE nodes SET deployment_id = ? WHERE id = ?")
+            .bind(id)
+            .bind(&node.id)
+            .execute(change.connection())
+            .await
+            .map_err(doing("point the node to its deployment"))?;
+        inventory::set_state(change.connection(), node, NodeState::Deploying, None).await?;
+        let waiting = StepChange::new(
+            Step::Power,
+            StepState::Running,
+            self.clock.now(),
+            "Waits for the server to boot the ramdisk from the network.",
+        );
+        steps::set(change.connection(), id, &waiting).await?;
+        change
+            .append(NewEvent {
+                kind: "deployment.created",
+                node_id: Some(&node.id),
+                deployment_id: Some(id),
+                message: format!("Deployment of image {} onto node {} was asked for.", image.name, node.name),
+                details: json!({ "image": image.name, "image_id": image.id, "image_digest": image.image_digest }),
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The deployment with this id.
+    pub async fn get(&self, id: &str) -> Result<Deployment, DeployError> {
+        let mut connection = self.db.acquire().await.map_err(doing("read the deployment"))?;
+        let found = load(&mut connection, &id.to_uppercase()).await?;
+        found.ok_or_else(|| DeployError::NotFound(id.chars().take(64).collect()))
+    }
+
+    /// Asks a running deployment to stop. It may take until the agent has confirmed it.
+    pub async fn cancel(&self, id: &str) -> Result<Deployment, DeployError> {
+        let wanted = self.get(id).await?;
+        let mut change = self.events.begin().await?;
+        let mut deployment = load(change.connection(), &wanted.id).await?.unwrap_or(wanted);
+        match deployment.state {
+            super::DeploymentState::Running => {}
+            super::DeploymentState::Cancelled => return Ok(deployment),
+            state => {
+                return Err(DeployError::Ended {
+                    id: deployment.id,
+                    state,
+                });
+            }
+        }
+        if deployment.cancel_requested_at.is_none() {
+            deployment.cancel_requested_at = Some(self.clock.now());
+            super::record::save(change.connection(), &mut deployment).await?;
+            change
+                .append(NewEvent {
+                    kind: "deployment.cancel-requested",
+                    node_id: Some(&deployment.node_id),
+                    deployment_id: Some(&deployment.id),
+                    message: "Somebody asked to cancel the deployment.".to_owned(),
+                    details: json!({}),
+                })
+                .await?;
+        }
+        change.commit().await?;
+        self.advance(&deployment.id).await?;
+        self.get(&deployment.id).await
+    }
+}
+
+/// The deployment that an earlier request with this key made.
+async fn earlier(
+    connection: &mut SqliteConnection,
+    key: &str,
+    hash: &blake3::Hash,
+) -> Result<Option<String>, DeployError> {
+    let row: Option<(Vec<u8>, String)> =
+        sqlx::query_as("SELECT request_hash, deployment_id FROM idempotency_keys WHERE key = ?")
+            .bind(key)
+            .fetch_optional(connection)
+            .await
+            .map_err(doing("look for the request's key"))?;
+    match row {
+        Some((known, id)) if known == hash.as_bytes() => Ok(Some(id)),
+        Some(_) => Err(DeployError::KeyReused),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn new_task(
+    connection: &mut SqliteConnection,
+    task_id: &str,
+    deployment_id: &str,
+    node_id: &str,
+    attempt: u32,
+    now: i64,
+) -> Result<(), DeployError> {
+    sqlx::query("INSERT INTO deployment_tasks (task_id, deployment_id, node_id, attempt, created_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(task_id)
+        .bind(deployment_id)
+        .bind(node_id)
+        .bind(attempt)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map_err(doing("make the task"))?;
+    Ok(())
+}
+
+async fn keep_secrets(
+    connection: &mut SqliteConnection,
+    id: &str,
+    hostname: &str,
+    user_data: &str,
+    network: &str,
+) -> Result<(), DeployError> {
+    // cloud-init reads a file without user-data as an error of its own kind; an empty cloud-config says nothing.
+    let user_data = if user_data.is_empty() {
+        "#cloud-config\n{}\n"
+    } else {
+        user_data
+    };
+    let meta_data = format!("instance-id: {id}\nlocal-hostname: {hostname}\n");
+    sqlx::query("INSERT INTO deployment_secrets (deployment_id, user_data, network_config, meta_data) VALUES (?, ?, ?, ?)")
+        .bind(id)
+        .bind(user_data.as_bytes())
+        .bind(network.as_bytes())
+        .bind(meta_data.as_bytes())
+        .execute(connection)
+        .await
+        .map_err(doing("keep the seed"))?;
+    Ok(())
+}

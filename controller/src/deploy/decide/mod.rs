@@ -1,0 +1,370 @@
+//! What a running deployment does next. Pure: the time and everything else come in as facts.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::state::{Phase, Step};
+use crate::inventory::NodeProblem;
+
+#[cfg(test)]
+mod tests;
+
+/// How often a machine that restarts in the middle of the work is given the task anew.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// Where the agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {
+    /// No session is open.
+    Away,
+    /// A session is open.
+    Connected {
+        /// It still holds a task of an earlier deployment.
+        busy: bool,
+        /// The present task was sent in this session.
+        task_sent: bool,
+        /// The cancellation was sent in this session.
+        cancel_sent: bool,
+    },
+}
+
+/// How the agent's work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is verified and released.
+    Success,
+    /// It gave up.
+    Failure(NodeProblem),
+    /// It stopped because it was told to.
+    Cancelled,
+}
+
+/// How long nothing may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Until the agent calls.
+    pub boot: SignedDuration,
+    /// While the agent works.
+    pub step: SignedDuration,
+    /// Until the installed system reports.
+    pub first_boot: SignedDuration,
+    /// Until the agent confirms a cancellation.
+    pub cancel: SignedDuration,
+}
+
+/// Everything a decision rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The time now.
+    pub now: Timestamp,
+    /// Where the agent is.
+    pub agent: Agent,
+    /// The machine has asked the boot services what to boot since the deployment began.
+    pub powered: bool,
+    /// The step that was reached.
+    pub step: Step,
+    /// The agent has said at least one thing about the present task.
+    pub accepted: bool,
+    /// The machine was restarted in the middle of the task, so that the agent no longer knows it.
+    pub restarted: bool,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How the agent's work ended.
+    pub outcome: Option<Outcome>,
+    /// The image is the whole of it: no finishing, no report.
+    pub data_disk: bool,
+    /// The installed system has reported.
+    pub reported: bool,
+    /// When something moved last; never before this controller began to watch.
+    pub moved_at: Timestamp,
+    /// When somebody asked to stop; never before this controller began to watch.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How long nothing may move.
+    pub limits: Limits,
+}
+
+/// What a deployment waits for, as a sentence for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The machine is to be powered on.
+    Power,
+    /// The machine has power; the agent is to call.
+    AgentCall,
+    /// The agent is to give up an older task.
+    OlderTask,
+    /// The agent is to say that it has taken the task.
+    Acceptance,
+    /// The agent works on a step.
+    Work(Step),
+    /// The agent's session is gone in the middle of the work.
+    AgentReturn(Step),
+    /// The agent is to confirm the cancellation.
+    CancelConfirmation,
+    /// The installed system is to report.
+    FirstBootReport,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Power => f.write_str(
+                "waits for the server to boot the ramdisk from the network: power it on or restart it",
+            ),
+            Self::AgentCall => {
+                f.write_str("the server has asked for the ramdisk; waits for the agent in it to call")
+            }
+            Self::OlderTask => {
+                f.write_str("waits for the agent to give up the task of an earlier deployment")
+            }
+            Self::Acceptance => f.write_str("the task was sent; waits for the agent to take it"),
+            Self::Work(step) => write!(f, "the agent {} (step {step})", step.doing()),
+            Self::AgentReturn(step) => {
+                write!(
+                    f,
+                    "the agent is not connected; it goes on by itself with step {step} and is expected to call again"
+                )
+            }
+            Self::CancelConfirmation => {
+                f.write_str("waits for the agent to stop and to confirm the cancellation")
+            }
+            Self::FirstBootReport => {
+                f.write_str("the image is on the disk; waits for the installed system to start and to report")
+            }
+        }
+    }
+}
+
+/// What has to be done; doing it twice is harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Send the present task over the open session.
+    SendTask,
+    /// Tell the agent to stop.
+    SendCancel,
+}
+
+/// The way on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The agent is there: its part begins.
+    AgentWorks,
+    /// The machine lost the task by a restart: a new attempt with a new task.
+    NewAttempt,
+    /// The installed system's turn.
+    AwaitReport,
+    /// Done.
+    Succeeded,
+    /// Over, with the reason.
+    Failed(NodeProblem),
+    /// Stopped. With a problem when it is not certain that the agent has stopped.
+    Cancelled(Option<NodeProblem>),
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing to do before something happens or the deadline passes.
+    Stay {
+        /// What it waits for.
+        waiting_for: Waiting,
+        /// When the waiting ends.
+        until: Timestamp,
+    },
+    /// Something to do now.
+    Act(Effect),
+    /// Another phase, or the end.
+    Go(Next),
+}
+
+/// Decides. For a deployment that has ended there is nothing to decide: do not ask.
+#[must_use]
+pub fn decide(phase: Phase, facts: &Facts) -> Decision {
+    match phase {
+        Phase::AwaitAgent => await_agent(facts),
+        Phase::AgentWorks => agent_works(facts),
+        Phase::AwaitReport | Phase::Ended => await_report(facts),
+    }
+}
+
+fn await_agent(facts: &Facts) -> Decision {
+    if facts.cancel_requested_at.is_some() {
+        return Decision::Go(Next::Cancelled(None));
+    }
+    if facts.agent != Agent::Away {
+        return Decision::Go(Next::AgentWorks);
+    }
+    let (waiting_for, cause) = if facts.powered {
+        (
+            Waiting::AgentCall,
+            "The server asked for the ramdisk, but the agent in it did not call in time.",
+        )
+    } else {
+        (
+            Waiting::Power,
+            "The server did not boot the ramdisk from the network in time.",
+        )
+    };
+    let remedy = if facts.powered {
+        "Look at the server's console: the ramdisk needs 768 MiB of RAM and a route to the controller's TLS port. Then deploy again."
+    } else {
+        "Power the server on or restart it, with network boot first in its boot order, and deploy again."
+    };
+    wait(facts, waiting_for, facts.limits.boot, cause, remedy)
+}
+
+fn agent_works(facts: &Facts) -> Decision {
+    // Only a system that was installed whole has the token: the power may fail between the work's end and its report.
+    if facts.reported {
+        return Decision::Go(Next::Succeeded);
+    }
+    if let Some(asked_at) = facts.cancel_requested_at {
+        return cancelling(facts, asked_at);
+    }
+    match &facts.outcome {
+        Some(Outcome::Success) if facts.data_disk => return Decision::Go(Next::Succeeded),
+        Some(Outcome::Success) => return Decision::Go(Next::AwaitReport),
+        Some(Outcome::Failure(problem)) => return Decision::Go(Next::Failed(problem.clone())),
+        Some(Outcome::Cancelled) => return Decision::Go(Next::Failed(stopped_by_itself(facts))),
+        None => {}
+    }
+    if facts.restarted {
+        return Decision::Go(if facts.attempt < MAX_ATTEMPTS {
+            Next::NewAttempt
+        } else {
+            Next::Failed(restarts_again(facts))
+        });
+    }
+    match facts.agent {
+        Agent::Connected { busy: true, .. } => wait(
+            facts,
+            Waiting::OlderTask,
+            facts.limits.step,
+            "The agent did not give up the task of an earlier deployment.",
+            "Restart the server, then deploy again.",
+        ),
+        Agent::Connected { task_sent: false, .. } => Decision::Act(Effect::SendTask),
+        Agent::Connected { .. } if !facts.accepted => wait(
+            facts,
+            Waiting::Acceptance,
+            facts.limits.step,
+            "The agent did not take the task.",
+            "Look at the agent's journal on the server's console, restart the server and deploy again.",
+        ),
+        Agent::Connected { .. } => wait(
+            facts,
+            Waiting::Work(facts.step),
+            facts.limits.step,
+            &format!(
+                "Nothing moved in step {} for {}.",
+                facts.step,
+                shown(facts.limits.step)
+            ),
+            "Look at the agent's journal on the server's console, and at disk and network of the server; then deploy again.",
+        ),
+        Agent::Away => wait(
+            facts,
+            Waiting::AgentReturn(facts.step),
+            facts.limits.step,
+            &format!(
+                "The agent was lost in step {} and did not call again for {}.",
+                facts.step,
+                shown(facts.limits.step)
+            ),
+            "Check the server's power and its network, restart it and deploy again.",
+        ),
+    }
+}
+
+fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
+    if facts.outcome.is_some() || facts.restarted {
+        return Decision::Go(Next::Cancelled(None));
+    }
+    let never_taken = !facts.accepted
+        && matches!(
+            facts.agent,
+            Agent::Away | Agent::Connected { task_sent: false, .. }
+        );
+    if never_taken {
+        return Decision::Go(Next::Cancelled(None));
+    }
+    if let Agent::Connected {
+        cancel_sent: false, ..
+    } = facts.agent
+    {
+        return Decision::Act(Effect::SendCancel);
+    }
+    let until = later(asked_at, facts.limits.cancel);
+    if facts.now < until {
+        return Decision::Stay {
+            waiting_for: Waiting::CancelConfirmation,
+            until,
+        };
+    }
+    Decision::Go(Next::Cancelled(Some(NodeProblem {
+        step: facts.step.to_string(),
+        cause: "The deployment was cancelled, but the agent did not confirm that it has stopped.".to_owned(),
+        remedy: "Restart the server so that it boots the ramdisk again, then deploy again.".to_owned(),
+    })))
+}
+
+fn await_report(facts: &Facts) -> Decision {
+    if facts.reported {
+        return Decision::Go(Next::Succeeded);
+    }
+    if facts.cancel_requested_at.is_some() {
+        return Decision::Go(Next::Cancelled(None));
+    }
+    wait(
+        facts,
+        Waiting::FirstBootReport,
+        facts.limits.first_boot,
+        "The installed system did not report from its first boot in time.",
+        "Look at the server's console: does it boot its disk, has it an address, can it reach the controller's TLS port? Then deploy again.",
+    )
+}
+
+fn wait(facts: &Facts, waiting_for: Waiting, limit: SignedDuration, cause: &str, remedy: &str) -> Decision {
+    let until = later(facts.moved_at, limit);
+    if facts.now < until {
+        return Decision::Stay { waiting_for, until };
+    }
+    Decision::Go(Next::Failed(NodeProblem {
+        step: facts.step.to_string(),
+        cause: cause.to_owned(),
+        remedy: remedy.to_owned(),
+    }))
+}
+
+fn stopped_by_itself(facts: &Facts) -> NodeProblem {
+    NodeProblem {
+        step: facts.step.to_string(),
+        cause: "The agent says that the task was cancelled, but nobody asked for it.".to_owned(),
+        remedy: "Look at the agent's journal on the server's console, then deploy again.".to_owned(),
+    }
+}
+
+fn restarts_again(facts: &Facts) -> NodeProblem {
+    NodeProblem {
+        step: facts.step.to_string(),
+        cause: format!(
+            "The server was restarted in the middle of the work {} times.",
+            facts.attempt
+        ),
+        remedy: "Find out what restarts it (power, watchdog, memory), then deploy again.".to_owned(),
+    }
+}
+
+fn later(from: Timestamp, by: SignedDuration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// "10 minutes", for sentences.
+fn shown(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    if seconds >= 120 && seconds % 60 == 0 {
+        format!("{} minutes", seconds / 60)
+    } else {
+        format!("{seconds} seconds")
+    }
+}

@@ -1,0 +1,447 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn facts() -> Facts {
+    Facts {
+        now: at(1000),
+        agent: Agent::Away,
+        powered: false,
+        step: Step::Power,
+        accepted: false,
+        restarted: false,
+        attempt: 1,
+        outcome: None,
+        data_disk: false,
+        reported: false,
+        moved_at: at(1000),
+        cancel_requested_at: None,
+        limits: Limits {
+            boot: SignedDuration::from_secs(1800),
+            step: SignedDuration::from_secs(600),
+            first_boot: SignedDuration::from_secs(900),
+            cancel: SignedDuration::from_secs(90),
+        },
+    }
+}
+
+fn connected(busy: bool, task_sent: bool, cancel_sent: bool) -> Agent {
+    Agent::Connected {
+        busy,
+        task_sent,
+        cancel_sent,
+    }
+}
+
+fn problem(step: &str) -> NodeProblem {
+    NodeProblem {
+        step: step.to_owned(),
+        cause: "c".to_owned(),
+        remedy: "r".to_owned(),
+    }
+}
+
+/// One word for each decision, so that the table can be read.
+fn word(decision: &Decision) -> String {
+    match decision {
+        Decision::Stay { waiting_for, until } => format!("stay {waiting_for:?} {}", until.as_second()),
+        Decision::Act(effect) => format!("act {effect:?}"),
+        Decision::Go(Next::Failed(problem)) => format!("fail {}", problem.step),
+        Decision::Go(Next::Cancelled(problem)) => format!("cancelled {}", problem.is_some()),
+        Decision::Go(next) => format!("go {next:?}"),
+    }
+}
+
+#[test]
+fn table() {
+    use Phase::{AgentWorks, AwaitAgent, AwaitReport};
+    let ready = connected(false, false, false);
+    let working = connected(false, true, false);
+    let stopping = connected(false, true, true);
+    let base = facts();
+    let rows: Vec<(&str, Phase, Facts, &str)> = vec![
+        ("nobody there", AwaitAgent, base.clone(), "stay Power 2800"),
+        (
+            "asked for ramdisk",
+            AwaitAgent,
+            Facts {
+                powered: true,
+                ..base.clone()
+            },
+            "stay AgentCall 2800",
+        ),
+        (
+            "boot deadline",
+            AwaitAgent,
+            Facts {
+                now: at(2800),
+                ..base.clone()
+            },
+            "fail power",
+        ),
+        (
+            "boot deadline after power",
+            AwaitAgent,
+            Facts {
+                now: at(2800),
+                powered: true,
+                step: Step::Boot,
+                ..base.clone()
+            },
+            "fail boot",
+        ),
+        (
+            "agent came",
+            AwaitAgent,
+            Facts {
+                agent: ready,
+                ..base.clone()
+            },
+            "go AgentWorks",
+        ),
+        (
+            "agent came at the deadline",
+            AwaitAgent,
+            Facts {
+                agent: ready,
+                now: at(9999),
+                ..base.clone()
+            },
+            "go AgentWorks",
+        ),
+        (
+            "cancelled early",
+            AwaitAgent,
+            Facts {
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "cancelled false",
+        ),
+        (
+            "task to send",
+            AgentWorks,
+            Facts {
+                agent: ready,
+                ..base.clone()
+            },
+            "act SendTask",
+        ),
+        (
+            "busy first",
+            AgentWorks,
+            Facts {
+                agent: connected(true, false, false),
+                ..base.clone()
+            },
+            "stay OlderTask 1600",
+        ),
+        (
+            "task sent",
+            AgentWorks,
+            Facts {
+                agent: working,
+                ..base.clone()
+            },
+            "stay Acceptance 1600",
+        ),
+        (
+            "writing",
+            AgentWorks,
+            Facts {
+                agent: working,
+                accepted: true,
+                step: Step::Write,
+                ..base.clone()
+            },
+            "stay Work(Write) 1600",
+        ),
+        (
+            "moved",
+            AgentWorks,
+            Facts {
+                agent: working,
+                accepted: true,
+                step: Step::Write,
+                now: at(5000),
+                moved_at: at(4990),
+                ..base.clone()
+            },
+            "stay Work(Write) 5590",
+        ),
+        (
+            "stalled",
+            AgentWorks,
+            Facts {
+                agent: working,
+                accepted: true,
+                step: Step::Write,
+                now: at(1600),
+                ..base.clone()
+            },
+            "fail write",
+        ),
+        (
+            "agent lost",
+            AgentWorks,
+            Facts {
+                accepted: true,
+                step: Step::Write,
+                ..base.clone()
+            },
+            "stay AgentReturn(Write) 1600",
+        ),
+        (
+            "agent gone for good",
+            AgentWorks,
+            Facts {
+                accepted: true,
+                step: Step::Seed,
+                now: at(1600),
+                ..base.clone()
+            },
+            "fail seed",
+        ),
+        (
+            "success",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Success),
+                ..base.clone()
+            },
+            "go AwaitReport",
+        ),
+        (
+            "success after the deadline still counts",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Success),
+                now: at(9999),
+                ..base.clone()
+            },
+            "go AwaitReport",
+        ),
+        (
+            "data disk",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Success),
+                data_disk: true,
+                ..base.clone()
+            },
+            "go Succeeded",
+        ),
+        (
+            "failure",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Failure(problem("write"))),
+                ..base.clone()
+            },
+            "fail write",
+        ),
+        (
+            "reported although the outcome was lost",
+            AgentWorks,
+            Facts {
+                reported: true,
+                ..base.clone()
+            },
+            "go Succeeded",
+        ),
+        (
+            "stopped by itself",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Cancelled),
+                ..base.clone()
+            },
+            "fail power",
+        ),
+        (
+            "restarted",
+            AgentWorks,
+            Facts {
+                restarted: true,
+                agent: ready,
+                ..base.clone()
+            },
+            "go NewAttempt",
+        ),
+        (
+            "restarted too often",
+            AgentWorks,
+            Facts {
+                restarted: true,
+                agent: ready,
+                attempt: MAX_ATTEMPTS,
+                step: Step::Write,
+                ..base.clone()
+            },
+            "fail write",
+        ),
+        (
+            "cancel before the task went out",
+            AgentWorks,
+            Facts {
+                agent: ready,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "cancelled false",
+        ),
+        (
+            "cancel while it works",
+            AgentWorks,
+            Facts {
+                agent: working,
+                accepted: true,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "act SendCancel",
+        ),
+        (
+            "cancel sent",
+            AgentWorks,
+            Facts {
+                agent: stopping,
+                accepted: true,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "stay CancelConfirmation 1090",
+        ),
+        (
+            "cancel confirmed",
+            AgentWorks,
+            Facts {
+                outcome: Some(Outcome::Cancelled),
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "cancelled false",
+        ),
+        (
+            "cancel never confirmed",
+            AgentWorks,
+            Facts {
+                accepted: true,
+                cancel_requested_at: Some(at(1000)),
+                now: at(1090),
+                ..base.clone()
+            },
+            "cancelled true",
+        ),
+        (
+            "report awaited",
+            AwaitReport,
+            Facts {
+                step: Step::FirstBootReport,
+                ..base.clone()
+            },
+            "stay FirstBootReport 1900",
+        ),
+        (
+            "reported",
+            AwaitReport,
+            Facts {
+                reported: true,
+                now: at(9999),
+                ..base.clone()
+            },
+            "go Succeeded",
+        ),
+        (
+            "no report",
+            AwaitReport,
+            Facts {
+                now: at(1900),
+                step: Step::FirstBootReport,
+                ..base.clone()
+            },
+            "fail first_boot_report",
+        ),
+        (
+            "cancel while the system boots",
+            AwaitReport,
+            Facts {
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "cancelled false",
+        ),
+    ];
+    for (name, phase, facts, expected) in rows {
+        assert_eq!(word(&decide(phase, &facts)), expected, "{name}");
+    }
+}
+
+fn any_agent() -> impl Strategy<Value = Agent> {
+    prop_oneof![
+        Just(Agent::Away),
+        (any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(busy, task, cancel)| connected(busy, task, cancel)),
+    ]
+}
+
+fn any_outcome() -> impl Strategy<Value = Option<Outcome>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Outcome::Success)),
+        Just(Some(Outcome::Failure(problem("write")))),
+        Just(Some(Outcome::Cancelled)),
+    ]
+}
+
+prop_compose! {
+    fn any_facts()(
+        now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
+        agent in any_agent(), outcome in any_outcome(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
+        flags in proptest::array::uniform5(any::<bool>()),
+    ) -> Facts {
+        Facts {
+            now: at(now),
+            agent,
+            powered: flags[0],
+            step,
+            accepted: flags[1],
+            restarted: flags[2],
+            attempt,
+            outcome,
+            data_disk: flags[3],
+            reported: flags[4],
+            moved_at: at(moved),
+            cancel_requested_at: cancel.map(at),
+            ..facts()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_stay_has_a_reason_and_a_deadline_ahead(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
+        if let Decision::Stay { waiting_for, until } = decide(phase, &facts) {
+            prop_assert!(!waiting_for.to_string().trim().is_empty());
+            prop_assert!(until > facts.now);
+        }
+    }
+
+    #[test]
+    fn every_failure_has_cause_and_remedy(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
+        if let Decision::Go(Next::Failed(problem) | Next::Cancelled(Some(problem))) = decide(phase, &facts) {
+            prop_assert!(!problem.step.is_empty() && !problem.cause.is_empty() && !problem.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn time_alone_ends_every_wait(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
+        let late = Facts { now: at(10_000_000), ..facts };
+        let stays = matches!(decide(phase, &late), Decision::Stay { .. });
+        prop_assert!(!stays);
+    }
+}

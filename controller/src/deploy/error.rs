@@ -1,0 +1,171 @@
+//! What can go wrong with a deployment, and how callers see it.
+
+use http::StatusCode;
+
+use super::request::Refusal;
+use crate::{
+    api::rest::problem::Problem, catalog::CatalogError, events::DatabaseError, inventory::InventoryError,
+};
+
+/// A deployment cannot be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// Nothing is called that.
+    #[error("no deployment has the id `{0}`")]
+    NotFound(String),
+    /// The node cannot be found.
+    #[error(transparent)]
+    Node(#[from] InventoryError),
+    /// The image cannot be found.
+    #[error(transparent)]
+    Image(#[from] CatalogError),
+    /// It cannot work, for these reasons.
+    #[error("the deployment was refused")]
+    Refused(Vec<Refusal>),
+    /// It has ended.
+    #[error("deployment {id} has already {state}")]
+    Ended {
+        /// The deployment.
+        id: String,
+        /// How it ended.
+        state: super::DeploymentState,
+    },
+    /// Another request used the key.
+    #[error("the Idempotency-Key was used before, for a request with another content")]
+    KeyReused,
+    /// Not a key.
+    #[error("the Idempotency-Key has {0} characters; 1 to 255 printable ones are allowed")]
+    BadKey(usize),
+    /// The page token is not one.
+    #[error("`{0}` is not a page token")]
+    BadPageToken(String),
+    /// The database did not answer.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        let detail = sentence(&error.to_string());
+        match error {
+            DeployError::Node(error) => error.into(),
+            DeployError::Image(error) => error.into(),
+            DeployError::Database(error) => error.into(),
+            DeployError::Refused(refusals) => refused(&refusals),
+            DeployError::NotFound(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "deployment-not-found",
+                "There is no such deployment",
+                detail,
+                "List the deployments with GET /v1/deployments.",
+            ),
+            DeployError::Ended { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "deployment-ended",
+                "The deployment has ended",
+                detail,
+                "Only a running deployment can be cancelled.",
+            ),
+            DeployError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key belongs to another request",
+                detail,
+                "Use a new key for a new request.",
+            ),
+            DeployError::BadKey(_) => Self::invalid(detail, "Use a short random text, such as a UUID."),
+            DeployError::BadPageToken(_) => {
+                Self::invalid(detail, "Pass next_page_token of the page before, unchanged.")
+            }
+        }
+    }
+}
+
+fn refused(refusals: &[Refusal]) -> Problem {
+    match refusals {
+        [one] => Problem::new(
+            one.status(),
+            one.kind(),
+            one.title(),
+            one.to_string(),
+            one.remedy(),
+        ),
+        several => {
+            let state = several
+                .iter()
+                .find(|refusal| refusal.status() == StatusCode::CONFLICT);
+            let list = |text: &dyn Fn(&Refusal) -> String| {
+                several
+                    .iter()
+                    .zip(1..)
+                    .map(|(refusal, n)| format!("({n}) {}", text(refusal)))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            Problem::new(
+                state.map_or(StatusCode::UNPROCESSABLE_ENTITY, Refusal::status),
+                "deployment-refused",
+                "The deployment cannot work, for several reasons",
+                list(&|refusal| refusal.to_string()),
+                list(&|refusal| refusal.remedy()),
+            )
+        }
+    }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<InventoryError> for Problem {
+    fn from(error: InventoryError) -> Self {
+        let detail = sentence(&error.to_string());
+        match error {
+            InventoryError::NotFound { .. } => Self::new(
+                StatusCode::NOT_FOUND,
+                "node-not-found",
+                "There is no such node",
+                detail,
+                "List the nodes with GET /v1/nodes; a node is named by id, name, UUID, serial number or MAC address.",
+            ),
+            InventoryError::Ambiguous { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-ambiguous",
+                "Several nodes are called that",
+                detail,
+                "Name the node by its id, its name or a MAC address.",
+            ),
+            InventoryError::NotDiscovered { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-not-discovered",
+                "The node is already in service",
+                detail,
+                "Nothing has to be done: the node was approved before.",
+            ),
+            InventoryError::NameTaken(_) => Self::new(
+                StatusCode::CONFLICT,
+                "node-name-taken",
+                "The name is taken",
+                detail,
+                "Choose another name.",
+            ),
+            InventoryError::BadName(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-node-name",
+                "That cannot be a name",
+                detail,
+                "Use 1 to 63 letters, digits and inner hyphens: it becomes the host name.",
+            ),
+            InventoryError::Database(error) => error.into(),
+        }
+    }
+}

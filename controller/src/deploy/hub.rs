@@ -1,0 +1,234 @@
+//! The open sessions of agents, in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use imprint_proto::agent::v1::ControllerMessage;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::decide::Agent;
+
+/// What a session sends.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A message for the agent.
+    Message(Box<ControllerMessage>),
+}
+
+/// A session's place in the hub.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The node.
+    pub node_id: String,
+    number: u64,
+    /// Cancelled when another session takes over.
+    pub superseded: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    outbox: mpsc::Sender<Outgoing>,
+    superseded: CancellationToken,
+    ca_pem: Arc<str>,
+    busy_with: Option<String>,
+    task_sent: Option<String>,
+    cancel_sent: Option<String>,
+}
+
+/// How far a task is, by the figures that may only rise.
+#[derive(Debug)]
+struct Moved {
+    task_id: String,
+    done: u64,
+    fetched: u64,
+    at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: HashMap<String, Session>,
+    moved: HashMap<String, Moved>,
+    opened: u64,
+}
+
+/// The open sessions; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Hub(Arc<Mutex<Inner>>);
+
+impl Hub {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no code panics while it holds the hub")
+    }
+
+    /// Opens a session; a former one of the same node is told to end.
+    #[must_use]
+    pub fn open(&self, node_id: &str, outbox: mpsc::Sender<Outgoing>, ca_pem: &str) -> Seat {
+        let mut inner = self.inner();
+        inner.opened += 1;
+        let number = inner.opened;
+        let superseded = CancellationToken::new();
+        let session = Session {
+            number,
+            outbox,
+            superseded: superseded.clone(),
+            ca_pem: ca_pem.into(),
+            busy_with: None,
+            task_sent: None,
+            cancel_sent: None,
+        };
+        if let Some(former) = inner.sessions.insert(node_id.to_owned(), session) {
+            former.superseded.cancel();
+        }
+        Seat {
+            node_id: node_id.to_owned(),
+            number,
+            superseded,
+        }
+    }
+
+    /// Closes a session; false when another one has taken its place.
+    #[must_use]
+    pub fn close(&self, seat: &Seat) -> bool {
+        let mut inner = self.inner();
+        let mine = inner
+            .sessions
+            .get(&seat.node_id)
+            .is_some_and(|session| session.number == seat.number);
+        if mine {
+            inner.sessions.remove(&seat.node_id);
+        }
+        mine
+    }
+
+    /// Whether the agent's session is open.
+    #[must_use]
+    pub fn is_connected(&self, node_id: &str) -> bool {
+        self.inner().sessions.contains_key(node_id)
+    }
+
+    /// Where the agent is, as far as a task is concerned.
+    #[must_use]
+    pub fn agent(&self, node_id: &str, task_id: &str) -> Agent {
+        self.inner()
+            .sessions
+            .get(node_id)
+            .map_or(Agent::Away, |session| Agent::Connected {
+                busy: session.busy_with.is_some(),
+                task_sent: session.task_sent.as_deref() == Some(task_id),
+                cancel_sent: session.cancel_sent.as_deref() == Some(task_id),
+            })
+    }
+
+    /// Notes an older task that the agent holds, or that it holds none.
+    pub(super) fn set_busy(&self, node_id: &str, task_id: Option<&str>) {
+        if let Some(session) = self.inner().sessions.get_mut(node_id) {
+            session.busy_with = task_id.map(ToOwned::to_owned);
+        }
+    }
+
+    /// Notes that an older task is over.
+    pub(super) fn clear_busy(&self, node_id: &str, task_id: &str) -> bool {
+        let mut inner = self.inner();
+        let Some(session) = inner.sessions.get_mut(node_id) else {
+            return false;
+        };
+        let mine = session.busy_with.as_deref() == Some(task_id);
+        if mine {
+            session.busy_with = None;
+        }
+        mine
+    }
+
+    /// The CA for a task of this node, if it is not sent yet; notes it as sent.
+    pub(super) fn claim_task(&self, node_id: &str, task_id: &str) -> Option<Arc<str>> {
+        let mut inner = self.inner();
+        let session = inner.sessions.get_mut(node_id)?;
+        if session.task_sent.as_deref() == Some(task_id) {
+            return None;
+        }
+        session.task_sent = Some(task_id.to_owned());
+        Some(Arc::clone(&session.ca_pem))
+    }
+
+    /// Takes back a note of [`Hub::claim_task`]: the task could not be made.
+    pub(super) fn unclaim_task(&self, node_id: &str) {
+        if let Some(session) = self.inner().sessions.get_mut(node_id) {
+            session.task_sent = None;
+        }
+    }
+
+    /// Notes that the cancellation is sent; false when it was already.
+    pub(super) fn claim_cancel(&self, node_id: &str, task_id: &str) -> bool {
+        let mut inner = self.inner();
+        let Some(session) = inner.sessions.get_mut(node_id) else {
+            return false;
+        };
+        if session.cancel_sent.as_deref() == Some(task_id) {
+            return false;
+        }
+        session.cancel_sent = Some(task_id.to_owned());
+        true
+    }
+
+    /// Sends to the open session, if there is one. One that does not read is closed: the agent calls again.
+    pub(super) fn send(&self, node_id: &str, message: ControllerMessage) {
+        let inner = self.inner();
+        let Some(session) = inner.sessions.get(node_id) else {
+            return;
+        };
+        if session
+            .outbox
+            .try_send(Outgoing::Message(Box::new(message)))
+            .is_err()
+        {
+            tracing::warn!(
+                node.id = node_id,
+                "the agent does not read its session, which is closed"
+            );
+            session.superseded.cancel();
+        }
+    }
+
+    /// Notes figures of a task; true when they have moved.
+    pub(super) fn note_progress(
+        &self,
+        node_id: &str,
+        task_id: &str,
+        done: u64,
+        fetched: u64,
+        at: Timestamp,
+    ) -> bool {
+        let mut inner = self.inner();
+        let known = inner.moved.get(node_id).filter(|moved| moved.task_id == task_id);
+        let moved = known.is_none_or(|known| done > known.done || fetched > known.fetched);
+        if moved {
+            inner.moved.insert(
+                node_id.to_owned(),
+                Moved {
+                    task_id: task_id.to_owned(),
+                    done,
+                    fetched,
+                    at,
+                },
+            );
+        }
+        moved
+    }
+
+    /// When the figures of a task moved last.
+    pub(super) fn moved_at(&self, node_id: &str, task_id: &str) -> Option<Timestamp> {
+        self.inner()
+            .moved
+            .get(node_id)
+            .filter(|moved| moved.task_id == task_id)
+            .map(|moved| moved.at)
+    }
+
+    /// Forgets the figures of a node.
+    pub(super) fn forget_progress(&self, node_id: &str) {
+        self.inner().moved.remove(node_id);
+    }
+}

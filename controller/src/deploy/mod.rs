@@ -1,0 +1,117 @@
+//! Deployments: from the request to the report of the installed system.
+//!
+//! [`decide`] says what a running deployment does next and knows neither clock nor database. The shell around it
+//! (`advance`) loads, decides, persists with a version check and then acts; everything it does may be done twice.
+//! Whatever happens to a deployment (a request, a message of its agent, a report, a passing deadline) goes through it.
+//!
+//! Sessions of agents live in the [`Hub`], in memory only: after a restart of the controller agents call again, say
+//! which task they hold, and everything goes on from the database.
+
+mod access;
+mod advance;
+mod boot_choice;
+mod create;
+mod decide;
+mod error;
+pub mod hostname;
+mod hub;
+mod intake;
+mod network_config;
+mod plan;
+mod record;
+mod report;
+mod request;
+mod run;
+mod state;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod user_data;
+mod view;
+mod why;
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+use url::Url;
+
+pub use decide::{Decision, Effect, Facts, Waiting, decide};
+pub use error::DeployError;
+pub use hub::{Hub, Outgoing, Seat};
+pub use record::{Deployment, FirstBoot, WriteFigures};
+pub use report::ReportError;
+pub use request::{DeployRequest, Refusal};
+pub use run::run;
+pub use state::{DeploymentState, DiskState, Phase, Step, StepState};
+pub use steps::StepView;
+pub use view::{DeploymentPage, DeploymentView};
+pub use why::Why;
+
+use crate::{
+    catalog::Catalog,
+    clock::Clock,
+    config::{Config, TimeoutConfig, UnknownPolicy},
+    events::EventLog,
+    inventory::Nodes,
+};
+
+/// All deployments; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Deployments {
+    db: SqlitePool,
+    clock: Clock,
+    events: EventLog,
+    nodes: Nodes,
+    catalog: Catalog,
+    hub: Hub,
+    controller_url: Url,
+    timeouts: TimeoutConfig,
+    unknown: UnknownPolicy,
+    // Nothing moved while nobody watched: deadlines never count from before this.
+    watching_since: Timestamp,
+}
+
+impl Deployments {
+    /// The deployments of the database.
+    #[must_use]
+    pub fn new(
+        db: SqlitePool,
+        clock: Clock,
+        events: EventLog,
+        nodes: Nodes,
+        catalog: Catalog,
+        config: &Config,
+    ) -> Self {
+        Self {
+            db,
+            hub: Hub::default(),
+            events,
+            nodes,
+            catalog,
+            controller_url: config.public_url.clone(),
+            timeouts: config.timeouts.clone(),
+            unknown: config.boot.unknown,
+            watching_since: clock.now(),
+            clock,
+        }
+    }
+
+    /// The open sessions of agents.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// How often an agent is to give a sign of life.
+    #[must_use]
+    pub fn heartbeat_seconds(&self) -> u32 {
+        u32::try_from(self.timeouts.agent_silence_seconds / 3)
+            .unwrap_or(u32::MAX)
+            .max(1)
+    }
+
+    /// Silence of an agent that ends its session.
+    #[must_use]
+    pub fn silence(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.timeouts.agent_silence_seconds.max(1))
+    }
+}

@@ -1,0 +1,255 @@
+//! A deployment as it is kept.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use utoipa::ToSchema;
+
+use super::state::{DeploymentState, DiskState, Phase, Step};
+use crate::{
+    clock::timestamp_from_ms,
+    events::{DatabaseError, doing},
+    inventory::{Disk, NodeProblem},
+};
+
+/// What the agent counted while it wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WriteFigures {
+    /// Bytes received over the network.
+    pub bytes_fetched: u64,
+    /// Data bytes written.
+    pub bytes_written: u64,
+    /// Bytes zeroed.
+    pub bytes_zeroed: u64,
+    /// Time it took.
+    pub duration_ms: u64,
+    /// Fetches that had to be repeated.
+    pub retries: u32,
+    /// Chunks that an earlier run of the agent had written.
+    pub chunks_resumed: u64,
+    /// Chunks fetched.
+    pub chunks_fetched: u64,
+}
+
+/// What the installed system said about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FirstBoot {
+    /// Host name.
+    pub hostname: String,
+    /// /etc/machine-id.
+    pub machine_id: String,
+    /// PRETTY_NAME of /etc/os-release.
+    pub os_name: String,
+    /// Kernel.
+    pub kernel_release: String,
+    /// `bios` or `uefi`.
+    pub boot_mode: String,
+    /// Addresses with prefix length.
+    pub addresses: Vec<String>,
+    /// Device that / is mounted from, and its file system.
+    pub root_device: String,
+    /// The kernel's random boot id.
+    pub boot_id: String,
+    /// Seconds since the kernel started.
+    pub uptime_seconds: u64,
+    /// What cloud-init says.
+    pub cloud_init_status: String,
+    /// Version of the guest plugin.
+    pub guest_version: String,
+    /// When the report came in.
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Timestamp,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// ULID; also cloud-init's instance id.
+    pub id: String,
+    /// The node.
+    pub node_id: String,
+    /// Rises with each change.
+    pub version: i64,
+    /// How it stands.
+    pub state: DeploymentState,
+    /// Where it is.
+    pub phase: Phase,
+    /// The step that was reached.
+    pub step: Step,
+    /// The image.
+    pub image_id: String,
+    /// Its name at that time.
+    pub image_name: String,
+    /// Its identity, hex.
+    pub image_digest: String,
+    /// Size of the image's disk.
+    pub disk_size_bytes: u64,
+    /// Logical sector size the image was made for.
+    pub logical_sector_bytes: u32,
+    /// The rule as it was written.
+    pub disk_rule: String,
+    /// Host name of the installed system.
+    pub hostname: String,
+    /// `network-first` or `disk-first`.
+    pub boot_order: String,
+    /// Grow the last partition.
+    pub grow_root: bool,
+    /// Make a system of it; otherwise a data disk.
+    pub finish: bool,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// The task of this attempt.
+    pub task_id: String,
+    /// When the phase began.
+    pub phase_since: Timestamp,
+    /// When something moved last.
+    pub moved_at: Timestamp,
+    /// When somebody asked to stop.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// What is known of the disk.
+    pub disk_state: DiskState,
+    /// Why it failed.
+    pub problem: Option<NodeProblem>,
+    /// What the agent counted.
+    pub write: Option<WriteFigures>,
+    /// The disk that was written.
+    pub disk: Option<Disk>,
+    /// The boot entry as read back.
+    pub boot_entry: Option<String>,
+    /// What the installed system said.
+    pub first_boot: Option<FirstBoot>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+fn word<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    row: &SqliteRow,
+    column: &str,
+) -> Result<T, sqlx::Error> {
+    row.try_get::<String, _>(column)?.parse().map_err(decode)
+}
+
+fn document<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, sqlx::Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(decode)
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+    row.try_get(column).map(timestamp_from_ms)
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for Deployment {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let size: i64 = row.try_get("disk_size_bytes")?;
+        Ok(Self {
+            id: row.try_get("id")?,
+            node_id: row.try_get("node_id")?,
+            version: row.try_get("version")?,
+            state: word(row, "state")?,
+            phase: word(row, "phase")?,
+            step: word(row, "step")?,
+            image_id: row.try_get("image_id")?,
+            image_name: row.try_get("image_name")?,
+            image_digest: row.try_get("image_digest")?,
+            disk_size_bytes: u64::try_from(size).unwrap_or(0),
+            logical_sector_bytes: row.try_get("logical_sector_bytes")?,
+            disk_rule: row.try_get("disk_rule")?,
+            hostname: row.try_get("hostname")?,
+            boot_order: row.try_get("boot_order")?,
+            grow_root: row.try_get("grow_root")?,
+            finish: row.try_get("finish")?,
+            attempt: row.try_get("attempt")?,
+            task_id: row.try_get("task_id")?,
+            phase_since: time(row, "phase_since")?,
+            moved_at: time(row, "moved_at")?,
+            cancel_requested_at: row
+                .try_get::<Option<i64>, _>("cancel_requested_at")?
+                .map(timestamp_from_ms),
+            disk_state: word(row, "disk_state")?,
+            problem: document(row, "problem")?,
+            write: document(row, "write_figures")?,
+            disk: document(row, "disk")?,
+            boot_entry: row.try_get("boot_entry")?,
+            first_boot: document(row, "first_boot")?,
+            created_at: time(row, "created_at")?,
+            finished_at: row
+                .try_get::<Option<i64>, _>("finished_at")?
+                .map(timestamp_from_ms),
+        })
+    }
+}
+
+/// The deployment with this id.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<Deployment>, DatabaseError> {
+    sqlx::query_as("SELECT * FROM deployments WHERE id = ?")
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+        .map_err(doing("read the deployment"))
+}
+
+/// The running deployment of a node.
+pub(super) async fn running_of(
+    connection: &mut SqliteConnection,
+    node_id: &str,
+) -> Result<Option<Deployment>, DatabaseError> {
+    sqlx::query_as("SELECT * FROM deployments WHERE node_id = ? AND state = 'running'")
+        .bind(node_id)
+        .fetch_optional(connection)
+        .await
+        .map_err(doing("read the node's deployment"))
+}
+
+/// Writes what may change, if nobody else has changed it since it was read.
+pub(super) async fn save(
+    connection: &mut SqliteConnection,
+    deployment: &mut Deployment,
+) -> Result<(), DatabaseError> {
+    let text = |value: Option<serde_json::Value>| value.map(|value| value.to_string());
+    let result = sqlx::query(
+        "UPDATE deployments SET version = version + 1, state = ?, phase = ?, step = ?, attempt = ?, task_id = ?, \
+         phase_since = ?, moved_at = ?, cancel_requested_at = ?, disk_state = ?, problem = ?, write_figures = ?, \
+         disk = ?, boot_entry = ?, first_boot = ?, finished_at = ? WHERE id = ? AND version = ?",
+    )
+    .bind(deployment.state.as_str())
+    .bind(deployment.phase.as_str())
+    .bind(deployment.step.as_str())
+    .bind(deployment.attempt)
+    .bind(&deployment.task_id)
+    .bind(deployment.phase_since.as_millisecond())
+    .bind(deployment.moved_at.as_millisecond())
+    .bind(deployment.cancel_requested_at.map(Timestamp::as_millisecond))
+    .bind(deployment.disk_state.as_str())
+    .bind(text(deployment.problem.as_ref().map(|problem| json!(problem))))
+    .bind(text(deployment.write.as_ref().map(|write| json!(write))))
+    .bind(text(deployment.disk.as_ref().map(|disk| json!(disk))))
+    .bind(&deployment.boot_entry)
+    .bind(text(deployment.first_boot.as_ref().map(|report| json!(report))))
+    .bind(deployment.finished_at.map(Timestamp::as_millisecond))
+    .bind(&deployment.id)
+    .bind(deployment.version)
+    .execute(connection)
+    .await
+    .map_err(doing("change the deployment"))?;
+    if result.rows_affected() != 1 {
+        return Err(doing(
+            "change the deployment, which another change has just moved",
+        )(sqlx::Error::RowNotFound));
+    }
+    deployment.version += 1;
+    Ok(())
+}

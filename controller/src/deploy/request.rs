@@ -1,0 +1,289 @@
+//! What a caller asks for, and every reason why it cannot work. Pure: all facts come in as values.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{hostname, network_config, user_data};
+use crate::{
+    catalog::Image,
+    inventory::{Inventory, Node, NodeState},
+    matching::{DiskRule, choose},
+};
+
+/// A deployment to be made.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// Id, name, UUID, serial number or MAC address of the node.
+    pub node: String,
+    /// Id or name of the image.
+    pub image: String,
+    /// Rule that names the disk (`transport=nvme,size>=400GB`); empty: the only one.
+    #[serde(default)]
+    pub disk: Option<String>,
+    /// cloud-init user-data, at most 64 KiB. Deleted from the controller as soon as it is on the disk.
+    #[serde(default)]
+    pub user_data: Option<String>,
+    /// cloud-init network-config, version 2; empty: DHCP on the boot interface. Deleted like `user_data`.
+    #[serde(default)]
+    pub network_config: Option<String>,
+    /// Host name; empty: the node's name.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// `network-first` (default) or `disk-first`.
+    #[serde(default)]
+    pub boot_order: Option<String>,
+    /// Grow the last partition and its file system; default true.
+    #[serde(default)]
+    pub grow_root: Option<bool>,
+    /// Make a system of it; false writes the image's bytes and nothing else. Default true.
+    #[serde(default)]
+    pub finish: Option<bool>,
+    /// Overwrite a node that is active; default false.
+    #[serde(default)]
+    pub reinstall: Option<bool>,
+}
+
+impl fmt::Debug for DeployRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeployRequest")
+            .field("node", &self.node)
+            .field("image", &self.image)
+            .field("disk", &self.disk)
+            .field("hostname", &self.hostname)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One reason why a deployment cannot work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The node's state does not allow it.
+    NodeState(String, NodeState),
+    /// The node runs a system, and nobody said that it may go.
+    Active(String),
+    /// The disk rule cannot be read.
+    DiskRule(String),
+    /// The rule names no disk, or several.
+    NoDisk(String),
+    /// The image does not fit.
+    TooSmall(String),
+    /// The sectors differ.
+    Sectors(String),
+    /// user-data is not what cloud-init reads.
+    UserData(String),
+    /// network-config is not what cloud-init reads.
+    NetworkConfig(String),
+    /// Not a host name.
+    Hostname(String),
+    /// Not an order.
+    BootOrder(String),
+    /// Data for a system that will not be made.
+    NothingToFinish,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NodeState(name, state) => write!(
+                f,
+                "Node {name} is {state}; only an available or failed node can be deployed."
+            ),
+            Self::Active(name) => write!(
+                f,
+                "Node {name} is active: a new deployment would overwrite its system."
+            ),
+            Self::DiskRule(fault) | Self::NoDisk(fault) | Self::TooSmall(fault) | Self::Sectors(fault) => {
+                write!(f, "{}", capital(fault))
+            }
+            Self::UserData(fault) => write!(f, "The user-data cannot be used: {fault}."),
+            Self::NetworkConfig(fault) => write!(f, "The network-config cannot be used: {fault}."),
+            Self::Hostname(fault) => write!(f, "The host name cannot be used: {fault}."),
+            Self::BootOrder(given) => write!(f, "`{given}` is not a boot order."),
+            Self::NothingToFinish => f.write_str(
+                "User-data, network-config and host name have no place to go with `finish: false`.",
+            ),
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+impl Refusal {
+    /// The stable slug.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NodeState(..) => "node-not-available",
+            Self::Active(_) => "node-active",
+            Self::DiskRule(_) => "bad-disk-rule",
+            Self::NoDisk(_) => "no-such-disk",
+            Self::TooSmall(_) => "image-larger-than-disk",
+            Self::Sectors(_) => "sector-size-differs",
+            Self::UserData(_) => "bad-user-data",
+            Self::NetworkConfig(_) => "bad-network-config",
+            Self::Hostname(_) => "bad-hostname",
+            Self::BootOrder(_) => "bad-boot-order",
+            Self::NothingToFinish => "nothing-to-finish",
+        }
+    }
+
+    /// The kind, for people.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::NodeState(..) => "The node is not available",
+            Self::Active(_) => "The node runs a system",
+            Self::DiskRule(_) => "The disk rule cannot be understood",
+            Self::NoDisk(_) => "The rule does not name exactly one disk",
+            Self::TooSmall(_) => "The image is larger than the disk",
+            Self::Sectors(_) => "The sector sizes differ",
+            Self::UserData(_) => "The user-data cannot be used",
+            Self::NetworkConfig(_) => "The network-config cannot be used",
+            Self::Hostname(_) => "The host name cannot be used",
+            Self::BootOrder(_) => "The boot order is not known",
+            Self::NothingToFinish => "There is nothing to finish",
+        }
+    }
+
+    /// What the caller can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NodeState(name, NodeState::Discovered | NodeState::Enrolled) => {
+                format!("Approve it first: imprint node approve {name}.")
+            }
+            Self::NodeState(name, _) => {
+                format!("Wait for the running deployment or cancel it; imprint why {name} says what it does.")
+            }
+            Self::Active(_) => "Say `\"reinstall\": true` if the system may go.".to_owned(),
+            Self::DiskRule(_) => "Write conditions like transport=nvme,size>=400GB.".to_owned(),
+            Self::NoDisk(_) => {
+                "Name one disk by facts that no other disk has, such as its serial number.".to_owned()
+            }
+            Self::TooSmall(_) => "Choose a larger disk or a smaller image.".to_owned(),
+            Self::Sectors(_) => "Choose an image made for this sector size, or another disk.".to_owned(),
+            Self::UserData(_) => {
+                "Correct the user-data; `cloud-init schema -c FILE` checks it too.".to_owned()
+            }
+            Self::NetworkConfig(_) => {
+                "Correct the network-config; version 2 of cloud-init's format is taken.".to_owned()
+            }
+            Self::Hostname(_) => {
+                "Use labels of letters, digits and inner hyphens, joined by dots.".to_owned()
+            }
+            Self::BootOrder(_) => "Use network-first or disk-first.".to_owned(),
+            Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),
+        }
+    }
+
+    /// 409 for a state that may change by itself, 422 for a request that has to change.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NodeState(..) | Self::Active(_) => StatusCode::CONFLICT,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        }
+    }
+}
+
+/// A request that was found good, with everything that was left out filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub rule: DiskRule,
+    pub hostname: String,
+    pub boot_order: &'static str,
+    pub grow_root: bool,
+    pub finish: bool,
+}
+
+/// Checks everything that can be known before a byte is written.
+pub(super) fn check(
+    request: &DeployRequest,
+    node: &Node,
+    image: &Image,
+    inventory: Option<&Inventory>,
+) -> Result<Checked, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    match node.state {
+        NodeState::Available | NodeState::Failed => {}
+        NodeState::Active if request.reinstall == Some(true) => {}
+        NodeState::Active => refusals.push(Refusal::Active(node.name.clone())),
+        state => refusals.push(Refusal::NodeState(node.name.clone(), state)),
+    }
+    let finish = request.finish.unwrap_or(true);
+    let user_data = request.user_data.as_deref().unwrap_or_default();
+    let network = request.network_config.as_deref().unwrap_or_default();
+    let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
+    if !finish && (!user_data.is_empty() || !network.is_empty() || asked_name.is_some()) {
+        refusals.push(Refusal::NothingToFinish);
+    }
+    let rule = match request.disk.as_deref().unwrap_or_default().parse::<DiskRule>() {
+        Ok(rule) => {
+            if let Some(inventory) = inventory {
+                refusals.extend(check_disk(&rule, image, inventory));
+            }
+            Some(rule)
+        }
+        Err(error) => {
+            refusals.push(Refusal::DiskRule(error.to_string()));
+            None
+        }
+    };
+    refusals.extend(user_data::fault(user_data.as_bytes()).map(Refusal::UserData));
+    refusals.extend(network_config::fault(network).map(Refusal::NetworkConfig));
+    let hostname = asked_name.unwrap_or(&node.name).to_owned();
+    refusals.extend(hostname::fault(&hostname).map(Refusal::Hostname));
+    let boot_order = match request.boot_order.as_deref().unwrap_or_default() {
+        "" | "network-first" => Some("network-first"),
+        "disk-first" => Some("disk-first"),
+        other => {
+            refusals.push(Refusal::BootOrder(other.chars().take(40).collect()));
+            None
+        }
+    };
+    match (rule, boot_order) {
+        (Some(rule), Some(boot_order)) if refusals.is_empty() => Ok(Checked {
+            rule,
+            hostname,
+            boot_order,
+            grow_root: request.grow_root.unwrap_or(true),
+            finish,
+        }),
+        _ => Err(refusals),
+    }
+}
+
+fn check_disk(rule: &DiskRule, image: &Image, inventory: &Inventory) -> Vec<Refusal> {
+    let disk = match choose(rule, &inventory.disks) {
+        Ok(disk) => disk,
+        Err(error) => return vec![Refusal::NoDisk(error.to_string())],
+    };
+    let mut refusals = Vec::new();
+    if disk.size_bytes < image.disk_size_bytes {
+        refusals.push(Refusal::TooSmall(format!(
+            "the image {} needs {} bytes, the disk {} has {}",
+            image.name,
+            image.disk_size_bytes,
+            disk.title(),
+            disk.size_bytes
+        )));
+    }
+    if disk.logical_sector_bytes != 0 && disk.logical_sector_bytes != image.logical_sector_bytes {
+        refusals.push(Refusal::Sectors(format!(
+            "the image {} was made for sectors of {} bytes, the disk {} has sectors of {}",
+            image.name,
+            image.logical_sector_bytes,
+            disk.title(),
+            disk.logical_sector_bytes
+        )));
+    }
+    refusals
+}

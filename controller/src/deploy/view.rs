@@ -1,0 +1,150 @@
+//! Deployments as callers see them.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{QueryBuilder, Sqlite};
+use utoipa::ToSchema;
+
+use super::{
+    Deployments,
+    error::DeployError,
+    record::{Deployment, FirstBoot, WriteFigures},
+    state::{DeploymentState, Step},
+    steps::{self, StepView},
+};
+use crate::{
+    events::{Progress, doing},
+    inventory::{Disk, NodeProblem},
+};
+
+/// A deployment as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DeploymentView {
+    /// ULID; also cloud-init's instance id.
+    pub id: String,
+    /// The node.
+    pub node_id: String,
+    /// The image.
+    pub image_id: String,
+    /// The image's name when the deployment was asked for.
+    pub image_name: String,
+    /// How it stands.
+    pub state: DeploymentState,
+    /// The step that was reached.
+    pub step: Step,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// The rule that names the disk.
+    pub disk_rule: String,
+    /// Host name of the installed system.
+    pub hostname: String,
+    /// Why it failed.
+    pub problem: Option<NodeProblem>,
+    /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// All steps so far.
+    pub steps: Vec<StepView>,
+    /// The newest figures while the agent works.
+    pub progress: Option<Progress>,
+    /// What the agent counted.
+    pub write: Option<WriteFigures>,
+    /// The disk that was written.
+    pub disk: Option<Disk>,
+    /// The boot entry as read back from the firmware.
+    pub boot_entry: Option<String>,
+    /// What the installed system said.
+    pub first_boot: Option<FirstBoot>,
+    /// One sentence: what it does, waits for, or failed by.
+    pub explanation: String,
+    /// When the controller gives up waiting.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deadline: Option<Timestamp>,
+}
+
+/// A page of deployments, by id.
+#[derive(Debug, Clone)]
+pub struct DeploymentPage {
+    /// The deployments.
+    pub items: Vec<Deployment>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+impl Deployments {
+    /// A deployment with its steps and figures.
+    pub async fn view(&self, deployment: Deployment) -> Result<DeploymentView, DeployError> {
+        let explanation = self.explanation(&deployment).await?;
+        let running = deployment.state == DeploymentState::Running;
+        let deadline = if running {
+            self.waiting(&deployment).await?.1
+        } else {
+            None
+        };
+        let mut connection = self.db.acquire().await.map_err(doing("read the steps"))?;
+        let steps = steps::list(&mut connection, &deployment.id).await?;
+        Ok(DeploymentView {
+            progress: self.events.progress_of(&deployment.node_id, &deployment.id),
+            id: deployment.id,
+            node_id: deployment.node_id,
+            image_id: deployment.image_id,
+            image_name: deployment.image_name,
+            state: deployment.state,
+            step: deployment.step,
+            attempt: deployment.attempt,
+            disk_rule: deployment.disk_rule,
+            hostname: deployment.hostname,
+            problem: deployment.problem,
+            created_at: deployment.created_at,
+            finished_at: deployment.finished_at,
+            steps,
+            write: deployment.write,
+            disk: deployment.disk,
+            boot_entry: deployment.boot_entry,
+            first_boot: deployment.first_boot,
+            explanation,
+            deadline,
+        })
+    }
+
+    /// A page of deployments, newest first; only those of one node if it is named.
+    pub async fn list(
+        &self,
+        node: Option<&str>,
+        page_size: u32,
+        page_token: Option<&str>,
+    ) -> Result<DeploymentPage, DeployError> {
+        let limit = match page_size {
+            0 => 100,
+            size => i64::from(size.min(1000)),
+        };
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM deployments WHERE 1 = 1");
+        if let Some(node) = node.filter(|node| !node.is_empty()) {
+            sql.push(" AND node_id = ")
+                .push_bind(self.nodes.find(node).await?.id);
+        }
+        if let Some(token) = page_token.filter(|token| !token.is_empty()) {
+            let token: ulid::Ulid = token
+                .parse()
+                .map_err(|_| DeployError::BadPageToken(token.chars().take(40).collect()))?;
+            sql.push(" AND id < ").push_bind(token.to_string());
+        }
+        sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit + 1);
+        let mut items: Vec<Deployment> = sql
+            .build_query_as()
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("list deployments"))?;
+        let more = items.len() as i64 > limit;
+        items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let next = if more {
+            items.last().map(|deployment| deployment.id.clone())
+        } else {
+            None
+        };
+        Ok(DeploymentPage { items, next })
+    }
+}

@@ -1,0 +1,136 @@
+//! What a node does, what it waits for and until when.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Deployments,
+    advance::{News, sequence_taken},
+    decide::{Decision, Waiting, decide},
+    error::DeployError,
+    record::Deployment,
+    state::DeploymentState,
+};
+use crate::{
+    events::doing,
+    inventory::{Node, NodeProblem, NodeState},
+};
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Why {
+    /// The node's state.
+    pub state: NodeState,
+    /// One sentence.
+    pub summary: String,
+    /// When the controller gives up waiting.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deadline: Option<Timestamp>,
+    /// What failed.
+    pub problem: Option<NodeProblem>,
+    /// What it waits for, if for anything.
+    pub waiting_for: Option<String>,
+}
+
+impl Deployments {
+    /// What the node with this id, name, UUID, serial number or MAC address does.
+    pub async fn why(&self, wanted: &str) -> Result<Why, DeployError> {
+        let node = self.nodes.find(wanted).await?;
+        let connected = self.hub.is_connected(&node.id);
+        let deployment = match &node.deployment_id {
+            Some(id) => Some(self.get(id).await?),
+            None => None,
+        };
+        if let (NodeState::Deploying, Some(deployment)) = (node.state, &deployment) {
+            let (waiting, until) = self.waiting(deployment).await?;
+            let explanation = waiting.to_string();
+            return Ok(Why {
+                state: node.state,
+                summary: format!(
+                    "{} gets the image {}: {explanation}.",
+                    node.name, deployment.image_name
+                ),
+                deadline: until,
+                problem: None,
+                waiting_for: Some(explanation),
+            });
+        }
+        let (summary, waiting_for) = resting(&node, connected);
+        Ok(Why {
+            state: node.state,
+            summary,
+            deadline: None,
+            problem: node.problem,
+            waiting_for,
+        })
+    }
+
+    /// What a running deployment waits for, and until when.
+    pub(super) async fn waiting(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<(Waiting, Option<Timestamp>), DeployError> {
+        let mut connection = self.db.acquire().await.map_err(doing("read the task"))?;
+        let accepted = sequence_taken(&mut connection, &deployment.task_id).await? > 0;
+        let facts = self.facts(deployment, accepted, &News::default());
+        Ok(match decide(deployment.phase, &facts) {
+            Decision::Stay { waiting_for, until } => (waiting_for, Some(until)),
+            // Between two steps of the reconciler.
+            Decision::Act(_) | Decision::Go(_) => (Waiting::Work(deployment.step), None),
+        })
+    }
+
+    /// One sentence about a deployment.
+    pub(super) async fn explanation(&self, deployment: &Deployment) -> Result<String, DeployError> {
+        Ok(match deployment.state {
+            DeploymentState::Running => self.waiting(deployment).await?.0.to_string(),
+            DeploymentState::Succeeded if deployment.finish => "the installed system has reported".to_owned(),
+            DeploymentState::Succeeded => "the data disk is written and verified".to_owned(),
+            DeploymentState::Cancelled => format!("cancelled in step {}", deployment.step),
+            DeploymentState::Failed => match &deployment.problem {
+                Some(problem) => format!(
+                    "failed in step {}: {} {}",
+                    problem.step, problem.cause, problem.remedy
+                ),
+                None => format!("failed in step {}", deployment.step),
+            },
+        })
+    }
+}
+
+fn resting(node: &Node, connected: bool) -> (String, Option<String>) {
+    let name = &node.name;
+    let agent = match (connected, node.last_seen_at) {
+        (true, _) => "Its agent is connected.".to_owned(),
+        (false, Some(at)) => format!("Its agent is not connected (last heard of at {at})."),
+        (false, None) => "Its agent has never called.".to_owned(),
+    };
+    match node.state {
+        NodeState::Discovered => (
+            format!(
+                "{name} has called and waits for approval (imprint node approve {name}); nothing is written to it. {agent}"
+            ),
+            Some("approval".to_owned()),
+        ),
+        NodeState::Enrolled => (
+            format!("{name} is announced and waits to boot the ramdisk from the network. {agent}"),
+            Some("its first call".to_owned()),
+        ),
+        NodeState::Available | NodeState::Deploying => (
+            format!("{name} is available and waits for a deployment. {agent}"),
+            Some("a deployment".to_owned()),
+        ),
+        NodeState::Active => (format!("{name} runs its own system and waits for nothing."), None),
+        NodeState::Failed => {
+            let problem = node.problem.as_ref().map_or_else(
+                || "no reason is kept".to_owned(),
+                |problem| format!("in step {}: {} {}", problem.step, problem.cause, problem.remedy),
+            );
+            (
+                format!("{name} failed {problem} {agent}"),
+                Some("an operator, and then another deployment".to_owned()),
+            )
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Following the log live, from any cursor on.
+
+use std::collections::VecDeque;
+
+use futures::{Stream, stream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{DatabaseError, Event, EventLog, EventQuery, NodeProgress};
+
+/// What a follower is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Live {
+    /// A durable event, in the order of ids and without gaps.
+    Event(Event),
+    /// The newest figures of a node; older ones may have been left out.
+    Progress(NodeProgress),
+}
+
+struct Follower {
+    log: EventLog,
+    bell: watch::Receiver<u64>,
+    stop: CancellationToken,
+    query: EventQuery,
+    arrival: u64,
+    ready: VecDeque<Live>,
+}
+
+impl EventLog {
+    /// All events after the query's cursor, then live ones as they happen, until `stop`.
+    ///
+    /// The stream ends after an error of the database.
+    pub fn follow(
+        &self,
+        query: EventQuery,
+        stop: CancellationToken,
+    ) -> impl Stream<Item = Result<Live, DatabaseError>> + Send + use<> {
+        let follower = Follower {
+            log: self.clone(),
+            bell: self.bell.subscribe(),
+            stop,
+            query: EventQuery {
+                page_size: 500,
+                ..query
+            },
+            arrival: 0,
+            ready: VecDeque::new(),
+        };
+        stream::unfold(Some(follower), |follower| async {
+            let mut follower = follower?;
+            match follower.next().await {
+                Ok(Some(live)) => Some((Ok(live), Some(follower))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<Option<Live>, DatabaseError> {
+        loop {
+            if let Some(live) = self.ready.pop_front() {
+                return Ok(Some(live));
+            }
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
+            // Marked before reading: what is committed after the read rings the bell once more.
+            self.bell.borrow_and_update();
+            self.read().await?;
+            if !self.ready.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(None),
+                changed = self.bell.changed() => {
+                    if changed.is_err() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), DatabaseError> {
+        let page = self.log.list(&self.query).await?;
+        if let Some(last) = page.items.last() {
+            self.query.after = last.id;
+        }
+        self.ready.extend(page.items.into_iter().map(Live::Event));
+        let (arrival, fresh) = self
+            .log
+            .board
+            .lock()
+            .expect("no code panics while it holds the progress board")
+            .since(self.arrival);
+        self.arrival = arrival;
+        let wanted = |progress: &NodeProgress| {
+            self.query
+                .node_id
+                .as_ref()
+                .is_none_or(|node_id| *node_id == progress.node_id)
+        };
+        self.ready
+            .extend(fresh.into_iter().filter(wanted).map(Live::Progress));
+        Ok(())
+    }
+}

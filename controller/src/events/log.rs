@@ -1,0 +1,250 @@
+//! Writing and reading the table of events.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, Transaction, sqlite::SqliteRow};
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use super::progress::ProgressBoard;
+use crate::clock::Clock;
+
+/// The database refused an operation.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} in the database")]
+pub struct DatabaseError {
+    /// What was tried, as in "cannot …".
+    pub operation: &'static str,
+    /// What the database said.
+    #[source]
+    pub source: sqlx::Error,
+}
+
+/// Names the operation that a database error broke: `.map_err(doing("read the node"))`.
+pub fn doing(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
+    move |source| DatabaseError { operation, source }
+}
+
+/// Something that happened, kept for good.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Event {
+    /// Counts up over all nodes; the cursor of lists and streams.
+    pub id: i64,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What kind of thing happened: `node.discovered`, `deployment.step.finished`, `alarm.boot-token-reused`, …
+    pub kind: String,
+    /// The node it is about.
+    pub node_id: Option<String>,
+    /// The deployment it is about.
+    pub deployment_id: Option<String>,
+    /// One sentence for an operator.
+    pub message: String,
+    /// Further facts as an object.
+    #[schema(value_type = Object)]
+    pub details: Value,
+}
+
+/// An event that is still to be written.
+#[derive(Debug, Clone)]
+pub struct NewEvent<'a> {
+    /// As in [`Event::kind`].
+    pub kind: &'a str,
+    /// As in [`Event::node_id`].
+    pub node_id: Option<&'a str>,
+    /// As in [`Event::deployment_id`].
+    pub deployment_id: Option<&'a str>,
+    /// As in [`Event::message`].
+    pub message: String,
+    /// As in [`Event::details`]; anything but an object is kept as `{}`.
+    pub details: Value,
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// Only events with a greater id.
+    pub after: i64,
+    /// Only events of this node.
+    pub node_id: Option<String>,
+    /// At most this many; 100 when 0, 1,000 at most.
+    pub page_size: u32,
+}
+
+/// A page of events, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventPage {
+    /// The events.
+    pub items: Vec<Event>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<i64>,
+}
+
+/// The log; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    pub(super) db: SqlitePool,
+    clock: Clock,
+    pub(super) bell: watch::Sender<u64>,
+    pub(super) board: Arc<Mutex<ProgressBoard>>,
+}
+
+impl EventLog {
+    /// A log over the database.
+    #[must_use]
+    pub fn new(db: SqlitePool, clock: Clock) -> Self {
+        Self {
+            db,
+            clock,
+            bell: watch::Sender::new(0),
+            board: Arc::default(),
+        }
+    }
+
+    /// Opens a write transaction whose events become visible, and wake followers, with its commit.
+    pub async fn begin(&self) -> Result<Change, DatabaseError> {
+        let tx = self
+            .db
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(doing("begin a change"))?;
+        Ok(Change {
+            tx,
+            log: self.clone(),
+        })
+    }
+
+    /// Writes one event on its own.
+    pub async fn append(&self, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
+        let mut change = self.begin().await?;
+        let event = change.append(event).await?;
+        change.commit().await?;
+        Ok(event)
+    }
+
+    /// Writes an event within a transaction of somebody else, who calls [`EventLog::ring`] after the commit.
+    pub async fn append_in(
+        &self,
+        connection: &mut SqliteConnection,
+        event: NewEvent<'_>,
+    ) -> Result<Event, DatabaseError> {
+        let at = self.clock.now();
+        let details = if event.details.is_object() {
+            event.details
+        } else {
+            Value::Object(serde_json::Map::new())
+        };
+        let result = sqlx::query(
+            "INSERT INTO events (at, kind, node_id, deployment_id, message, details) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(at.as_millisecond())
+        .bind(event.kind)
+        .bind(event.node_id)
+        .bind(event.deployment_id)
+        .bind(&event.message)
+        .bind(details.to_string())
+        .execute(connection)
+        .await
+        .map_err(doing("append an event"))?;
+        tracing::debug!(event.kind = event.kind, node.id = event.node_id, message = %event.message, "event");
+        Ok(Event {
+            id: result.last_insert_rowid(),
+            at,
+            kind: event.kind.to_owned(),
+            node_id: event.node_id.map(ToOwned::to_owned),
+            deployment_id: event.deployment_id.map(ToOwned::to_owned),
+            message: event.message,
+            details,
+        })
+    }
+
+    /// Wakes all followers.
+    pub fn ring(&self) {
+        self.bell.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The id of the newest event, 0 when there is none.
+    pub async fn newest(&self) -> Result<i64, DatabaseError> {
+        sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM events")
+            .fetch_one(&self.db)
+            .await
+            .map_err(doing("read the newest event"))
+    }
+
+    /// A page of events from the cursor on.
+    pub async fn list(&self, query: &EventQuery) -> Result<EventPage, DatabaseError> {
+        let limit = match query.page_size {
+            0 => 100,
+            size => i64::from(size.min(1000)),
+        };
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM events WHERE id > ");
+        sql.push_bind(query.after);
+        if let Some(node_id) = &query.node_id {
+            sql.push(" AND node_id = ").push_bind(node_id);
+        }
+        sql.push(" ORDER BY id LIMIT ").push_bind(limit + 1);
+        let rows = sql
+            .build()
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("list events"))?;
+        let mut items = rows
+            .iter()
+            .map(event_of)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(doing("read an event"))?;
+        let more = items.len() as i64 > limit;
+        items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let next = if more {
+            items.last().map(|event| event.id)
+        } else {
+            None
+        };
+        Ok(EventPage { items, next })
+    }
+}
+
+fn event_of(row: &SqliteRow) -> Result<Event, sqlx::Error> {
+    let at: i64 = row.try_get("at")?;
+    let details: String = row.try_get("details")?;
+    Ok(Event {
+        id: row.try_get("id")?,
+        at: Timestamp::from_millisecond(at).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        kind: row.try_get("kind")?,
+        node_id: row.try_get("node_id")?,
+        deployment_id: row.try_get("deployment_id")?,
+        message: row.try_get("message")?,
+        details: serde_json::from_str(&details).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+    })
+}
+
+/// A write transaction with the events that tell it.
+#[derive(Debug)]
+pub struct Change {
+    tx: Transaction<'static, Sqlite>,
+    log: EventLog,
+}
+
+impl Change {
+    /// The connection of the transaction.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    /// Writes an event; it exists once the change is committed.
+    pub async fn append(&mut self, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
+        let log = self.log.clone();
+        log.append_in(&mut self.tx, event).await
+    }
+
+    /// Makes the change and its events durable, then wakes the followers.
+    pub async fn commit(self) -> Result<(), DatabaseError> {
+        self.tx.commit().await.map_err(doing("commit a change"))?;
+        self.log.ring();
+        Ok(())
+    }
+}

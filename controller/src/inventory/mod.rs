@@ -1,0 +1,19 @@
+//! The machines: who they are, what they consist of, which state they are in.
+//!
+//! A machine is recognised by its hardware: the pure function [`identity::identify`] compares what it shows with the
+//! known nodes and refuses what contradicts itself. [`Nodes`] keeps the table.
+
+mod enroll;
+mod facts;
+mod identity;
+mod node;
+mod nodes;
+#[cfg(test)]
+mod tests;
+
+pub use enroll::EnrollError;
+pub use facts::{Disk, Firmware, Inventory, Nic};
+pub use identity::{Conflict, Identity, Known, Shown, identify};
+pub use node::{Node, NodeProblem, NodeState};
+pub use nodes::{InventoryError, NodePage, NodeQuery, Nodes};
+pub(crate) use nodes::{load, set_state};

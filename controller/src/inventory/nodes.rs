@@ -1,0 +1,450 @@
+//! The table of nodes.
+
+use serde_json::json;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+use uuid::Uuid;
+
+use super::{
+    facts::Inventory,
+    identity::{Identity, Known, Shown, identify},
+    node::{Node, NodeProblem, NodeState, SELECT_NODE},
+};
+use crate::{
+    boot::BootFacts,
+    clock::Clock,
+    events::{Change, DatabaseError, EventLog, NewEvent, doing},
+};
+
+/// A node cannot be found or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// Nothing is called that.
+    #[error("no node is known as `{wanted}`{}", near_text(near))]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+        /// Names that are close.
+        near: Vec<String>,
+    },
+    /// Several nodes have it in common.
+    #[error("several nodes are known as `{wanted}`: {}", names.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The state does not allow it.
+    #[error("node {name} is {state}; only a discovered node can be approved")]
+    NotDiscovered {
+        /// The node.
+        name: String,
+        /// Its state.
+        state: NodeState,
+    },
+    /// Another node is called that.
+    #[error("another node is already called `{0}`")]
+    NameTaken(String),
+    /// Not a name.
+    #[error("`{0}` cannot be the name of a node")]
+    BadName(String),
+    /// The database did not answer.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+fn near_text(near: &[String]) -> String {
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; there is {}", near.join(", "))
+    }
+}
+
+/// Which nodes to list.
+#[derive(Debug, Clone, Default)]
+pub struct NodeQuery {
+    /// Only nodes in this state.
+    pub state: Option<NodeState>,
+    /// Only nodes after this id.
+    pub after: String,
+    /// At most this many; 100 when 0, 1,000 at most.
+    pub page_size: u32,
+}
+
+/// A page of nodes, by id.
+#[derive(Debug, Clone)]
+pub struct NodePage {
+    /// The nodes.
+    pub items: Vec<Node>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// The known machines; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    pub(super) db: SqlitePool,
+    pub(super) clock: Clock,
+    pub(super) events: EventLog,
+}
+
+impl Nodes {
+    /// The nodes of the database.
+    #[must_use]
+    pub fn new(db: SqlitePool, clock: Clock, events: EventLog) -> Self {
+        Self { db, clock, events }
+    }
+
+    /// The node with this id.
+    pub async fn get(&self, id: &str) -> Result<Node, InventoryError> {
+        let mut connection = self.db.acquire().await.map_err(doing("read the node"))?;
+        load(&mut connection, id)
+            .await?
+            .ok_or_else(|| InventoryError::NotFound {
+                wanted: id.to_owned(),
+                near: vec![],
+            })
+    }
+
+    /// The node with this id, name, UUID, serial number or MAC address.
+    pub async fn find(&self, wanted: &str) -> Result<Node, InventoryError> {
+        let wanted = wanted.trim();
+        let uuid = Uuid::try_parse(wanted).ok();
+        let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
+        sql.push("WHERE n.id = ").push_bind(wanted.to_uppercase());
+        sql.push(" OR n.name = ").push_bind(wanted);
+        sql.push(" OR n.serial = ").push_bind(wanted);
+        if let Some(uuid) = uuid {
+            sql.push(" OR n.smbios_uuid IN (")
+                .push_bind(uuid.hyphenated().to_string());
+            sql.push(", ").push_bind(swapped(uuid)).push(")");
+        }
+        if let Ok(mac) = wanted.parse::<crate::boot::MacAddress>() {
+            sql.push(" OR n.id IN (SELECT node_id FROM node_macs WHERE mac = ")
+                .push_bind(mac.to_string())
+                .push(")");
+        }
+        sql.push(" ORDER BY n.id LIMIT 10");
+        let mut found: Vec<Node> = sql
+            .build_query_as()
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("look for the node"))?;
+        // An id or a name is said on purpose; serial numbers may repeat.
+        if let Some(exact) = found
+            .iter()
+            .position(|node| node.id.eq_ignore_ascii_case(wanted) || node.name.eq_ignore_ascii_case(wanted))
+        {
+            return Ok(found.swap_remove(exact));
+        }
+        match found.len() {
+            0 => Err(InventoryError::NotFound {
+                wanted: clipped(wanted),
+                near: self.near(wanted).await?,
+            }),
+            1 => Ok(found.remove(0)),
+            _ => Err(InventoryError::Ambiguous {
+                wanted: clipped(wanted),
+                names: found.into_iter().map(|node| node.name).collect(),
+            }),
+        }
+    }
+
+    async fn near(&self, wanted: &str) -> Result<Vec<String>, DatabaseError> {
+        let start: String = wanted
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(4)
+            .collect();
+        if start.is_empty() {
+            return Ok(Vec::new());
+        }
+        sqlx::query_scalar("SELECT name FROM nodes WHERE name LIKE ? ORDER BY name LIMIT 5")
+            .bind(format!("{start}%"))
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("look for nodes"))
+    }
+
+    /// A page of nodes.
+    pub async fn list(&self, query: &NodeQuery) -> Result<NodePage, InventoryError> {
+        let limit = match query.page_size {
+            0 => 100,
+            size => i64::from(size.min(1000)),
+        };
+        let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
+        sql.push("WHERE n.id > ").push_bind(&query.after);
+        if let Some(state) = query.state {
+            sql.push(" AND n.state = ").push_bind(state.as_str());
+        }
+        sql.push(" ORDER BY n.id LIMIT ").push_bind(limit + 1);
+        let mut items: Vec<Node> = sql
+            .build_query_as()
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("list nodes"))?;
+        let more = items.len() as i64 > limit;
+        items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let next = if more {
+            items.last().map(|node| node.id.clone())
+        } else {
+            None
+        };
+        Ok(NodePage { items, next })
+    }
+
+    /// The inventory that the agent sent last.
+    pub async fn inventory(&self, node_id: &str) -> Result<Option<Inventory>, InventoryError> {
+        let text: Option<Option<String>> = sqlx::query_scalar("SELECT inventory FROM nodes WHERE id = ?")
+            .bind(node_id)
+            .fetch_optional(&self.db)
+            .await
+            .map_err(doing("read the inventory"))?;
+        let decoded = text.flatten().map(|text| serde_json::from_str(&text)).transpose();
+        decoded.map_err(|error| doing("read the inventory")(sqlx::Error::Decode(Box::new(error))).into())
+    }
+
+    /// Takes a discovered node into service, under a new name if one is given.
+    pub async fn approve(&self, wanted: &str, name: Option<&str>) -> Result<Node, InventoryError> {
+        let node = self.find(wanted).await?;
+        let mut change = self.events.begin().await?;
+        let node = load(change.connection(), &node.id).await?.unwrap_or(node);
+        let name = name.map(str::trim).filter(|name| !name.is_empty());
+        let rename = name.filter(|name| *name != node.name);
+        // Approving twice with the same name is the same as approving once.
+        if node.state == NodeState::Available && rename.is_none() {
+            return Ok(node);
+        }
+        if node.state != NodeState::Discovered {
+            return Err(InventoryError::NotDiscovered {
+                name: node.name,
+                state: node.state,
+            });
+        }
+        if let Some(name) = rename {
+            rename_node(&mut change, &node, name).await?;
+        }
+        let shown = rename.unwrap_or(&node.name).to_owned();
+        set_state(change.connection(), &node, NodeState::Available, None).await?;
+        change
+            .append(NewEvent {
+                kind: "node.approved",
+                node_id: Some(&node.id),
+                deployment_id: None,
+                message: format!("Node {shown} was taken into service and is available."),
+                details: json!({ "name": shown, "former_name": node.name }),
+            })
+            .await?;
+        change.commit().await?;
+        self.get(&node.id).await
+    }
+
+    /// Which node a booting machine is; `None` when it is unknown or contradicts what is known.
+    pub async fn find_for_boot(&self, facts: &BootFacts) -> Result<Option<Node>, InventoryError> {
+        let shown = Shown::by_boot_loader(facts);
+        let mut connection = self.db.acquire().await.map_err(doing("look for the machine"))?;
+        match identify(&shown, &candidates(&mut connection, &shown).await?) {
+            Identity::Same(id) => load(&mut connection, &id).await.map_err(Into::into),
+            Identity::New => Ok(None),
+            Identity::Conflict(conflict) => {
+                tracing::warn!(mac = %facts.mac, reason = %conflict, "a booting machine contradicts what is known");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps what an agent said about itself when its session began.
+    pub async fn record_agent(
+        &self,
+        node_id: &str,
+        hello: &imprint_proto::agent::v1::Hello,
+    ) -> Result<(), DatabaseError> {
+        let defects: Vec<String> = hello
+            .defects
+            .iter()
+            .take(20)
+            .map(|defect| clipped(defect))
+            .collect();
+        sqlx::query(
+            "UPDATE nodes SET agent_version = ?, agent_boot_id = ?, agent_starts = ?, agent_defects = ?, last_seen_at = ? WHERE id = ?",
+        )
+        .bind(clipped(&hello.agent_version))
+        .bind(clipped(&hello.boot_id))
+        .bind(i64::from(hello.start_count))
+        .bind(json!(defects).to_string())
+        .bind(self.clock.now_ms())
+        .bind(node_id)
+        .execute(&self.db)
+        .await
+        .map_err(doing("keep the agent's greeting"))?;
+        Ok(())
+    }
+
+    /// Keeps an inventory; an event tells when the hardware is not what it was.
+    pub async fn record_inventory(&self, node_id: &str, inventory: &Inventory) -> Result<(), InventoryError> {
+        let text = serde_json::to_string(inventory).expect("an inventory has only text keys");
+        let mut change = self.events.begin().await?;
+        let Some(node) = load(change.connection(), node_id).await? else {
+            return Err(InventoryError::NotFound {
+                wanted: node_id.to_owned(),
+                near: vec![],
+            });
+        };
+        let former: Option<String> = sqlx::query_scalar("SELECT inventory FROM nodes WHERE id = ?")
+            .bind(node_id)
+            .fetch_one(change.connection())
+            .await
+            .map_err(doing("read the inventory"))?;
+        sqlx::query(
+            "UPDATE nodes SET inventory = ?, inventory_at = ?, hardware = ?, last_seen_at = ? WHERE id = ?",
+        )
+        .bind(&text)
+        .bind(self.clock.now_ms())
+        .bind(inventory.hardware())
+        .bind(self.clock.now_ms())
+        .bind(node_id)
+        .execute(change.connection())
+        .await
+        .map_err(doing("keep the inventory"))?;
+        if former.as_deref() != Some(&text) {
+            let kind = if former.is_none() {
+                "node.inventory.taken"
+            } else {
+                "node.inventory.changed"
+            };
+            let disks = inventory.disks.len();
+            let message = format!(
+                "Node {} has {disks} disks and {} NICs.",
+                node.name,
+                inventory.nics.len()
+            );
+            let details = json!({ "disks": disks, "nics": inventory.nics.len(), "memory_bytes": inventory.memory_bytes });
+            change
+                .append(NewEvent {
+                    kind,
+                    node_id: Some(node_id),
+                    deployment_id: None,
+                    message,
+                    details,
+                })
+                .await?;
+        }
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// Keeps when a node was last heard of.
+    pub async fn seen(&self, node_id: &str) -> Result<(), DatabaseError> {
+        sqlx::query("UPDATE nodes SET last_seen_at = ? WHERE id = ?")
+            .bind(self.clock.now_ms())
+            .bind(node_id)
+            .execute(&self.db)
+            .await
+            .map_err(doing("keep when the node was seen"))?;
+        Ok(())
+    }
+}
+
+/// The node with this id.
+pub(crate) async fn load(connection: &mut SqliteConnection, id: &str) -> Result<Option<Node>, DatabaseError> {
+    let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
+    sql.push("WHERE n.id = ").push_bind(id);
+    sql.build_query_as()
+        .fetch_optional(connection)
+        .await
+        .map_err(doing("read the node"))
+}
+
+/// Moves a node to a state, if nobody else has moved it since it was read.
+pub(crate) async fn set_state(
+    connection: &mut SqliteConnection,
+    node: &Node,
+    state: NodeState,
+    problem: Option<&NodeProblem>,
+) -> Result<(), DatabaseError> {
+    let problem = problem.map(|problem| json!(problem).to_string());
+    let result = sqlx::query(
+        "UPDATE nodes SET state = ?, problem = ?, version = version + 1 WHERE id = ? AND version = ?",
+    )
+    .bind(state.as_str())
+    .bind(problem)
+    .bind(&node.id)
+    .bind(node.version)
+    .execute(connection)
+    .await
+    .map_err(doing("change the node's state"))?;
+    if result.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(doing(
+        "change the node's state, which another change has just moved",
+    )(sqlx::Error::RowNotFound))
+}
+
+/// All nodes that share a UUID, a serial number or a MAC address with what is shown.
+pub(super) async fn candidates(
+    connection: &mut SqliteConnection,
+    shown: &Shown,
+) -> Result<Vec<Known>, DatabaseError> {
+    let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
+    sql.push("WHERE n.id IN (SELECT node_id FROM node_macs WHERE mac IN (");
+    let mut macs = sql.separated(", ");
+    for mac in &shown.macs {
+        macs.push_bind(mac);
+    }
+    sql.push("))");
+    if let Some(uuid) = shown.uuid.as_deref().and_then(|uuid| Uuid::try_parse(uuid).ok()) {
+        sql.push(" OR n.smbios_uuid IN (")
+            .push_bind(uuid.hyphenated().to_string());
+        sql.push(", ").push_bind(swapped(uuid)).push(")");
+    }
+    if let Some(serial) = &shown.serial {
+        sql.push(" OR n.serial = ").push_bind(serial);
+    }
+    sql.push(" ORDER BY n.id LIMIT 100");
+    let nodes: Vec<Node> = sql
+        .build_query_as()
+        .fetch_all(connection)
+        .await
+        .map_err(doing("look for the machine"))?;
+    let known = nodes.into_iter().map(|node| Known {
+        node_id: node.id,
+        name: node.name,
+        uuid: node.smbios_uuid,
+        serial: node.serial,
+        macs: node.macs,
+    });
+    Ok(known.collect())
+}
+
+/// The same UUID as firmware of the other byte order reads it.
+fn swapped(uuid: Uuid) -> String {
+    Uuid::from_bytes(uuid.to_bytes_le()).hyphenated().to_string()
+}
+
+async fn rename_node(change: &mut Change, node: &Node, name: &str) -> Result<(), InventoryError> {
+    if !crate::deploy::hostname::is_label(name) {
+        return Err(InventoryError::BadName(clipped(name)));
+    }
+    let taken: Option<String> = sqlx::query_scalar("SELECT id FROM nodes WHERE name = ? AND id <> ?")
+        .bind(name)
+        .bind(&node.id)
+        .fetch_optional(change.connection())
+        .await
+        .map_err(doing("look for the name"))?;
+    if taken.is_some() {
+        return Err(InventoryError::NameTaken(name.to_owned()));
+    }
+    sqlx::query("UPDATE nodes SET name = ? WHERE id = ?")
+        .bind(name)
+        .bind(&node.id)
+        .execute(change.connection())
+        .await
+        .map_err(doing("rename the node"))?;
+    Ok(())
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
