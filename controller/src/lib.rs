@@ -1,1 +1,34 @@
-//! controller
+//! The controller of Imprint: it knows every server and every image, and drives each deployment from power-on to the
+//! first-boot report of the installed system.
+//!
+//! One process, one database, one folder per concern. The concerns never call the APIs; the APIs are thin adapters over
+//! the concerns, and [`app::App`] is what connects them:
+//!
+//! - [`config`], [`clock`], [`db`]: what the rest stands on.
+//! - [`identity`]: CA, manifest signing key, certificates of nodes, API tokens.
+//! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
+//! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
+//! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
+//! - [`api`], [`server`]: REST and gRPC on one TLS port.
+//!
+//! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines) and
+//! [`boot::run`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
+
+pub mod api;
+pub mod app;
+pub mod boot;
+pub mod catalog;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod deploy;
+pub mod events;
+pub mod identity;
+pub mod ingest;
+pub mod inventory;
+pub mod matching;
+pub mod server;
+pub mod setup;
+pub mod store;
+#[cfg(test)]
+mod testing;

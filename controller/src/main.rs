@@ -1,2 +1,221 @@
-//! Entry point.
-fn main() {}
+//! The controller's program: `init` makes a data folder, `serve` runs on it.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use imprint_controller::{
+    app::App,
+    boot,
+    clock::Clock,
+    config::{Config, Overrides},
+    deploy,
+    server::Server,
+    setup,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  imprint-controller init --data-dir /var/lib/imprint --name imprint.example.net
+  imprint-controller serve --config /etc/imprint/controller.toml
+  imprint-controller serve --demo --data-dir /tmp/imprint
+
+The first API token is in admin.token, the CA for callers in identity/ca.pem in the data folder.";
+
+/// The controller of Imprint: puts operating systems onto bare metal.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the data folder: CA, keys, database and the first API token. Does nothing twice.
+    #[command(after_help = "Example:\n  imprint-controller init --name imprint.example.net --name 10.0.0.1")]
+    Init(InitArgs),
+    /// Runs the controller: REST and gRPC, boot HTTP, TFTP and DHCP.
+    #[command(after_help = "Example:\n  imprint-controller serve --config /etc/imprint/controller.toml")]
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// Folder to make.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/imprint")]
+    data_dir: PathBuf,
+    /// DNS name or IP address that callers and agents use; may be given several times.
+    #[arg(long = "name", value_name = "DNS_OR_IP")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Configuration, TOML. Without it everything has its default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder; wins over the configuration.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where REST and gRPC listen; wins over the configuration.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Makes the data folder when it is not there, as `init` would.
+    #[arg(long)]
+    demo: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&anyhow::Error::new(error).context("cannot start the threads of the controller"));
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Init(args) => init(args).await,
+            Command::Serve(args) => serve(args).await,
+        }
+    });
+    // An import that is being written may block for long; what it leaves is removed at the next start.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// One message with all causes: what was tried, then why it failed.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("imprint-controller: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn init(args: InitArgs) -> Result<()> {
+    let report = setup::init(&args.data_dir, &args.names, &Clock::system()).await?;
+    println!("data folder   {}", report.data_dir.display());
+    println!("CA            {}", report.ca.display());
+    match report.admin_token {
+        Some(path) => println!("admin token   {}", path.display()),
+        None => println!("admin token   made by an earlier run, and no longer kept here"),
+    }
+    println!(
+        "next          imprint-controller serve --data-dir {}",
+        report.data_dir.display()
+    );
+    Ok(())
+}
+
+async fn serve(args: ServeArgs) -> Result<()> {
+    let overrides = Overrides {
+        data_dir: args.data_dir.as_deref().map(absolute).transpose()?,
+        listen: args.listen,
+    };
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    let clock = Clock::system();
+    if args.demo && !setup::is_initialised(&config.data_dir) {
+        setup::init(&config.data_dir, &config.server_names(), &clock).await?;
+    }
+    let _lock = setup::lock(&config.data_dir)?;
+    let mut end = EndSignals::new()?;
+    let app = App::open(config, clock).await?;
+    let result = run(&app, &mut end).await;
+    app.close().await;
+    result
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot use {} as a path", path.display()))
+}
+
+/// The whole life of a controller: ports, tasks, end.
+async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
+    let server = Server::bind(app).await?;
+    tracing::info!(
+        listen = %server.address(),
+        url = %app.config.public_url,
+        data = %app.config.data_dir.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "controller is running"
+    );
+    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    tasks.spawn(async move {
+        server.run().await;
+        Ok(())
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            deploy::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move { boot::run(app).await.context("the boot services ended") }
+    });
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    let first = tokio::select! {
+        name = end.received() => {
+            tracing::info!(signal = name, "controller ends");
+            None
+        }
+        ended = tasks.join_next() => ended,
+    };
+    notify(&[sd_notify::NotifyState::Stopping]);
+    app.shutdown.cancel();
+    let mut result = first.map_or(Ok(()), |ended| ended.context("a task of the controller died")?);
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.context("a task of the controller died").flatten();
+        result = result.and(ended);
+    }
+    result
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

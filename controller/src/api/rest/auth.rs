@@ -1,0 +1,93 @@
+//! Who calls: the API token of a request, checked once for REST and gRPC alike.
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+
+use super::problem::Problem;
+use crate::{
+    app::App,
+    identity::{Role, TokenError},
+};
+
+/// A caller with a valid API token. As an extractor it refuses everybody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Id of the token, for the event log.
+    pub token_id: String,
+    /// Name of the token ("admin").
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// Why a request has no [`Caller`].
+#[derive(Debug, Clone)]
+struct Refused(Problem);
+
+/// Checks the token of every request, if it carries one, and leaves the outcome in its extensions. What needs a
+/// caller asks for [`Caller`]; what does not, goes on without.
+pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match bearer(request.headers()) {
+        Ok(None) => {}
+        Ok(Some(token)) => match app.api_tokens.check(token).await {
+            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Err(error) => drop(request.extensions_mut().insert(Refused(refusal(&error)))),
+        },
+        Err(problem) => drop(request.extensions_mut().insert(Refused(problem))),
+    }
+    next.run(request).await
+}
+
+/// The caller that [`authenticate`] found.
+pub fn caller_of(extensions: &http::Extensions) -> Result<Caller, Problem> {
+    if let Some(caller) = extensions.get::<Caller>() {
+        return Ok(caller.clone());
+    }
+    Err(extensions.get::<Refused>().map_or_else(missing, |r| r.0.clone()))
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        caller_of(&parts.extensions)
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().and_then(|v| {
+        let (scheme, token) = v.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    text.map(Some)
+        .ok_or_else(|| unauthorized("The Authorization header is not `Bearer <API token>`."))
+}
+
+fn missing() -> Problem {
+    unauthorized("The request carries no API token.")
+}
+
+fn refusal(error: &TokenError) -> Problem {
+    match error {
+        TokenError::Unknown => unauthorized("The API token is not known here."),
+        TokenError::Expired { at } => unauthorized(format!("The API token expired at {at}.")),
+        TokenError::Database(_) => Problem::internal(error),
+    }
+}
+
+fn unauthorized(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "A valid API token is needed",
+        detail,
+        "Send `Authorization: Bearer <token>`; the first token is in admin.token in the controller's data folder.",
+    )
+}

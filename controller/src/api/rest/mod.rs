@@ -1,0 +1,66 @@
+//! REST under `/v1/`: JSON, problem documents, cursor paging.
+
+use axum::{Json, Router, extract::Request, middleware, response::IntoResponse, routing::get};
+use http::{StatusCode, header};
+use tower::ServiceExt;
+
+use crate::app::App;
+
+pub mod auth;
+pub mod deployments;
+pub mod events;
+pub mod images;
+pub mod nodes;
+pub mod openapi;
+pub mod problem;
+pub mod store;
+
+use problem::Problem;
+
+/// All of REST, with gRPC behind it. Each handler asks for its [`auth::Caller`] or [`crate::server::Peer`] itself;
+/// tokens are checked once, for both.
+pub fn router(app: App, grpc: Router) -> Router {
+    Router::new()
+        .merge(images::router())
+        .merge(store::router())
+        .merge(nodes::router())
+        .merge(deployments::router())
+        .merge(events::router())
+        .route("/openapi.json", get(async || Json(openapi::document())))
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(async move |request: Request| {
+            if is_grpc(&request) {
+                grpc.oneshot(request).await.into_response()
+            } else {
+                no_route(request.uri()).into_response()
+            }
+        })
+        .method_not_allowed_fallback(async |method: http::Method| wrong_method(&method).into_response())
+        .layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
+        .with_state(app)
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn no_route(uri: &http::Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-such-path",
+        "There is no such path",
+        format!("`{}` is not a path of this API.", uri.path()),
+        "See /openapi.json for all paths.",
+    )
+}
+
+fn wrong_method(method: &http::Method) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no-such-method",
+        "The path does not take this method",
+        format!("The path does not take {method}."),
+        "See /openapi.json for the methods of each path.",
+    )
+}

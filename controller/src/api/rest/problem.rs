@@ -1,0 +1,187 @@
+//! Errors as callers see them: RFC 9457 problem documents, each with a remedy.
+
+use axum::{
+    Json,
+    extract::rejection::{JsonRejection, QueryRejection},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A request that could not be served, and what the caller can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of problem it is, for programs ("image-not-found"); never changes its meaning.
+    pub kind: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What kind of problem it is, for people; the same for every problem of the kind.
+    pub title: &'static str,
+    /// What happened this time.
+    pub detail: String,
+    /// What can be done about it.
+    pub remedy: String,
+}
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemDocument {
+    /// `urn:imprint:problem:` and the kind, for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:imprint:problem:image-not-found")]
+    pub kind: String,
+    /// The kind, for people.
+    pub title: String,
+    /// The HTTP status again.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// What can be done about it.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// A problem of any kind.
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            title,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A request that does not say what it should.
+    pub fn invalid(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-request",
+            "The request is not valid",
+            detail,
+            remedy,
+        )
+    }
+
+    /// A fault of the controller. The causes go to the log, not to the caller.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "a request failed by a fault of the controller");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The controller could not do it",
+            error.to_string(),
+            "Read the controller's log (journalctl -u imprint-controller) and try again.",
+        )
+    }
+
+    /// The same for gRPC callers. The remedy is the second sentence of the message.
+    pub fn to_status(&self) -> tonic::Status {
+        use tonic::Code;
+        let code = match self.status.as_u16() {
+            400 | 413 | 416 | 422 => Code::InvalidArgument,
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::NotFound,
+            409 | 412 => Code::FailedPrecondition,
+            429 | 507 => Code::ResourceExhausted,
+            503 => Code::Unavailable,
+            504 => Code::DeadlineExceeded,
+            _ => Code::Internal,
+        };
+        tonic::Status::new(
+            code,
+            format!("{}. {}", self.detail.trim_end_matches('.'), self.remedy),
+        )
+    }
+}
+
+impl From<Problem> for ProblemDocument {
+    fn from(problem: Problem) -> Self {
+        Self {
+            kind: format!("urn:imprint:problem:{}", problem.kind),
+            title: problem.title.to_owned(),
+            status: problem.status.as_u16(),
+            detail: problem.detail,
+            remedy: problem.remedy,
+        }
+    }
+}
+
+impl From<Problem> for tonic::Status {
+    fn from(problem: Problem) -> Self {
+        problem.to_status()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(ProblemDocument::from(self))).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// A database that does not answer as it should is a fault of the controller.
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::invalid(
+            rejection.body_text(),
+            "Send a JSON object as /openapi.json describes it.",
+        )
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::invalid(
+            rejection.body_text(),
+            "See /openapi.json for the parameters of this request.",
+        )
+    }
+}
+
+/// An error with all its causes, "a: b: c", for the log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// A message as a sentence: "it broke" becomes "It broke.".
+pub fn sentence(message: &str) -> String {
+    let mut chars = message.chars();
+    let first = chars.next().map(char::to_uppercase).into_iter().flatten();
+    let mut text: String = first.chain(chars).collect();
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! What connects the concerns: one value, cheap to clone, handed to every task and every API handler.
+
+use std::{ops::Deref, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    boot::BootTokens,
+    catalog::Catalog,
+    clock::Clock,
+    config::Config,
+    db,
+    deploy::Deployments,
+    events::EventLog,
+    identity::{ApiTokens, Authority},
+    ingest::Ingest,
+    inventory::Nodes,
+    setup::{self, OpenError},
+    store::Store,
+};
+
+/// The running controller.
+#[derive(Debug, Clone)]
+pub struct App(Arc<AppInner>);
+
+/// The concerns of the running controller.
+#[derive(Debug)]
+pub struct AppInner {
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub db: sqlx::SqlitePool,
+    /// CA and manifest signing key.
+    pub authority: Authority,
+    /// Tokens of callers.
+    pub api_tokens: ApiTokens,
+    /// Known images.
+    pub catalog: Catalog,
+    /// Manifests and packs.
+    pub store: Store,
+    /// Imports of images.
+    pub ingest: Ingest,
+    /// All that happened.
+    pub events: EventLog,
+    /// Known machines.
+    pub nodes: Nodes,
+    /// Deployments.
+    pub deployments: Deployments,
+    /// One-time boot tokens.
+    pub boot_tokens: BootTokens,
+    /// The time.
+    pub clock: Clock,
+    /// Cancelled when the controller ends.
+    pub shutdown: CancellationToken,
+}
+
+impl Deref for App {
+    type Target = AppInner;
+
+    fn deref(&self) -> &AppInner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens the data folder that [`setup::init`] made and puts the concerns together.
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        let authority = setup::open_authority(&config, &clock)?;
+        let db = setup::open_database(&config).await?;
+        let store = Store::open(&config.data_dir)?;
+        let events = EventLog::new(db.clone(), clock.clone());
+        let catalog = Catalog::new(db.clone());
+        let ingest = Ingest::new(
+            &config.data_dir,
+            authority.clone(),
+            catalog.clone(),
+            store.clone(),
+            events.clone(),
+            clock.clone(),
+        )
+        .map_err(|source| OpenError::Folder {
+            path: config.data_dir.clone(),
+            source,
+        })?;
+        ingest.recover().await?;
+        let nodes = Nodes::new(db.clone(), clock.clone(), events.clone());
+        let deployments = Deployments::new(
+            db.clone(),
+            clock.clone(),
+            events.clone(),
+            nodes.clone(),
+            catalog.clone(),
+            &config,
+        );
+        Ok(Self(Arc::new(AppInner {
+            api_tokens: ApiTokens::new(db.clone(), clock.clone()),
+            boot_tokens: BootTokens::new(db.clone(), clock.clone(), &config),
+            authority,
+            catalog,
+            store,
+            ingest,
+            events,
+            nodes,
+            deployments,
+            clock,
+            shutdown: CancellationToken::new(),
+            db,
+            config,
+        })))
+    }
+
+    /// A controller in `dir` for tests: initialised, on loopback, with a clock that stands still.
+    pub async fn for_test(dir: &std::path::Path) -> Self {
+        Self::for_test_with(Config::loopback(dir), Clock::fake(jiff::Timestamp::now())).await
+    }
+
+    /// As [`App::for_test`], with the configuration and clock of the caller's choice.
+    ///
+    /// # Panics
+    /// When the folder cannot be initialised.
+    pub async fn for_test_with(config: Config, clock: Clock) -> Self {
+        let dir = config.data_dir.clone();
+        setup::init(&dir, &[], &clock)
+            .await
+            .expect("the test's folder can be initialised");
+        Self::open(config, clock)
+            .await
+            .expect("a fresh data folder opens")
+    }
+
+    /// Ends the database cleanly; the last thing a controller does.
+    pub async fn close(&self) {
+        db::close(&self.db).await;
+    }
+}

@@ -1,0 +1,53 @@
+//! Objects of imports that have not ended. An object is noted here before it is written, so that whatever a failed
+//! import or a crash leaves in the store can be found and removed.
+
+use super::{Catalog, CatalogError};
+use crate::store::StoreObject;
+
+impl Catalog {
+    /// Notes that an import is about to write an object.
+    pub(crate) async fn note_pending(
+        &self,
+        import_id: &str,
+        object: &StoreObject,
+    ) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO pending_objects (import_id, object) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(import_id)
+            .bind(object.key())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Imports that have objects noted.
+    pub(crate) async fn pending_imports(&self) -> Result<Vec<String>, CatalogError> {
+        Ok(
+            sqlx::query_scalar("SELECT DISTINCT import_id FROM pending_objects")
+                .fetch_all(&self.db)
+                .await?,
+        )
+    }
+
+    /// The objects of an import that nobody else needs: no image uses them, no other import has noted them.
+    pub(crate) async fn orphans(&self, import_id: &str) -> Result<Vec<StoreObject>, CatalogError> {
+        let keys: Vec<String> = sqlx::query_scalar(
+            "SELECT object FROM pending_objects AS p WHERE import_id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM image_packs WHERE 'packs/' || pack = p.object)
+                 AND NOT EXISTS (SELECT 1 FROM images WHERE 'manifests/' || image_digest = p.object)
+                 AND NOT EXISTS (SELECT 1 FROM pending_objects AS o WHERE o.object = p.object AND o.import_id <> ?1)",
+        )
+        .bind(import_id)
+        .fetch_all(&self.db)
+        .await?;
+        Ok(keys.iter().filter_map(|key| StoreObject::from_key(key)).collect())
+    }
+
+    /// Forgets what an import has noted.
+    pub(crate) async fn forget_pending(&self, import_id: &str) -> Result<(), CatalogError> {
+        sqlx::query("DELETE FROM pending_objects WHERE import_id = ?")
+            .bind(import_id)
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! What an operator can set, in TOML, with the defaults for everything that is left out.
+//!
+//! Reading goes in two passes over the whole file: types and unknown keys first, then what only makes sense together.
+//! Every fault of both passes is collected, so that one run shows them all.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use url::Url;
+
+mod derive;
+mod host;
+mod problems;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use host::{Host, HostInterface};
+pub use problems::{ConfigErrors, ConfigProblem};
+pub use read::Overrides;
+
+/// The whole configuration, checked and with nothing left to derive.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where REST and gRPC listen (TLS).
+    pub listen: SocketAddr,
+    /// What agents and callers dial: `https://…`.
+    pub public_url: Url,
+    /// Database, keys, certificates and the artifact store.
+    pub data_dir: PathBuf,
+    /// Boot HTTP, TFTP and ramdisk.
+    pub boot: BootConfig,
+    /// DHCP.
+    pub dhcp: DhcpConfig,
+    /// Deadlines of deployments.
+    pub timeouts: TimeoutConfig,
+}
+
+/// What machines boot from.
+#[derive(Debug, Clone)]
+pub struct BootConfig {
+    /// Where boot HTTP listens (plain HTTP: firmware has no CA of ours).
+    pub listen: SocketAddr,
+    /// The base URL of boot HTTP as machines see it: `http://…`.
+    pub public_url: Url,
+    /// Folder with `vmlinuz`, `initrd.img` and `ramdisk.json`.
+    pub ramdisk_dir: PathBuf,
+    /// Folder with `undionly.kpxe` and `snponly.efi`.
+    pub ipxe_dir: PathBuf,
+    /// Further initrds, loaded after the ramdisk.
+    pub extra_initrds: Vec<PathBuf>,
+    /// Further kernel arguments of the ramdisk.
+    pub kernel_args: Vec<String>,
+    /// What is done with machines nobody has registered.
+    pub unknown: UnknownPolicy,
+    /// Where TFTP listens; `None` turns it off.
+    pub tftp_listen: Option<SocketAddr>,
+}
+
+/// What is done with machines nobody has registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownPolicy {
+    /// They boot the ramdisk once, are listed as `discovered`, and nothing is written to them.
+    Discover,
+    /// They get no answer that would change how they boot.
+    Ignore,
+}
+
+/// The DHCP service.
+#[derive(Debug, Clone)]
+pub struct DhcpConfig {
+    /// Off, beside another DHCP server, or as the only one.
+    pub mode: DhcpMode,
+    /// The network interface it serves. Empty only when `mode` is off.
+    pub interface: String,
+    /// The address of this controller on that network.
+    pub server_address: Ipv4Addr,
+    /// First and last address to give out. Set when `mode` is own.
+    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Netmask given out.
+    pub netmask: Ipv4Addr,
+    /// Default gateway given out.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers given out.
+    pub dns: Vec<Ipv4Addr>,
+    /// Life of a lease.
+    pub lease_seconds: u32,
+}
+
+/// How DHCP is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// Not at all: another server gives out addresses and boot file.
+    Off,
+    /// Only the boot file, beside the DHCP server of the network.
+    Proxy,
+    /// Addresses and boot file, on an isolated network.
+    Own,
+}
+
+/// How long a deployment may wait at its steps, in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeoutConfig {
+    /// From the start of a deployment to the first call of the agent.
+    pub boot_seconds: u64,
+    /// Without any progress of a step.
+    pub step_progress_seconds: u64,
+    /// From the restart to the report of the installed system.
+    pub first_boot_seconds: u64,
+    /// Without a sign of life of an agent whose session was open.
+    pub agent_silence_seconds: u64,
+    /// Life of a one-time boot token.
+    pub boot_token_seconds: u64,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            boot_seconds: 1800,
+            step_progress_seconds: 600,
+            first_boot_seconds: 1800,
+            agent_silence_seconds: 90,
+            boot_token_seconds: 900,
+        }
+    }
+}
+
+impl Config {
+    /// Everything on the loopback interface and on ports of the kernel's choice, DHCP and TFTP off.
+    pub fn loopback(data_dir: impl Into<PathBuf>) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            listen: any,
+            public_url: Url::parse("https://127.0.0.1:8443").expect("a constant URL parses"),
+            data_dir: data_dir.into(),
+            boot: BootConfig {
+                listen: any,
+                public_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),
+                ramdisk_dir: PathBuf::from(read::DEFAULT_RAMDISK_DIR),
+                ipxe_dir: PathBuf::from(read::DEFAULT_IPXE_DIR),
+                extra_initrds: Vec::new(),
+                kernel_args: Vec::new(),
+                unknown: UnknownPolicy::Discover,
+                tftp_listen: None,
+            },
+            dhcp: DhcpConfig {
+                mode: DhcpMode::Off,
+                interface: String::new(),
+                server_address: Ipv4Addr::LOCALHOST,
+                range: None,
+                netmask: Ipv4Addr::new(255, 255, 255, 0),
+                router: None,
+                dns: Vec::new(),
+                lease_seconds: read::DEFAULT_LEASE_SECONDS,
+            },
+            timeouts: TimeoutConfig::default(),
+        }
+    }
+
+    /// Host names and addresses that the server certificate must carry.
+    pub fn server_names(&self) -> Vec<String> {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let listen = (!self.listen.ip().is_unspecified()).then(|| self.listen.ip().to_string());
+        let server =
+            (self.dhcp.mode != DhcpMode::Off).then(|| IpAddr::V4(self.dhcp.server_address).to_string());
+        let public = match self.public_url.host() {
+            Some(url::Host::Domain(name)) => Some(name.to_owned()),
+            Some(url::Host::Ipv4(ip)) => Some(ip.to_string()),
+            Some(url::Host::Ipv6(ip)) => Some(ip.to_string()),
+            None => None,
+        };
+        for name in [public, listen, server].into_iter().flatten() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}

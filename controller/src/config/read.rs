@@ -1,0 +1,287 @@
+//! From text to configuration: types and unknown keys.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use toml::Table;
+use url::Url;
+
+use super::{
+    Config, ConfigErrors, DhcpMode, Host, TimeoutConfig, UnknownPolicy, derive, problems::ConfigProblem,
+    table::Keys,
+};
+
+pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
+pub(super) const DEFAULT_RAMDISK_DIR: &str = "/usr/lib/imprint/ramdisk";
+pub(super) const DEFAULT_IPXE_DIR: &str = "/usr/lib/ipxe";
+pub(super) const DEFAULT_LEASE_SECONDS: u32 = 3600;
+const MAX_SECONDS: u64 = 30 * 24 * 3600;
+
+/// What flags of the command line say; they win over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+}
+
+/// The file as it was written: nothing derived, only types checked.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub listen: Option<SocketAddr>,
+    pub public_url: Option<Url>,
+    pub data_dir: Option<PathBuf>,
+    pub boot: WrittenBoot,
+    pub dhcp: WrittenDhcp,
+    pub timeouts: TimeoutConfig,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenBoot {
+    pub listen: Option<SocketAddr>,
+    pub public_url: Option<Url>,
+    pub ramdisk_dir: Option<PathBuf>,
+    pub ipxe_dir: Option<PathBuf>,
+    pub extra_initrds: Vec<PathBuf>,
+    pub kernel_args: Vec<String>,
+    pub unknown: Option<UnknownPolicy>,
+    pub tftp_listen: Option<OnOff<SocketAddr>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WrittenDhcp {
+    pub mode: Option<DhcpMode>,
+    pub interface: Option<String>,
+    pub server_address: Option<Ipv4Addr>,
+    pub range: Option<AddressRange>,
+    pub netmask: Option<Ipv4Addr>,
+    pub router: Option<Ipv4Addr>,
+    pub dns: Vec<Ipv4Addr>,
+    pub lease_seconds: Option<u32>,
+}
+
+/// A value, or the word "off".
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OnOff<T> {
+    On(T),
+    Off,
+}
+
+impl<T: FromStr> FromStr for OnOff<T> {
+    type Err = T::Err;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        if s == "off" {
+            Ok(Self::Off)
+        } else {
+            s.parse().map(Self::On)
+        }
+    }
+}
+
+/// "10.0.0.100-10.0.0.200"
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AddressRange(pub Ipv4Addr, pub Ipv4Addr);
+
+impl FromStr for AddressRange {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let (first, last) = s
+            .split_once('-')
+            .ok_or("a range has a first and a last address")?;
+        let read = |a: &str| {
+            a.trim()
+                .parse::<Ipv4Addr>()
+                .map_err(|_| "it has something that is no IPv4 address")
+        };
+        Ok(Self(read(first)?, read(last)?))
+    }
+}
+
+impl FromStr for DhcpMode {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "off" => Ok(Self::Off),
+            "proxy" => Ok(Self::Proxy),
+            "own" => Ok(Self::Own),
+            _ => Err("there is no such mode"),
+        }
+    }
+}
+
+impl FromStr for UnknownPolicy {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "discover" => Ok(Self::Discover),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err("there is no such policy"),
+        }
+    }
+}
+
+/// One kernel argument: no space, nothing that a boot script could read as its own.
+struct KernelArg(String);
+
+impl FromStr for KernelArg {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-=,:/+@%".contains(c);
+        match s {
+            "" => Err("it is empty"),
+            s if s.chars().all(plain) => Ok(Self(s.to_owned())),
+            _ => Err("it has characters other than letters, digits and ._-=,:/+@%"),
+        }
+    }
+}
+
+/// A path from the root, so that it does not depend on where the controller was started.
+struct AbsolutePath(PathBuf);
+
+impl FromStr for AbsolutePath {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let path = PathBuf::from(s);
+        if path.is_absolute() {
+            Ok(Self(path))
+        } else {
+            Err("it does not begin with /")
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, or takes the defaults when there is none, and completes it with what the machine says.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
+        let host = Host::read().map_err(|e| {
+            ConfigErrors::one(
+                "this machine",
+                "network interfaces",
+                e.to_string(),
+                "Check /proc and the sandbox of the service.",
+            )
+        })?;
+        let Some(path) = file else {
+            return Self::parse("", "defaults", overrides, &host);
+        };
+        let origin = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|e| {
+            ConfigErrors::one(
+                &origin,
+                "--config",
+                format!("cannot be read: {e}"),
+                "Check the path and its permissions.",
+            )
+        })?;
+        Self::parse(&text, &origin, overrides, &host)
+    }
+
+    /// As [`Config::load`], without touching the machine.
+    pub fn parse(text: &str, origin: &str, overrides: &Overrides, host: &Host) -> Result<Self, ConfigErrors> {
+        let table = text.parse::<Table>().map_err(|e| {
+            let cause = format!("is no TOML: {}", e.to_string().trim_end().replace('\n', "\n    "));
+            ConfigErrors::one(origin, "the file", cause, "Mend the line; strings need quotes.")
+        })?;
+        let mut problems = Vec::new();
+        let mut written = written(table, &mut problems);
+        if let Some(dir) = &overrides.data_dir {
+            written.data_dir = Some(dir.clone());
+        }
+        if let Some(listen) = overrides.listen {
+            written.listen = Some(listen);
+        }
+        let config = derive::complete(written, host, &mut problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigErrors {
+                origin: origin.to_owned(),
+                problems,
+            }),
+        }
+    }
+}
+
+fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
+    let mut keys = Keys::new("", table, problems);
+    let mut written = Written {
+        listen: keys.text("listen", "\"0.0.0.0:8443\""),
+        public_url: keys.text("public_url", "\"https://10.0.0.1:8443\""),
+        data_dir: keys
+            .text("data_dir", "\"/var/lib/imprint\"")
+            .map(|AbsolutePath(p)| p),
+        ..Written::default()
+    };
+    let [boot, dhcp, timeouts] = ["boot", "dhcp", "timeouts"].map(|name| keys.section(name));
+    keys.finish();
+    written.boot = written_boot(Keys::new("boot", boot, problems));
+    written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
+    written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));
+    written
+}
+
+fn written_boot(mut keys: Keys<'_>) -> WrittenBoot {
+    let paths = |list: Option<Vec<AbsolutePath>>| list.unwrap_or_default().into_iter().map(|p| p.0).collect();
+    let boot = WrittenBoot {
+        listen: keys.text("listen", "\"0.0.0.0:8080\""),
+        public_url: keys.text("public_url", "\"http://10.0.0.1:8080\""),
+        ramdisk_dir: keys
+            .text("ramdisk_dir", "\"/usr/lib/imprint/ramdisk\"")
+            .map(|AbsolutePath(p)| p),
+        ipxe_dir: keys
+            .text("ipxe_dir", "\"/usr/lib/ipxe\"")
+            .map(|AbsolutePath(p)| p),
+        extra_initrds: paths(keys.list("extra_initrds", "\"/srv/firmware.img\"")),
+        kernel_args: keys
+            .list::<KernelArg>("kernel_args", "\"console=ttyS0,115200\"")
+            .unwrap_or_default()
+            .into_iter()
+            .map(|a| a.0)
+            .collect(),
+        unknown: keys.text("unknown", "\"discover\" or \"ignore\""),
+        tftp_listen: keys.text("tftp_listen", "\"0.0.0.0:69\" or \"off\""),
+    };
+    keys.finish();
+    boot
+}
+
+fn written_dhcp(mut keys: Keys<'_>) -> WrittenDhcp {
+    let dhcp = WrittenDhcp {
+        mode: keys.text("mode", "\"proxy\", \"own\" or \"off\""),
+        interface: keys.text::<String>("interface", "\"eth0\""),
+        server_address: keys.text("server_address", "\"10.0.0.1\""),
+        range: keys.text("range", "\"10.0.0.100-10.0.0.200\""),
+        netmask: keys.text("netmask", "\"255.255.255.0\""),
+        router: keys.text("router", "\"10.0.0.254\""),
+        dns: keys.list("dns", "\"10.0.0.53\"").unwrap_or_default(),
+        lease_seconds: keys
+            .count("lease_seconds", MAX_SECONDS)
+            .and_then(|n| u32::try_from(n).ok()),
+    };
+    keys.finish();
+    dhcp
+}
+
+fn written_timeouts(mut keys: Keys<'_>) -> TimeoutConfig {
+    let default = TimeoutConfig::default();
+    let mut read = |key, default| keys.count(key, MAX_SECONDS).unwrap_or(default);
+    let timeouts = TimeoutConfig {
+        boot_seconds: read("boot_seconds", default.boot_seconds),
+        step_progress_seconds: read("step_progress_seconds", default.step_progress_seconds),
+        first_boot_seconds: read("first_boot_seconds", default.first_boot_seconds),
+        agent_silence_seconds: read("agent_silence_seconds", default.agent_silence_seconds),
+        boot_token_seconds: read("boot_token_seconds", default.boot_token_seconds),
+    };
+    keys.finish();
+    timeouts
+}

@@ -1,0 +1,35 @@
+//! Packs on their way from the writer's thread into the store.
+
+use std::{io, sync::Arc};
+
+use imprint_image::{Digest, write::PackSink};
+use tokio::runtime::Handle;
+
+use super::{ImportError, Inner};
+use crate::store::StoreObject;
+
+/// Notes and writes each pack.
+pub(super) struct StoreSink {
+    pub(super) inner: Arc<Inner>,
+    pub(super) runtime: Handle,
+    pub(super) import_id: String,
+}
+
+impl PackSink for StoreSink {
+    fn put_pack(&mut self, digest: Digest, bytes: Vec<u8>) -> io::Result<()> {
+        self.runtime
+            .block_on(self.put(digest, bytes))
+            .map_err(io::Error::other)
+    }
+}
+
+impl StoreSink {
+    async fn put(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), ImportError> {
+        let inner = &self.inner;
+        let object = StoreObject::Pack(digest);
+        let _nobody_sweeps = inner.sweeping.read().await;
+        inner.store.require_space(bytes.len() as u64)?;
+        inner.catalog.note_pending(&self.import_id, &object).await?;
+        Ok(inner.store.put(&object, bytes.into()).await?)
+    }
+}

@@ -1,0 +1,243 @@
+//! The TLS port: REST and gRPC, HTTP/1.1 and HTTP/2, callers with tokens and nodes with certificates.
+//!
+//! One task accepts; each connection has a task that shakes hands (bounded in time), notes who is at the other end as
+//! [`Peer`], and serves. At the end connections may finish what they do, but not for ever: a session or an event
+//! stream has no end of its own.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::Request};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    api::{grpc, rest},
+    app::App,
+    identity::node_id_of,
+};
+
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use tls::TlsError;
+
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
+/// An agent has up to nine connections at once (one session, eight fetches).
+const MAX_CONNECTIONS: usize = 20_000;
+/// What one connection gathers before it writes to its socket: a piece of a pack in a few calls instead of one for
+/// each TLS record.
+const TLS_BUFFER_BYTES: usize = 256 << 10;
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+const FRAME_BYTES: u32 = 64 << 10;
+
+/// Who is at the other end of a connection. In the extensions of every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// From the verified client certificate; `None` for callers without one.
+    pub node_id: Option<String>,
+    /// Where it calls from.
+    pub address: SocketAddr,
+}
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Somebody else has the port.
+    #[error("port {} is in use; stop the other program (`ss -ltnp` shows it) or choose another `listen`", address.port())]
+    InUse {
+        /// Where it should listen.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}; check that the address is one of this machine and the port is allowed"
+    )]
+    Bind {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificates.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    /// Descriptors.
+    #[error("cannot set up gRPC")]
+    Grpc(#[from] grpc::ReflectionError),
+}
+
+/// A server that has its port and does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the port, and everything that can fail.
+    pub async fn bind(app: &App) -> Result<Self, ServerError> {
+        let address = app.config.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => ServerError::InUse { address },
+                _ => ServerError::Bind { address, source },
+            })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ServerError::Bind { address, source })?;
+        let acceptor = TlsAcceptor::from(Arc::new(tls::config(app)?));
+        let router = rest::router(app.clone(), grpc::router(app).await?);
+        Ok(Self {
+            listener,
+            address,
+            acceptor,
+            router,
+            shutdown: app.shutdown.clone(),
+        })
+    }
+
+    /// Where it listens; the port is the kernel's choice when the configuration says 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the controller ends.
+    pub async fn run(self) {
+        let (connections, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let at_once = CancellationToken::new();
+        loop {
+            let accepted = tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of files or memory: others will end in a moment.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = slots.clone().try_acquire_owned() else {
+                tracing::warn!(%address, limit = MAX_CONNECTIONS, "connection refused: too many are open");
+                continue;
+            };
+            let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+            let (gently, at_once) = (self.shutdown.clone(), at_once.clone());
+            connections.spawn(async move {
+                tokio::select! {
+                    () = at_once.cancelled() => {}
+                    () = connection(acceptor, router, stream, address, gently) => {}
+                }
+                drop(slot);
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        if timeout(LAST_WORDS_LIMIT, connections.wait()).await.is_err() {
+            tracing::info!(open = connections.len(), "connections that do not end are cut");
+            at_once.cancel();
+            connections.wait().await;
+        }
+    }
+}
+
+async fn connection(
+    acceptor: TlsAcceptor,
+    router: Router,
+    stream: TcpStream,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%address, %error, "TCP_NODELAY was refused");
+    }
+    let shaken = timeout(
+        HANDSHAKE_LIMIT,
+        acceptor.accept_with(stream, |c| c.set_buffer_limit(Some(TLS_BUFFER_BYTES))),
+    );
+    let stream = match shaken.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+    };
+    let peer = Peer {
+        node_id: node_of(&stream),
+        address,
+    };
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.map(axum::body::Body::new)
+    });
+    let builder = http_builder();
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%address, error, "connection ended");
+    }
+}
+
+fn node_of(stream: &TlsStream<TcpStream>) -> Option<String> {
+    let (_, session) = stream.get_ref();
+    session
+        .peer_certificates()?
+        .first()
+        .and_then(|leaf| node_id_of(leaf))
+}
+
+fn http_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_EVERY)
+        .keep_alive_timeout(KEEP_ALIVE_LIMIT)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_frame_size(FRAME_BYTES);
+    builder
+}

@@ -1,0 +1,127 @@
+//! A controller that really serves, for tests of all concerns.
+
+use std::path::Path;
+
+use rcgen::{CertificateParams, KeyPair};
+use tokio::task::JoinHandle;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use crate::{app::App, server::Server, setup};
+
+/// The TLS server of an [`App::for_test`], on a port of its own, until it is dropped.
+pub(crate) struct TestServer {
+    pub(crate) app: App,
+    pub(crate) base: String,
+    pub(crate) token: String,
+    task: JoinHandle<()>,
+}
+
+impl TestServer {
+    pub(crate) async fn start(dir: &Path) -> Self {
+        Self::serve(App::for_test(dir).await).await
+    }
+
+    pub(crate) async fn serve(app: App) -> Self {
+        let token = std::fs::read_to_string(app.config.data_dir.join(setup::ADMIN_TOKEN)).unwrap();
+        let server = Server::bind(&app).await.unwrap();
+        let base = format!("https://127.0.0.1:{}", server.address().port());
+        Self {
+            app,
+            base,
+            token: token.trim().to_owned(),
+            task: tokio::spawn(server.run()),
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// A client that trusts the controller and is nobody.
+    pub(crate) fn anonymous(&self) -> reqwest::ClientBuilder {
+        // A second installation is refused, and the first one is the same.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let ca = reqwest::Certificate::from_pem(self.app.authority.ca_pem().as_bytes()).unwrap();
+        reqwest::Client::builder().tls_certs_only([ca])
+    }
+
+    /// A client with the first token.
+    pub(crate) fn client(&self) -> reqwest::Client {
+        self.client_with(&self.token)
+    }
+
+    pub(crate) fn client_with(&self, token: &str) -> reqwest::Client {
+        let value = format!("Bearer {token}").parse().unwrap();
+        self.anonymous()
+            .default_headers([(http::header::AUTHORIZATION, value)].into_iter().collect())
+            .build()
+            .unwrap()
+    }
+
+    /// A client with the certificate of a node.
+    pub(crate) fn node_client(&self, node_id: &str) -> reqwest::Client {
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap();
+        let issued = self
+            .app
+            .authority
+            .issue_node_certificate(request.der(), node_id)
+            .unwrap();
+        let pem = format!("{}{}", as_pem(&issued.chain_der[0]), key.serialize_pem());
+        self.anonymous()
+            .identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())
+            .build()
+            .unwrap()
+    }
+
+    /// A gRPC channel that trusts the controller.
+    pub(crate) async fn channel(&self) -> Channel {
+        let ca = Certificate::from_pem(self.app.authority.ca_pem());
+        let endpoint = Endpoint::from_shared(self.base.clone()).unwrap();
+        endpoint
+            .tls_config(ClientTlsConfig::new().ca_certificate(ca))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// Ends the server as SIGTERM does, and waits for it.
+    pub(crate) async fn stop(mut self) {
+        self.app.shutdown.cancel();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn as_pem(der: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        STANDARD.encode(der)
+    )
+}
+
+/// The problem document of a refused request: its status, its type without the prefix, and its remedy.
+pub(crate) async fn problem(response: reqwest::Response) -> (u16, String, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let document: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(document["status"], status);
+    assert!(!document["detail"].as_str().unwrap().is_empty());
+    let kind = document["type"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("urn:imprint:problem:")
+        .unwrap();
+    (
+        status,
+        kind.to_owned(),
+        document["remedy"].as_str().unwrap().to_owned(),
+    )
+}
