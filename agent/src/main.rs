@@ -1,2 +1,110 @@
-//! `imprint-agent`.
-fn main() {}
+//! `imprint-agent`: in the ramdisk it serves the controller (`run`); by hand it writes images (`write`) and shows
+//! what it sees of the hardware (`inventory`).
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use imprint_agent::{inventory, run, write_command};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Debug, Parser)]
+#[command(name = "imprint-agent", version, about = "Puts operating systems onto bare metal, from a ramdisk", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  imprint-agent run                                     as the ramdisk's service does
+  imprint-agent inventory --json                        what the controller would be told
+  imprint-agent write --manifest https://store/manifests/ab… --target /dev/nvme0n1 --pubkey key.hex
+  imprint-agent write --image debian.raw.zst --target disk.img --sha256 9f…
+
+Log level: RUST_LOG=debug imprint-agent …";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enrol with the controller and do what it asks; ends on SIGTERM or with the machine's restart.
+    Run {
+        /// The boot identity that the controller generated for this machine.
+        #[arg(long, default_value = imprint_agent::identity::IDENTITY_FILE)]
+        identity: PathBuf,
+        /// State of this boot; must be in RAM, it holds the private key.
+        #[arg(long, default_value = "/run/imprint")]
+        state_dir: PathBuf,
+        /// Read the hardware below this folder.
+        #[arg(long, default_value = "/")]
+        root: PathBuf,
+    },
+    /// Write an image to a disk or a file, proven.
+    Write(Box<write_command::WriteArgs>),
+    /// Show the hardware as the controller would see it.
+    Inventory {
+        /// Read the hardware below this folder.
+        #[arg(long, default_value = "/")]
+        root: PathBuf,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { error, remedy }) => {
+            eprintln!("imprint-agent: {error:#}");
+            eprintln!("what to do: {remedy}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is told at the end.
+struct Failure {
+    error: anyhow::Error,
+    remedy: String,
+}
+
+impl Failure {
+    fn new(error: impl Into<anyhow::Error>, remedy: impl Into<String>) -> Self {
+        Self { error: error.into(), remedy: remedy.into() }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads");
+        runtime.map_err(|error| Failure::new(error, "give the machine more memory, or the process more threads"))
+    };
+    match arguments.command {
+        Command::Run { identity, state_dir, root } => {
+            let options = run::RunOptions { identity, state: state_dir, root };
+            runtime()?.block_on(run::run(options)).map_err(|error| {
+                let remedy = error.remedy();
+                Failure::new(error, remedy)
+            })
+        }
+        Command::Write(arguments) => runtime()?.block_on(write_command::run(*arguments)).map_err(|error| {
+            let remedy = error.remedy();
+            Failure::new(error, remedy)
+        }),
+        Command::Inventory { root, json } => {
+            let inventory = inventory::read(&root, &inventory::live_addresses());
+            if json {
+                println!("{:#}", inventory::to_json(&inventory));
+            } else {
+                print!("{}", inventory::to_text(&inventory));
+            }
+            Ok(())
+        }
+    }
+}

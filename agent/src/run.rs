@@ -1,1 +1,247 @@
-//! The life of the agent.
+//! The life of the agent in the ramdisk: check, identity, inventory, session; then it waits for work until the
+//! machine restarts.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    finish::Places,
+    identity::{self, BootIdentity, Credentials, IdentityError, NodeKey, enroll, private_file, tls},
+    inventory, selfcheck,
+    session::{Session, backoff::chain, outbox::Outbox},
+    sys,
+    tasks::{Surroundings, Tasks},
+};
+
+/// How the agent is started.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The boot identity.
+    pub identity: PathBuf,
+    /// State of this boot, in RAM.
+    pub state: PathBuf,
+    /// `/`, or a tree of a test.
+    pub root: PathBuf,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            identity: identity::IDENTITY_FILE.into(),
+            state: "/run/imprint".into(),
+            root: "/".into(),
+        }
+    }
+}
+
+/// The agent can't even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The state folder.
+    #[error("cannot use the state folder {path}")]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Signals of the process.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}
+
+impl RunError {
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Identity(_) => "restart this machine over the network: the controller makes a fresh identity for each start",
+            Self::State { .. } => "give --state-dir a folder in RAM that root can write; remove what an older agent left in it",
+            Self::Signals(_) => "report this as a fault of the agent",
+        }
+    }
+}
+
+/// Runs until SIGTERM or the restart of the machine.
+///
+/// # Errors
+/// When the identity or the state folder is no use; everything else is waited for.
+pub async fn run(options: RunOptions) -> Result<(), RunError> {
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop).map_err(RunError::Signals)?;
+    run_until(options, &stop, Arc::new(restart_machine)).await
+}
+
+/// As [`run`], with the end in the caller's hands.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    options: RunOptions,
+    stop: &CancellationToken,
+    restart: crate::tasks::Restart,
+) -> Result<(), RunError> {
+    tls::install_provider();
+    let status = watch::Sender::new("starting".to_owned());
+    let watchdog = tokio::spawn(tend_systemd(status.subscribe(), stop.clone()));
+
+    let state_error = |source| RunError::State {
+        path: options.state.clone(),
+        source,
+    };
+    private_file::make_folder(&options.state).map_err(state_error)?;
+    let start_count = count_start(&options.state).map_err(state_error)?;
+    let boot_id = inventory::boot_id(&options.root);
+    tracing::info!(
+        version = crate::VERSION,
+        start = start_count,
+        boot.id = boot_id,
+        "imprint-agent starts"
+    );
+
+    let inventory = inventory::read(&options.root, &inventory::live_addresses());
+    let defects = selfcheck::defects(
+        &options.root,
+        inventory::memory_bytes(&options.root),
+        &inventory.kernel_release,
+    );
+    for defect in &defects {
+        tracing::error!(defect, "the ramdisk is not as it was built");
+    }
+
+    let identity = BootIdentity::load(&options.identity)?;
+    if start_count == 1
+        && let Some(better) = identity.better_clock(Timestamp::now())
+    {
+        match sys::clock::set(better) {
+            Ok(()) => tracing::warn!(now = %better, "the clock was off by more than a day and has been set"),
+            Err(error) => {
+                tracing::error!(%error, "the clock is off by more than a day and cannot be set; TLS may fail");
+            }
+        }
+    }
+    let key = Arc::new(NodeKey::load_or_make(&options.state)?);
+    status.send_replace(format!("enrolling with {}", identity.controller_url));
+    let credentials = match Credentials::load(&options.state, Timestamp::now())? {
+        Some(kept) => Some(kept),
+        None => {
+            let fingerprint = inventory.fingerprint.clone().unwrap_or_default();
+            enroll::enroll(&identity, &key, &fingerprint, &boot_id, &options.state, stop).await?
+        }
+    };
+    let Some(credentials) = credentials else {
+        return Ok(());
+    };
+    tracing::info!(node.id = credentials.node_id, expires_at = %credentials.expires_at, "this machine has its identity");
+
+    let outbox = Arc::new(Outbox::open(&options.state).map_err(state_error)?);
+    let credentials = watch::Sender::new(credentials);
+    let around = Surroundings {
+        identity: identity.clone(),
+        key: Arc::clone(&key),
+        credentials: credentials.subscribe(),
+        places: Places::below(&options.root, &options.state),
+        root: options.root.clone(),
+        state: options.state.clone(),
+        restart,
+    };
+    let tasks = Tasks::new(around, Arc::clone(&outbox));
+    tasks.resume().map_err(state_error)?;
+    // Addresses have changed since the first reading, which was before the network was up.
+    let inventory = inventory::read(&options.root, &inventory::live_addresses());
+    let session = Session {
+        identity,
+        key,
+        credentials,
+        state: options.state.clone(),
+        inventory,
+        boot_id,
+        start_count,
+        defects,
+        outbox,
+        tasks,
+        status,
+    };
+    session.run(stop).await;
+    tracing::info!("imprint-agent stops");
+    if let Err(error) = watchdog.await {
+        tracing::warn!(%error, "the watchdog's task has failed");
+    }
+    Ok(())
+}
+
+/// How often the agent has been started in this boot; the state folder is in RAM and ends with it.
+fn count_start(state: &Path) -> io::Result<u32> {
+    let path = state.join("start_count");
+    let before = private_file::read(&path)?
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u32>().ok());
+    let count = before.unwrap_or(0).saturating_add(1);
+    private_file::write(&path, count.to_string().as_bytes())?;
+    Ok(count)
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Tells systemd that the agent is up, what it does, and that its runtime turns: a hung agent is restarted.
+async fn tend_systemd(mut status: watch::Receiver<String>, stop: CancellationToken) {
+    let notify = |states: &[NotifyState<'_>]| {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::debug!(%error, "systemd does not listen");
+        }
+    };
+    notify(&[NotifyState::Ready]);
+    let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(60), |limit| limit / 3);
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return notify(&[NotifyState::Stopping]),
+            _ = tick.tick() => notify(&[NotifyState::Watchdog]),
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let text = status.borrow_and_update().clone();
+                notify(&[NotifyState::Status(&text)]);
+            }
+        }
+    }
+}
+
+fn restart_machine() {
+    let Err(error) = sys::reboot::restart();
+    tracing::error!(
+        cause = chain(&error),
+        remedy = "power-cycle the machine; its disk is ready",
+        "the machine cannot be restarted"
+    );
+}
+
+#[cfg(test)]
+mod tests;

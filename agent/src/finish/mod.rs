@@ -1,1 +1,434 @@
-//! Finishing: files and EFI variables, after the image is proven.
+//! Finishing: after the image is proven, files and EFI variables are edited. No program of the image is ever run.
+//!
+//! Each function here is one step of a deployment, blocking, and can be done again: [`partitions`], [`seed`],
+//! [`guest`], [`boot_entry`]. Each mounts what it needs and unmounts it before it ends, so that an agent that was
+//! killed leaves at most a mount, which the next one clears ([`clear_mounts`]).
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use imprint_proto::agent::v1::FinishPlan;
+
+use crate::sys::mount::{self, Mount};
+
+pub mod cleanup;
+pub mod confined;
+pub mod efi;
+pub mod filesystem;
+pub mod guest;
+mod layout;
+pub mod profile;
+pub mod seed;
+pub mod settle;
+pub mod table;
+
+pub use layout::{Layout, find_layout, signatures};
+
+use confined::{ConfinedError, ConfinedRoot};
+use filesystem::FileSystem;
+use settle::PartitionNode;
+use table::{Scheme, TableError};
+
+/// The disk that the image was written to.
+#[derive(Debug, Clone)]
+pub struct WrittenDisk {
+    /// The kernel's name.
+    pub name: String,
+    /// Logical block size.
+    pub sector_bytes: u64,
+    /// Size.
+    pub size_bytes: u64,
+}
+
+/// Folders of the machine; others in tests.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `/sys`.
+    pub sys: PathBuf,
+    /// `/dev`.
+    pub dev: PathBuf,
+    /// Where the agent mounts: `/run/imprint/mnt`.
+    pub mounts: PathBuf,
+    /// The guest plugin in the ramdisk.
+    pub guest: PathBuf,
+}
+
+impl Places {
+    /// Below a root folder (`/`), with the agent's state folder.
+    #[must_use]
+    pub fn below(root: &Path, state: &Path) -> Self {
+        Self {
+            sys: root.join("sys"),
+            dev: root.join("dev"),
+            mounts: state.join("mnt"),
+            guest: root.join(guest::GUEST_FOLDER.trim_start_matches('/')),
+        }
+    }
+
+    /// The device file of a disk.
+    #[must_use]
+    pub fn device(&self, disk: &WrittenDisk) -> PathBuf {
+        self.dev.join(&disk.name)
+    }
+}
+
+/// A finishing step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// The disk can't be opened alone, or its table not read by the kernel.
+    #[error("the kernel does not take the partition table of {disk}")]
+    Kernel {
+        /// The disk.
+        disk: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's list of partitions can't be read.
+    #[error("cannot list the partitions of the disk")]
+    Settle {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A partition of the table doesn't show up.
+    #[error("the kernel does not show partition {number} within {seconds} s")]
+    PartitionMissing {
+        /// Its number.
+        number: u32,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The table is damaged.
+    #[error("the partition table cannot be used")]
+    Table(#[from] TableError),
+    /// A partition can't be mounted.
+    #[error("cannot mount {device} ({system})")]
+    Mount {
+        /// Its device file.
+        device: PathBuf,
+        /// Its file system.
+        system: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A partition can't be unmounted.
+    #[error("cannot unmount {point}")]
+    Unmount {
+        /// Where it is mounted.
+        point: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no root.
+    #[error("no partition of the image holds a root file system that can be edited: {seen}")]
+    NoRoot {
+        /// What was looked at.
+        seen: String,
+    },
+    /// More than one root.
+    #[error("the image holds more than one root file system: {seen}")]
+    ManyRoots {
+        /// Which.
+        seen: String,
+    },
+    /// What we would write on the root would be hidden.
+    #[error("the installed system keeps {points} on a file system of its own")]
+    Separate {
+        /// Mount points.
+        points: String,
+    },
+    /// A file of the installed system.
+    #[error("the installed system cannot be edited")]
+    File(#[from] ConfinedError),
+    /// The guest plugin.
+    #[error(transparent)]
+    Guest(#[from] guest::GuestError),
+    /// The boot entry.
+    #[error(transparent)]
+    Efi(#[from] efi::EfiError),
+}
+
+impl FinishError {
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoRoot { .. } | Self::Separate { .. } => {
+                "use an image with /etc, /opt and /var on one ext4, XFS or btrfs partition outside of LVM and LUKS, or \
+                 deploy it without finishing (finish: false)"
+            }
+            Self::ManyRoots { .. } => {
+                "use an image with one system in it, or deploy it without finishing (finish: false)"
+            }
+            Self::Table(_) => "check the image with `imprint image show`; import it again from a sound file",
+            Self::Guest(guest::GuestError::NoSystemd) => {
+                "use an image with systemd, or deploy it without finishing (finish: false)"
+            }
+            Self::Guest(guest::GuestError::Ramdisk { .. }) => {
+                "build the ramdisk again (`cargo xtask ramdisk`), or give the machine more RAM if its check found defects"
+            }
+            Self::Efi(error) => error.remedy(),
+            Self::Kernel { .. } | Self::Settle { .. } | Self::PartitionMissing { .. } => {
+                "look at the kernel's messages on the machine's console for faults of the disk, then deploy again"
+            }
+            Self::Mount { .. } | Self::Unmount { .. } | Self::File(_) | Self::Guest(_) => {
+                "check that the file system of the image is sound (fsck) and has free space, import it again and deploy again"
+            }
+        }
+    }
+}
+
+/// What a step did, for the report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// One sentence.
+    pub detail: String,
+    /// What is worth keeping besides.
+    pub notes: Vec<String>,
+}
+
+/// Undoes the mounts of an agent that was killed.
+///
+/// # Errors
+/// When something uses one of them still.
+pub fn clear_mounts(places: &Places) -> Result<(), FinishError> {
+    for name in ["probe", "root", "esp"] {
+        let point = places.mounts.join(name);
+        mount::clear(&point).map_err(|source| FinishError::Unmount { point, source })?;
+    }
+    Ok(())
+}
+
+/// Settles the table, moves the backup GPT, and grows the last partition when it holds the root.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn partitions(
+    places: &Places,
+    disk: &WrittenDisk,
+    plan: &FinishPlan,
+) -> Result<(Layout, Done), FinishError> {
+    let kernel = |source| FinishError::Kernel {
+        disk: disk.name.clone(),
+        source,
+    };
+    let device = places.device(disk);
+    let mut done = Done::default();
+    let mut words = Vec::new();
+    let change = |action: &mut dyn FnMut(&mut File) -> Result<(), TableError>| -> Result<(), FinishError> {
+        let mut file = settle::open_exclusive(&device).map_err(kernel)?;
+        action(&mut file)?;
+        file.sync_all().map_err(kernel)?;
+        settle::reread(&file).map_err(kernel)
+    };
+    let mut moved = false;
+    change(&mut |file| {
+        moved = table::move_backup(file, disk.sector_bytes)?;
+        Ok(())
+    })?;
+    if moved {
+        words.push("backup GPT moved to the end of the disk".to_owned());
+    }
+    let mut layout = find_layout(places, disk)?;
+    if !layout.profile.separate.is_empty() {
+        return Err(FinishError::Separate {
+            points: layout.profile.separate.join(", "),
+        });
+    }
+    if plan.grow_root && layout.table.scheme != Scheme::None {
+        let number = layout.root.number;
+        if layout.table.last().is_some_and(|last| last.number == number) {
+            let mut grown = None;
+            change(&mut |file| {
+                grown = table::grow_last(file, disk.sector_bytes, number)?;
+                Ok(())
+            })?;
+            layout = find_layout(places, disk)?;
+            if grown.is_some() {
+                words.push(format!(
+                    "partition {number} grown to {} MiB",
+                    layout.root.size_bytes >> 20
+                ));
+            }
+        } else {
+            done.notes.push(format!(
+                "partition {number} holds the root and is not the last one: it keeps its size"
+            ));
+        }
+        match grow_file_system(places, &layout)? {
+            Ok(()) => words.push(format!("{} fills it", layout.system.name())),
+            Err(error) => done.notes.push(format!(
+                "{} could not be grown here ({error}); the installed system is left to grow it",
+                layout.system.name()
+            )),
+        }
+    }
+    words.push(format!(
+        "{} is the root of {}",
+        layout.root.path.display(),
+        layout.profile.name
+    ));
+    done.detail = words.join("; ");
+    Ok((layout, done))
+}
+
+fn grow_file_system(places: &Places, layout: &Layout) -> Result<io::Result<()>, FinishError> {
+    let mount = mount_root(places, layout)?;
+    let result = File::open(&layout.root.path).and_then(|device| {
+        filesystem::grow_mounted(layout.system, &device, layout.root.size_bytes, mount.point())
+    });
+    unmount(mount)?;
+    Ok(result)
+}
+
+/// Removes the identity of the image and writes the cloud-init seed.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn seed(places: &Places, layout: &Layout, plan: &FinishPlan) -> Result<Done, FinishError> {
+    with_root(places, layout, |root| {
+        let (detail, notes) = seed::apply(root, &layout.profile, plan)?;
+        Ok(Done { detail, notes })
+    })
+}
+
+/// Installs the guest plugin and the traces.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn guest(
+    places: &Places,
+    layout: &Layout,
+    plan: &FinishPlan,
+    traces: &guest::Traces,
+) -> Result<Done, FinishError> {
+    with_root(places, layout, |root| {
+        let detail = guest::install(root, &layout.profile, &places.guest, plan.guest.as_ref(), traces)?;
+        Ok(Done {
+            detail,
+            notes: Vec::new(),
+        })
+    })
+}
+
+fn with_root(
+    places: &Places,
+    layout: &Layout,
+    edit: impl FnOnce(&ConfinedRoot) -> Result<Done, FinishError>,
+) -> Result<Done, FinishError> {
+    let mount = mount_root(places, layout)?;
+    let done = ConfinedRoot::open(mount.point())
+        .map_err(FinishError::from)
+        .and_then(|root| edit(&root))?;
+    unmount(mount)?;
+    Ok(done)
+}
+
+fn mount_root(places: &Places, layout: &Layout) -> Result<Mount, FinishError> {
+    mount_node(
+        &places.mounts.join("root"),
+        &layout.root,
+        layout.system,
+        layout.subvolume,
+        false,
+    )
+}
+
+fn mount_node(
+    point: &Path,
+    node: &PartitionNode,
+    system: FileSystem,
+    subvolume: Option<&str>,
+    read_only: bool,
+) -> Result<Mount, FinishError> {
+    let mut options = system.options(read_only).to_owned();
+    if let Some(subvolume) = subvolume {
+        let comma = if options.is_empty() { "" } else { "," };
+        options.push_str(&format!("{comma}subvol={subvolume}"));
+    }
+    Mount::new(&node.path, point, system.name(), &options, read_only).map_err(|source| FinishError::Mount {
+        device: node.path.clone(),
+        system: system.name(),
+        source,
+    })
+}
+
+fn unmount(mount: Mount) -> Result<(), FinishError> {
+    let point = mount.point().to_path_buf();
+    mount
+        .unmount()
+        .map_err(|source| FinishError::Unmount { point, source })
+}
+
+/// Writes the firmware's boot entry; with a BIOS there is nothing to write.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn boot_entry(
+    places: &Places,
+    disk: &WrittenDisk,
+    layout: &Layout,
+    plan: &FinishPlan,
+    formerly_here: &[efi::PartitionSignature],
+) -> Result<(String, Done), FinishError> {
+    let firmware = places.sys.join("firmware/efi");
+    if !firmware.is_dir() {
+        let detail =
+            "BIOS: the boot code of the image is kept as it is, there is no entry to write".to_owned();
+        return Ok((
+            String::new(),
+            Done {
+                detail,
+                notes: Vec::new(),
+            },
+        ));
+    }
+    let Some(esp) = &layout.esp else {
+        return Err(efi::EfiError::NoEsp.into());
+    };
+    let variables = efi::open_variables(&firmware)?;
+    let point = places.mounts.join("esp");
+    let mut mount = mount_node(&point, &esp.node, FileSystem::Vfat, None, true)?;
+    let mut done = Done::default();
+    let names = &efi::loader::NAMES;
+    let root = ConfinedRoot::open(mount.point())?;
+    let loader = efi::loader::find(&root, names, &layout.profile.id)?.ok_or(efi::EfiError::NoLoader)?;
+    if efi::loader::removable(&root, names)?.is_none() {
+        // Only now is the partition written to; its bytes stay the image's otherwise.
+        drop(root);
+        unmount(mount)?;
+        mount = mount_node(&point, &esp.node, FileSystem::Vfat, None, false)?;
+        let copied = efi::loader::fill_removable(&ConfinedRoot::open(mount.point())?, names, &loader)?;
+        done.notes.push(format!(
+            "the removable path was empty and has been filled: {}",
+            copied.join(", ")
+        ));
+    } else {
+        drop(root);
+    }
+    unmount(mount)?;
+    let present = layout::signatures_of_all_disks(places, disk, layout);
+    let entry = efi::Wanted {
+        loader: &loader,
+        esp: esp.drive,
+        policy: plan.boot_order(),
+        present: &present,
+        formerly_here,
+    };
+    let written = efi::install(&variables, &entry)?;
+    done.notes.extend(written.notes);
+    done.detail = format!(
+        "{} written and read back, found by {}",
+        written.text, loader.found_by
+    );
+    Ok((written.text, done))
+}
+
+#[cfg(test)]
+mod tests;

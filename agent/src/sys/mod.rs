@@ -2,3 +2,9 @@
 #![allow(unsafe_code, reason = "ioctls; every block says why it is sound")]
 
 pub mod block;
+pub mod clock;
+pub mod grow;
+pub mod inode_flags;
+pub mod mount;
+pub mod reboot;
+pub mod reread;

@@ -1,0 +1,223 @@
+//! Where things are on the written disk: which partition is the root, which the EFI system partition.
+
+use std::{
+    fs::{self, File},
+    io,
+};
+
+use super::{
+    FinishError, Places, WrittenDisk,
+    confined::{ConfinedRoot, Kind},
+    efi::{HardDrive, PartitionSignature},
+    filesystem::{self, FileSystem},
+    mount_node,
+    profile::{self, Profile},
+    settle::{self, PartitionNode},
+    table::{self, Scheme, Table},
+    unmount,
+};
+
+/// Where distributions keep the root inside of a btrfs when it is not the default subvolume.
+const SUBVOLUMES: [&str; 3] = ["root", "@", "@rootfs"];
+
+/// What was found on the written disk.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The partition table.
+    pub table: Table,
+    /// The partition (or whole disk) that holds the root.
+    pub root: PartitionNode,
+    /// Its file system.
+    pub system: FileSystem,
+    /// The subvolume of a btrfs that is the root, unless it is the default one.
+    pub subvolume: Option<&'static str>,
+    /// Facts about the installed system.
+    pub profile: Profile,
+    /// The EFI system partition.
+    pub esp: Option<Esp>,
+}
+
+/// An EFI system partition.
+#[derive(Debug, Clone)]
+pub struct Esp {
+    /// Where it is.
+    pub node: PartitionNode,
+    /// What the firmware calls it.
+    pub drive: HardDrive,
+}
+
+/// Reads the table, waits for the kernel's partitions, and finds the root by looking into each file system.
+///
+/// # Errors
+/// When there is not exactly one root.
+pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, FinishError> {
+    let kernel = |source| FinishError::Kernel {
+        disk: disk.name.clone(),
+        source,
+    };
+    let device = places.device(disk);
+    // Held while partitions are looked at and mounted.
+    let lock = settle::lock(&device).map_err(kernel)?;
+    let mut file = File::open(&device).map_err(kernel)?;
+    let table = table::read(&mut file, disk.sector_bytes)?;
+    let mut nodes = settle::wait(places, disk, &file, &table)?;
+    drop(file);
+    if table.scheme == Scheme::None {
+        nodes = vec![PartitionNode {
+            number: 0,
+            path: device,
+            first_byte: 0,
+            size_bytes: disk.size_bytes,
+        }];
+    }
+    let (mut roots, mut seen) = (Vec::new(), Vec::new());
+    for node in &nodes {
+        let system = File::open(&node.path).and_then(|file| filesystem::probe(&file));
+        let system = match system {
+            Ok(system) => system,
+            // An extended partition of an MBR has no bytes of its own.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(source) => return Err(kernel(source)),
+        };
+        let name = node
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(system) = system.filter(|system| *system != FileSystem::Vfat) else {
+            seen.push(format!(
+                "{name} ({})",
+                system.map_or("no known file system", FileSystem::name)
+            ));
+            continue;
+        };
+        match look_inside(places, node, system) {
+            Ok(Some((subvolume, profile))) => roots.push((node.clone(), system, subvolume, profile)),
+            Ok(None) => seen.push(format!("{name} ({}, without /etc/os-release)", system.name())),
+            Err(FinishError::Mount { source, .. }) => {
+                seen.push(format!("{name} ({}: {source})", system.name()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    drop(lock);
+    let seen = if seen.is_empty() {
+        "there is no partition".to_owned()
+    } else {
+        seen.join(", ")
+    };
+    let names = |node: &PartitionNode| node.path.display().to_string();
+    if roots.len() > 1 {
+        let seen = roots
+            .iter()
+            .map(|(node, ..)| names(node))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(FinishError::ManyRoots { seen });
+    }
+    let (root, system, subvolume, profile) = roots.pop().ok_or(FinishError::NoRoot { seen })?;
+    let esp = find_esp(&table, &nodes);
+    Ok(Layout {
+        table,
+        root,
+        system,
+        subvolume,
+        profile,
+        esp,
+    })
+}
+
+fn look_inside(
+    places: &Places,
+    node: &PartitionNode,
+    system: FileSystem,
+) -> Result<Option<(Option<&'static str>, Profile)>, FinishError> {
+    let subvolumes = SUBVOLUMES.into_iter().filter(|_| system == FileSystem::Btrfs);
+    for subvolume in std::iter::once(None).chain(subvolumes.map(Some)) {
+        let mount = match mount_node(&places.mounts.join("probe"), node, system, subvolume, true) {
+            Ok(mount) => mount,
+            Err(_) if subvolume.is_some() => continue,
+            Err(error) => return Err(error),
+        };
+        let root = ConfinedRoot::open(mount.point())?;
+        let is_root = root.kind("etc/os-release")?.is_some() && root.kind("usr")? == Some(Kind::Folder);
+        let profile = if is_root {
+            Some(profile::read(&root)?)
+        } else {
+            None
+        };
+        drop(root);
+        unmount(mount)?;
+        if let Some(profile) = profile {
+            return Ok(Some((subvolume, profile)));
+        }
+    }
+    Ok(None)
+}
+
+fn find_esp(table: &Table, nodes: &[PartitionNode]) -> Option<Esp> {
+    let partition = table.partitions.iter().find(|partition| partition.esp)?;
+    let node = nodes.iter().find(|node| node.number == partition.number)?;
+    let drive = HardDrive {
+        partition_number: partition.number,
+        start_lba: partition.first_lba,
+        size_lba: partition.blocks,
+        signature: signature(table, partition)?,
+    };
+    Some(Esp {
+        node: node.clone(),
+        drive,
+    })
+}
+
+fn signature(table: &Table, partition: &table::Partition) -> Option<PartitionSignature> {
+    match table.scheme {
+        Scheme::Gpt => Some(PartitionSignature::Gpt(partition.unique)),
+        Scheme::Mbr(disk) => Some(PartitionSignature::Mbr(disk)),
+        Scheme::None => None,
+    }
+}
+
+/// What boot entries may name on a table.
+#[must_use]
+pub fn signatures(table: &Table) -> Vec<PartitionSignature> {
+    table
+        .partitions
+        .iter()
+        .filter_map(|partition| signature(table, partition))
+        .collect()
+}
+
+/// The partitions of the written disk and of every other disk that can be read; one that can't has none to protect.
+pub(super) fn signatures_of_all_disks(
+    places: &Places,
+    written: &WrittenDisk,
+    layout: &Layout,
+) -> Vec<PartitionSignature> {
+    let mut found = signatures(&layout.table);
+    let names = fs::read_dir(places.sys.join("block"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    for name in names.filter(|name| *name != *written.name && !name.to_string_lossy().starts_with("loop")) {
+        let sector = fs::read_to_string(
+            places
+                .sys
+                .join("block")
+                .join(&name)
+                .join("queue/logical_block_size"),
+        );
+        let sector = sector
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .filter(|sector| *sector >= 512);
+        let table =
+            File::open(places.dev.join(&name)).map(|mut file| table::read(&mut file, sector.unwrap_or(512)));
+        if let Ok(Ok(table)) = table {
+            found.extend(signatures(&table));
+        }
+    }
+    found
+}

@@ -1,0 +1,100 @@
+//! Facts about the installed system that decide how it is finished.
+
+use super::confined::{ConfinedError, ConfinedRoot};
+
+const SMALL: u64 = 256 << 10;
+
+/// What the installed system is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// ID of os-release: "debian".
+    pub id: String,
+    /// PRETTY_NAME of os-release.
+    pub name: String,
+    /// Has cloud-init.
+    pub cloud_init: bool,
+    /// Has systemd.
+    pub systemd: bool,
+    /// SELinux is on: files without labels would be denied.
+    pub selinux: bool,
+    /// Makes missing ssh host keys itself.
+    pub makes_ssh_keys: bool,
+    /// Mount points below which we write and that are file systems of their own ("/var").
+    pub separate: Vec<String>,
+}
+
+/// Reads the facts.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn read(root: &ConfinedRoot) -> Result<Profile, ConfinedError> {
+    let text = |path: &str| -> Result<String, ConfinedError> {
+        Ok(String::from_utf8_lossy(&root.read(path, SMALL)?.unwrap_or_default()).into_owned())
+    };
+    let any = |paths: &[&str]| -> Result<bool, ConfinedError> {
+        paths
+            .iter()
+            .try_fold(false, |found, path| Ok(found || root.kind(path)?.is_some()))
+    };
+    let release = text("etc/os-release")?;
+    let selinux = assignment(&text("etc/selinux/config")?, "SELINUX");
+    let cloud_init = any(&["usr/bin/cloud-init", "bin/cloud-init", "usr/local/bin/cloud-init"])?;
+    Ok(Profile {
+        id: assignment(&release, "ID"),
+        name: assignment(&release, "PRETTY_NAME"),
+        cloud_init,
+        systemd: has_systemd(root)?,
+        selinux: matches!(selinux.as_str(), "enforcing" | "permissive"),
+        makes_ssh_keys: cloud_init
+            || any(&[
+                "usr/lib/systemd/system/sshd-keygen.target",
+                "usr/lib/systemd/system/sshdgenkeys.service",
+            ])?,
+        separate: separate_mounts(&text("etc/fstab")?),
+    })
+}
+
+/// Whether systemd is there.
+///
+/// # Errors
+/// When a folder can't be read.
+pub fn has_systemd(root: &ConfinedRoot) -> Result<bool, ConfinedError> {
+    Ok(root.kind("usr/lib/systemd/systemd")?.is_some() || root.kind("lib/systemd/systemd")?.is_some())
+}
+
+/// A value of a shell-like file: `ID="debian"`.
+fn assignment(text: &str, key: &str) -> String {
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .find(|(name, _)| name.trim() == key)
+        .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
+        .unwrap_or_default()
+}
+
+/// Folders that we write into and that fstab mounts from elsewhere; what we would write on the root is hidden then.
+fn separate_mounts(fstab: &str) -> Vec<String> {
+    const OURS: [&str; 5] = ["/etc", "/opt", "/var", "/var/lib", "/var/lib/cloud"];
+    fstab
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .filter(|point| OURS.contains(point))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_assignments_and_mounts() {
+        let release = "NAME=\"Debian GNU/Linux\"\nID=debian\nPRETTY_NAME='Debian 12'\n";
+        assert_eq!(assignment(release, "ID"), "debian");
+        assert_eq!(assignment(release, "PRETTY_NAME"), "Debian 12");
+        assert_eq!(assignment(release, "VERSION"), "");
+        let fstab = "# UUID=1 /var ext4\nUUID=2 / ext4 defaults 0 1\nUUID=3 /var xfs\n\nUUID=4 /boot ext4\ntmpfs /var/tmp tmpfs\n";
+        assert_eq!(separate_mounts(fstab), ["/var"]);
+    }
+}

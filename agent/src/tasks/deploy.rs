@@ -1,0 +1,354 @@
+//! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
+//! an earlier one had finished it.
+
+use std::{fs::File, sync::Arc, time::Instant};
+
+use imprint_proto::agent::v1::{DeployTask, Disk, FinishPlan, Step, Success};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Surroundings, Tasks,
+    image::ImageWrite,
+    record::{FinishedStep, Record},
+    report::{self, Reporter, StepFailure},
+};
+use crate::{
+    disk_rule::{self, Needs},
+    finish::{self, Done, FinishError, Layout, WrittenDisk, guest::Traces, table},
+    inventory,
+    session::backoff::chain,
+    target::{self, BlockDevice},
+};
+
+/// One deployment on its way.
+#[derive(Debug)]
+pub struct Deploy<'a> {
+    around: &'a Surroundings,
+    tasks: &'a Tasks,
+    task: &'a DeployTask,
+    cancel: &'a CancellationToken,
+    reporter: Reporter,
+}
+
+impl<'a> Deploy<'a> {
+    /// Ready to run.
+    pub fn new(
+        around: &'a Surroundings,
+        tasks: &'a Tasks,
+        task: &'a DeployTask,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        Self {
+            around,
+            tasks,
+            task,
+            cancel,
+            reporter: tasks.reporter(),
+        }
+    }
+
+    /// Runs what is not done yet. After a failure the disk can't boot, or the report says that it might.
+    pub async fn run(&self, record: &mut Record) -> Result<Success, StepFailure> {
+        let mut result = self.steps(record).await;
+        if let Err(failure) = &mut result {
+            if record.written {
+                self.clear_head(record, failure).await;
+            }
+            if !failure.cancelled {
+                self.reporter.failed(failure);
+            }
+        }
+        result
+    }
+
+    async fn steps(&self, record: &mut Record) -> Result<Success, StepFailure> {
+        if !record.written {
+            self.claim_and_write(record).await?;
+        }
+        let disk = record.disk.clone().unwrap_or_default();
+        if let Some(plan) = &self.task.finish {
+            self.finish(record, plan, &disk).await?;
+        }
+        if self.task.reboot {
+            self.check_cancelled(Step::Reboot)?;
+            self.reporter.started(
+                Step::Reboot,
+                "all is flushed; the machine restarts once the controller has the outcome",
+            );
+        }
+        Ok(Success {
+            disk: Some(disk),
+            image_digest: self.image().image_digest.clone(),
+            write: record.figures,
+            boot_entry: record.boot_entry.clone(),
+        })
+    }
+
+    async fn claim_and_write(&self, record: &mut Record) -> Result<(), StepFailure> {
+        self.check_cancelled(Step::ClaimDisk)?;
+        let began = Instant::now();
+        let rule = self.task.disk.clone().unwrap_or_default();
+        if !record.is_finished(Step::ClaimDisk) {
+            self.reporter.started(
+                Step::ClaimDisk,
+                &format!("looking for the disk by \"{}\"", rule.text),
+            );
+        }
+        let needs = Needs {
+            size_bytes: self.image().disk_size_bytes,
+            logical_sector_bytes: self.image().logical_sector_bytes,
+        };
+        let root = self.around.root.clone();
+        let disks = self
+            .blocking(Step::ClaimDisk, move || {
+                Ok(inventory::read(&root, &Default::default()).disks)
+            })
+            .await?;
+        let disk = disk_rule::choose(&rule, needs, &disks)
+            .map_err(|error| self.failure(Step::ClaimDisk, error.to_string(), error.remedy()))?
+            .clone();
+        let path = self.around.places.dev.join(&disk.kernel_name);
+        let sector = u64::from(disk.logical_sector_bytes);
+        let (device, former) = self
+            .blocking(Step::ClaimDisk, move || {
+                // What firmware entries may point at; a disk without a table, or with a broken one, had none.
+                let former = File::open(&path).map(|mut file| table::read(&mut file, sector));
+                let former = former
+                    .ok()
+                    .and_then(Result::ok)
+                    .map(|table| finish::signatures(&table))
+                    .unwrap_or_default();
+                BlockDevice::open_exclusive(&path)
+                    .map(|device| (device, former))
+                    .map_err(|error| (chain(&error), error.remedy().to_owned()))
+            })
+            .await?;
+        if !record.is_finished(Step::ClaimDisk) {
+            record.set_former(&former);
+            record.disk = Some(disk.clone());
+            self.finished(
+                record,
+                Step::ClaimDisk,
+                began,
+                &format!("{} is the one disk and free", disk_rule::describe(&disk)),
+            );
+        }
+
+        let began = Instant::now();
+        self.reporter.started(
+            Step::Write,
+            &format!("image {} onto {}", self.image().name, disk.kernel_name),
+        );
+        let task_id = record.task_id().to_owned();
+        let write = ImageWrite {
+            around: self.around,
+            image: self.image(),
+            task_id: &task_id,
+            reporter: &self.reporter,
+            progress: &self.tasks.progress,
+            cancel: self.cancel,
+        };
+        let figures = write.run(Arc::new(device)).await?;
+        record.figures = Some(figures);
+        record.written = true;
+        let detail = format!(
+            "{} MiB fetched, {} MiB written, {} MiB zeroed, proven and flushed",
+            figures.bytes_fetched >> 20,
+            figures.bytes_written >> 20,
+            figures.bytes_zeroed >> 20
+        );
+        self.finished(record, Step::Write, began, &detail);
+        Ok(())
+    }
+
+    async fn finish(&self, record: &mut Record, plan: &FinishPlan, disk: &Disk) -> Result<(), StepFailure> {
+        let written = WrittenDisk {
+            name: disk.kernel_name.clone(),
+            sector_bytes: u64::from(disk.logical_sector_bytes),
+            size_bytes: disk.size_bytes,
+        };
+        let places = self.around.places.clone();
+        self.finishing(Step::Partitions, move || finish::clear_mounts(&places))
+            .await?;
+
+        let (places, target, order) = (self.around.places.clone(), written.clone(), plan.clone());
+        let layout: Layout = if record.is_finished(Step::Partitions) {
+            self.finishing(Step::Partitions, move || finish::find_layout(&places, &target))
+                .await?
+        } else {
+            let began = self.begin(Step::Partitions, "partition table and file system")?;
+            let (layout, done) = self
+                .finishing(Step::Partitions, move || {
+                    finish::partitions(&places, &target, &order)
+                })
+                .await?;
+            self.done(record, Step::Partitions, began, &done);
+            layout
+        };
+        if !record.is_finished(Step::Seed) {
+            let began = self.begin(Step::Seed, "identity of the machine")?;
+            let (places, layout, plan) = (self.around.places.clone(), layout.clone(), plan.clone());
+            let done = self
+                .finishing(Step::Seed, move || finish::seed(&places, &layout, &plan))
+                .await?;
+            self.done(record, Step::Seed, began, &done);
+        }
+        if !record.is_finished(Step::Guest) {
+            let began = self.begin(Step::Guest, "guest plugin")?;
+            let (places, layout, plan) = (self.around.places.clone(), layout.clone(), plan.clone());
+            let traces = self.traces(record, disk);
+            let done = self
+                .finishing(Step::Guest, move || {
+                    finish::guest(&places, &layout, &plan, &traces)
+                })
+                .await?;
+            self.done(record, Step::Guest, began, &done);
+        }
+        if !record.is_finished(Step::BootEntry) {
+            let began = self.begin(Step::BootEntry, "boot entry of the firmware")?;
+            let (places, plan, former) = (self.around.places.clone(), plan.clone(), record.former());
+            let work = move || finish::boot_entry(&places, &written, &layout, &plan, &former);
+            let (text, done) = self.finishing(Step::BootEntry, work).await?;
+            record.boot_entry = text;
+            self.done(record, Step::BootEntry, began, &done);
+        }
+        Ok(())
+    }
+
+    fn traces(&self, record: &Record, disk: &Disk) -> Traces {
+        let serial = if disk.serial.is_empty() {
+            &disk.kernel_name
+        } else {
+            &disk.serial
+        };
+        let steps = record
+            .finished
+            .iter()
+            .map(|step| (report::name(step.step()).to_owned(), step.seconds));
+        Traces {
+            deployment_id: self.task.deployment_id.clone(),
+            image_name: self.image().name.clone(),
+            image_digest: hex::encode(&self.image().image_digest),
+            disk: serial.clone(),
+            started_at: record.started_at.clone(),
+            finished_at: Timestamp::now().to_string(),
+            steps: steps.collect(),
+        }
+    }
+
+    /// The disk could boot and must not.
+    async fn clear_head(&self, record: &Record, failure: &mut StepFailure) {
+        let name = record
+            .disk
+            .as_ref()
+            .map(|disk| disk.kernel_name.clone())
+            .unwrap_or_default();
+        let places = self.around.places.clone();
+        let path = places.dev.join(&name);
+        let cleared = self
+            .blocking(failure.step, move || {
+                // A mount that a failed step left would keep the disk from being claimed.
+                finish::clear_mounts(&places).map_err(|error| (chain(&error), String::new()))?;
+                let device =
+                    BlockDevice::open_exclusive(&path).map_err(|error| (chain(&error), String::new()))?;
+                target::clear_head(&device).map_err(|error| (chain(&error), String::new()))
+            })
+            .await;
+        match cleared {
+            Ok(()) => failure.head_cleared = true,
+            Err(error) => {
+                failure.head_cleared = false;
+                failure.cause.push_str(&format!(
+                    "; and the head of {name} could not be cleared: {}",
+                    error.cause
+                ));
+                failure
+                    .remedy
+                    .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
+            }
+        }
+    }
+
+    fn image(&self) -> &imprint_proto::agent::v1::ImageSource {
+        static NONE: std::sync::LazyLock<imprint_proto::agent::v1::ImageSource> =
+            std::sync::LazyLock::new(Default::default);
+        self.task.image.as_ref().unwrap_or(&NONE)
+    }
+
+    fn begin(&self, step: Step, detail: &str) -> Result<Instant, StepFailure> {
+        self.check_cancelled(step)?;
+        self.reporter.started(step, detail);
+        Ok(Instant::now())
+    }
+
+    fn done(&self, record: &mut Record, step: Step, began: Instant, done: &Done) {
+        for note in &done.notes {
+            self.reporter.note(step, note);
+        }
+        self.finished(record, step, began, &done.detail);
+    }
+
+    /// First the record, then the report: a step that is reported as done is not done again.
+    fn finished(&self, record: &mut Record, step: Step, began: Instant, detail: &str) {
+        record.finished.push(FinishedStep {
+            step: step as i32,
+            seconds: began.elapsed().as_secs_f64(),
+        });
+        self.tasks.save(record);
+        self.reporter.finished(step, detail);
+    }
+
+    fn check_cancelled(&self, step: Step) -> Result<(), StepFailure> {
+        if self.cancel.is_cancelled() {
+            return Err(self.failure(
+                step,
+                "the deployment was cancelled".to_owned(),
+                "deploy again when wanted",
+            ));
+        }
+        Ok(())
+    }
+
+    fn failure(&self, step: Step, cause: String, remedy: &str) -> StepFailure {
+        StepFailure {
+            step,
+            cause,
+            remedy: remedy.to_owned(),
+            head_cleared: false,
+            retryable: false,
+            cancelled: self.cancel.is_cancelled(),
+        }
+    }
+
+    async fn finishing<T: Send + 'static>(
+        &self,
+        step: Step,
+        work: impl FnOnce() -> Result<T, FinishError> + Send + 'static,
+    ) -> Result<T, StepFailure> {
+        self.blocking(step, || {
+            work().map_err(|error| (chain(&error), error.remedy().to_owned()))
+        })
+        .await
+    }
+
+    /// Disk work off the network's threads; a panic in it is a failure of the step, not of the agent.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        step: Step,
+        work: impl FnOnce() -> Result<T, (String, String)> + Send + 'static,
+    ) -> Result<T, StepFailure> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result.map_err(|(cause, remedy)| self.failure(step, cause, &remedy)),
+            Err(error) => {
+                let remedy =
+                    "report this with the agent's log (journalctl -u imprint-agent on the machine's console)";
+                Err(self.failure(
+                    step,
+                    format!("the agent has failed inside of the step: {error}"),
+                    remedy,
+                ))
+            }
+        }
+    }
+}
