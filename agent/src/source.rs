@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use body::Object;
 pub use body::RangeBody;
 pub use error::SourceError;
 pub(crate) use error::whole_cause;

@@ -3,7 +3,7 @@
 use std::{fs, io, ops::Range, os::unix::fs::FileExt, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use tokio::time::timeout;
 use url::Url;
 
@@ -16,8 +16,18 @@ const FILE_STEP: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct RangeBody {
     from: From,
-    expected: u64,
+    /// How many bytes it will have, if that is known.
+    expected: Option<u64>,
     got: u64,
+}
+
+/// What a server says about a whole object, to be held against later parts of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    /// Its size, if that is known.
+    pub(crate) size: Option<u64>,
+    /// Its version.
+    pub(crate) validator: Option<header::HeaderValue>,
 }
 
 #[derive(Debug)]
@@ -43,9 +53,82 @@ impl RangeBody {
         total: Option<u64>,
         read_timeout: Duration,
     ) -> Result<Self, SourceError> {
+        Self::ask(
+            client.get(url.clone()),
+            public_url(url),
+            range,
+            total,
+            read_timeout,
+        )
+        .await
+    }
+
+    /// Asks a server for the rest of an object, and for nothing if that has changed since.
+    pub(crate) async fn open_rest(
+        client: &Client,
+        url: &Url,
+        from: u64,
+        object: &Object,
+        read_timeout: Duration,
+    ) -> Result<Self, SourceError> {
         let shown = public_url(url);
+        let Some(size) = object.size else {
+            return Err(SourceError::RangeIgnored {
+                url: shown,
+                status: StatusCode::OK,
+            });
+        };
+        let mut request = client.get(url.clone());
+        if let Some(validator) = &object.validator {
+            request = request.header(header::IF_RANGE, validator.clone());
+        }
+        Self::ask(request, shown, from..size, Some(size), read_timeout).await
+    }
+
+    /// Asks a server for a whole object.
+    pub(crate) async fn open_whole(
+        client: &Client,
+        url: &Url,
+        read_timeout: Duration,
+    ) -> Result<(Self, Object), SourceError> {
+        let shown = public_url(url);
+        let response = answer(client.get(url.clone()).send(), &shown, read_timeout).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(&response, shown));
+        }
+        let expected = response.content_length();
+        // A weak tag names versions that are only similar.
+        let tag = response
+            .headers()
+            .get(header::ETAG)
+            .filter(|tag| !tag.as_bytes().starts_with(b"W/"));
+        let object = Object {
+            size: expected,
+            validator: tag.cloned(),
+        };
+        Ok((
+            RangeBody {
+                from: From::Http {
+                    response,
+                    url: shown,
+                    read_timeout,
+                },
+                expected,
+                got: 0,
+            },
+            object,
+        ))
+    }
+
+    async fn ask(
+        request: RequestBuilder,
+        shown: String,
+        range: Range<u64>,
+        total: Option<u64>,
+        read_timeout: Duration,
+    ) -> Result<Self, SourceError> {
         let asked = format!("bytes={}-{}", range.start, range.end - 1);
-        let request = client.get(url.clone()).header(header::RANGE, asked).send();
+        let request = request.header(header::RANGE, asked).send();
         let response = answer(request, &shown, read_timeout).await?;
         let expected = range.end - range.start;
         let whole = range.start == 0 && total == Some(range.end);
@@ -62,7 +145,7 @@ impl RangeBody {
                 url: shown,
                 read_timeout,
             },
-            expected,
+            expected: Some(expected),
             got: 0,
         })
     }
@@ -85,7 +168,7 @@ impl RangeBody {
                 path,
                 at: range.start,
             },
-            expected,
+            expected: Some(expected),
             got: 0,
         })
     }
@@ -109,12 +192,18 @@ impl RangeBody {
                     }
                     // A connection that breaks in mid-body: how far it got matters more than what the library says.
                     Ok(Err(error)) if error.is_body() || error.is_decode() => {
-                        let place = url.clone();
-                        return Err(SourceError::Short {
-                            place,
-                            expected,
-                            got: self.got,
-                            local: false,
+                        let (url, place) = (url.clone(), url.clone());
+                        return Err(match expected {
+                            Some(expected) => SourceError::Short {
+                                place,
+                                expected,
+                                got: self.got,
+                                local: false,
+                            },
+                            None => SourceError::Request {
+                                url,
+                                source: error.without_url(),
+                            },
                         });
                     }
                     Ok(Err(error)) => {
@@ -127,7 +216,7 @@ impl RangeBody {
                 }
             }
             From::File { file, path, at } => {
-                let step = FILE_STEP.min(expected - self.got);
+                let step = FILE_STEP.min(expected.unwrap_or(u64::MAX) - self.got);
                 let (file, offset) = (Arc::clone(file), *at);
                 let piece = blocking(move || {
                     let mut piece = vec![0; usize::try_from(step).expect("a step is at most a MiB")];
@@ -143,27 +232,27 @@ impl RangeBody {
                 (!piece.is_empty()).then(|| Bytes::from(piece))
             }
         };
-        match piece {
-            Some(piece) => {
-                self.got += piece.len() as u64;
-                if self.got > expected {
-                    return Err(SourceError::Long {
+        let Some(piece) = piece else {
+            return match expected {
+                Some(expected) if self.got < expected => {
+                    let local = matches!(self.from, From::File { .. });
+                    Err(SourceError::Short {
                         place: self.place(),
                         expected,
-                    });
+                        got: self.got,
+                        local,
+                    })
                 }
-                Ok(Some(piece))
-            }
-            None if self.got < expected => {
-                let local = matches!(self.from, From::File { .. });
-                Err(SourceError::Short {
-                    place: self.place(),
-                    expected,
-                    got: self.got,
-                    local,
-                })
-            }
-            None => Ok(None),
+                _ => Ok(None),
+            };
+        };
+        self.got += piece.len() as u64;
+        match expected {
+            Some(expected) if self.got > expected => Err(SourceError::Long {
+                place: self.place(),
+                expected,
+            }),
+            _ => Ok(Some(piece)),
         }
     }
 

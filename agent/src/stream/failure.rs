@@ -54,6 +54,8 @@ pub(super) enum Ended {
     TooSmall { device: DeviceId, image: u64, disk: u64 },
     #[error("the image was made for sectors of {image} bytes, {device} has sectors of {disk} bytes")]
     SectorSize { device: DeviceId, image: u32, disk: u32 },
+    #[error("the image is a {format} file, which is not written as it is")]
+    Format { format: String },
     #[error(transparent)]
     Memory(#[from] NoRoom),
     #[error(transparent)]
@@ -94,7 +96,9 @@ pub(super) enum Ended {
 impl Ended {
     fn kind(&self) -> FailureKind {
         match self {
-            Ended::TooSmall { .. } | Ended::SectorSize { .. } | Ended::Memory(_) => FailureKind::Refused,
+            Ended::TooSmall { .. } | Ended::SectorSize { .. } | Ended::Format { .. } | Ended::Memory(_) => {
+                FailureKind::Refused
+            }
             Ended::Source(_) => FailureKind::Source,
             Ended::Corrupt { .. } | Ended::WrongImage { .. } | Ended::Decompress { .. } => {
                 FailureKind::Corrupt
@@ -108,11 +112,12 @@ impl Ended {
 
     fn remedy(&self) -> &'static str {
         match self {
-            Ended::TooSmall { .. } => {
-                "choose a larger disk or an image for a smaller one; nothing was written"
-            }
+            Ended::TooSmall { .. } => "choose a larger disk or an image for a smaller one",
             Ended::SectorSize { .. } => {
                 "choose an image with the sector size of the disk, or a disk with that of the image; nothing was written"
+            }
+            Ended::Format { .. } => {
+                "import the image into the controller, or give a raw image, plain or compressed with gzip, xz or zstd"
             }
             Ended::Memory(_) => "allow more memory; nothing was written",
             Ended::Journal(_) => "make the folder of the journal writable, or remove the file by hand",

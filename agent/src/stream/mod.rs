@@ -21,6 +21,7 @@
 //! the head of the disk is clear.
 
 mod budget;
+mod claim;
 mod failure;
 mod fetch;
 mod head;

@@ -6,7 +6,6 @@ use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::available_parallelism,
-    time::{Duration, Instant},
 };
 
 use imprint_image::Manifest;
@@ -16,7 +15,7 @@ use tokio::{
         watch,
     },
     task::JoinSet,
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -24,22 +23,19 @@ use tracing::{info, warn};
 use super::{
     WriteFailure, WriteFigures, WriteNote, WriteProgress, WriteRequest, Written,
     budget::Budget,
+    claim::{Claim, LAST_CHANCE},
     failure::Ended,
     fetch::Fetcher,
     head::{Ledger, Withheld},
     journal::{Header, Journal},
     plan::{self, FetchRange},
-    progress::{Meter, Phase, Reporter},
+    progress::Phase,
     queue::{Slots, WorkQueue},
     read_back,
     worker::{Event, Workshop},
 };
-use crate::target::{Target, Zeroed, clear_ends, clear_head};
+use crate::target::Zeroed;
 
-/// Progress is published and the disk is watched this often.
-const TICK: Duration = Duration::from_millis(400);
-/// After a failure, a disk gets this long to end what it was doing and to clear its head.
-const LAST_CHANCE: Duration = Duration::from_secs(30);
 /// A chunk that came wrong this often from all stores together is wrong there.
 const TIMES_CORRUPT: u32 = 2;
 
@@ -60,7 +56,7 @@ pub async fn write_image(
     };
     let written = match run.write().await {
         Ok(written) => Ok(written),
-        Err(ended) => Err(run.abandon(&ended).await),
+        Err(ended) => Err(run.claim.abandon(&ended).await),
     };
     run.end_journal();
     written
@@ -70,19 +66,13 @@ struct Run {
     manifest: Arc<Manifest>,
     request: WriteRequest,
     budget: Budget,
-    meter: Arc<Meter>,
-    reporter: Reporter,
-    phase: Phase,
-    tick: Interval,
+    claim: Claim,
     notes: UnboundedSender<WriteNote>,
     cancel: CancellationToken,
     journal: Option<Journal>,
     ledger: Ledger,
     chunks_resumed: u64,
     slow_zeroes_told: bool,
-    touched: bool,
-    /// The head was cleared and flushed, and nothing was written there since.
-    head_is_clear: bool,
 }
 
 impl Run {
@@ -125,30 +115,29 @@ impl Run {
             u64::from(largest_frame),
         )?;
 
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let claim = Claim::new(
+            Arc::clone(target),
+            budget.workers,
+            progress,
+            request.options.disk_patience,
+        );
         Ok(Run {
             ledger: Ledger::new(&manifest),
             manifest,
             request,
             budget,
-            meter: Arc::new(Meter::new(budget.workers)),
-            reporter: Reporter::new(progress),
-            phase: Phase::Clearing,
-            tick,
+            claim,
             notes,
             cancel,
             journal: None,
             chunks_resumed: 0,
             slow_zeroes_told: false,
-            touched: false,
-            head_is_clear: false,
         })
     }
 
     async fn write(&mut self) -> Result<Written, Ended> {
         self.begin().await?;
-        self.phase = Phase::Writing;
+        self.claim.phase = Phase::Writing;
         let head = self.transfer().await?;
         self.finish(head).await
     }
@@ -170,20 +159,19 @@ impl Run {
                 self.resume(earlier.done);
             }
         }
-        self.reporter.bytes_total = self.manifest.disk_size_bytes;
+        self.claim.reporter.bytes_total = self.manifest.disk_size_bytes;
         let missing = self
             .manifest
             .chunks
             .iter()
             .filter(|chunk| !self.ledger.is_done(chunk.index));
         for chunk in missing {
-            self.reporter.bytes_to_fetch += u64::from(chunk.frame_bytes);
-            self.reporter.data_to_write += len(&self.manifest.chunk_range(chunk.index));
+            self.claim.reporter.bytes_to_fetch += u64::from(chunk.frame_bytes);
+            self.claim.reporter.data_to_write += len(&self.manifest.chunk_range(chunk.index));
         }
 
-        self.touched = true;
         if ends_cleared {
-            self.on_disk(|target| clear_head(target)).await?;
+            self.claim.clear_head().await?;
             self.note(WriteNote::Resumed {
                 chunks: self.chunks_resumed,
             });
@@ -192,11 +180,10 @@ impl Run {
                 "an earlier run had begun this write; going on"
             );
         } else {
-            self.on_disk(|target| clear_ends(target)).await?;
+            self.claim.clear_ends().await?;
             let noted = self.journal.as_mut().map_or(Ok(()), Journal::ends_cleared);
             self.keep_journal(noted);
         }
-        self.head_is_clear = true;
         Ok(())
     }
 
@@ -223,7 +210,7 @@ impl Run {
             manifest: Arc::clone(&manifest),
             target: Arc::clone(&self.request.target),
             queue: Arc::clone(&queue),
-            meter: Arc::clone(&self.meter),
+            meter: Arc::clone(&self.claim.meter),
             events,
         });
         for worker in 0..self.budget.workers {
@@ -239,7 +226,7 @@ impl Run {
             packs: self.request.packs.clone(),
             queue,
             slots: Slots::new(self.budget.slots),
-            meter: Arc::clone(&self.meter),
+            meter: Arc::clone(&self.claim.meter),
             notes: self.notes.clone(),
             patience: self.request.options.patience,
             read_timeout: self.request.options.read_timeout,
@@ -249,8 +236,7 @@ impl Run {
         drop(stop);
         let left = async { while inbox.recv().await.is_some() {} };
         if timeout(LAST_CHANCE, left).await.is_err() {
-            let (device, waited) = (self.request.target.id().clone(), self.meter.longest_in_disk());
-            return Err(Ended::Hung { device, waited });
+            return Err(self.claim.hung());
         }
         transferred
     }
@@ -299,7 +285,7 @@ impl Run {
                         if *times >= enough {
                             return Err(Ended::Corrupt { chunk, times: *times, source: error });
                         }
-                        self.meter.retries.fetch_add(1, Relaxed);
+                        self.claim.meter.retries.fetch_add(1, Relaxed);
                         self.note(WriteNote::Corrupt { chunk, cause: error.to_string() });
                         let pack = self.manifest.chunks[position].pack;
                         pending.push_front(FetchRange { pack, chunks: position..position + 1, origin: origin + 1 });
@@ -310,7 +296,7 @@ impl Run {
                     }
                     None => return Err(Ended::Internal { what: "all threads ended early".to_owned() }),
                 },
-                _ = self.tick.tick() => self.on_tick()?,
+                () = self.claim.ticked() => self.claim.look()?,
             }
         }
         Ok(head)
@@ -318,8 +304,7 @@ impl Run {
 
     /// From "all is proven" to "the disk can boot".
     async fn finish(&mut self, head: Option<Withheld>) -> Result<Written, Ended> {
-        self.phase = Phase::Flushing;
-        self.on_disk(|target| target.flush()).await?;
+        self.claim.flush().await?;
         let first = usize::from(head.is_some());
         if self.request.options.read_back {
             self.read_back(first..self.manifest.chunks.len()).await?;
@@ -332,93 +317,38 @@ impl Run {
         };
         let mut verified = self.ledger.verified().ok_or_else(missing)?;
         if let Some(head) = head {
-            self.phase = Phase::Releasing;
-            self.head_is_clear = false;
             let head_bytes = len(&self.manifest.chunk_range(0));
-            verified = self.on_disk(move |target| head.release(target, verified)).await?;
-            self.meter.written.fetch_add(head_bytes, Relaxed);
+            verified = self
+                .claim
+                .release(move |target| head.release(target, verified))
+                .await?;
+            self.claim.meter.written.fetch_add(head_bytes, Relaxed);
             if self.request.options.read_back {
                 self.read_back(0..1).await?;
             }
         }
-        self.reporter.publish(self.phase, &self.meter, Instant::now());
+        self.claim.look()?;
         let figures = WriteFigures {
-            bytes_fetched: self.meter.fetched.load(Relaxed),
-            bytes_written: self.meter.written.load(Relaxed),
-            bytes_zeroed: self.meter.zeroed.load(Relaxed),
-            duration: self.meter.elapsed(),
-            retries: self.meter.retries.load(Relaxed),
+            bytes_fetched: self.claim.meter.fetched.load(Relaxed),
+            bytes_written: self.claim.meter.written.load(Relaxed),
+            bytes_zeroed: self.claim.meter.zeroed.load(Relaxed),
+            duration: self.claim.meter.elapsed(),
+            retries: self.claim.meter.retries.load(Relaxed),
             chunks_resumed: self.chunks_resumed,
-            chunks_fetched: self.meter.chunks_fetched.load(Relaxed),
+            chunks_fetched: self.claim.meter.chunks_fetched.load(Relaxed),
         };
         Ok(Written { verified, figures })
     }
 
     async fn read_back(&mut self, chunks: Range<usize>) -> Result<(), Ended> {
-        self.phase = Phase::ReadingBack;
+        self.claim.phase = Phase::ReadingBack;
         let manifest = Arc::clone(&self.manifest);
         let target = Arc::clone(&self.request.target);
-        let meter = Arc::clone(&self.meter);
+        let meter = Arc::clone(&self.claim.meter);
         let (threads, cancel) = (self.budget.workers, self.cancel.clone());
-        self.blocking(move || read_back::compare(&manifest, chunks, &*target, &meter, threads, &cancel))
+        self.claim
+            .blocking(move || read_back::compare(&manifest, chunks, &*target, &meter, threads, &cancel))
             .await
-    }
-
-    /// The write has failed: makes sure that nothing boots from the disk, and reports.
-    async fn abandon(&mut self, ended: &Ended) -> WriteFailure {
-        if self.touched {
-            let target = Arc::clone(&self.request.target);
-            let cleared = tokio::task::spawn_blocking(move || clear_head(&*target));
-            match timeout(LAST_CHANCE, cleared).await {
-                Ok(Ok(Ok(()))) => self.head_is_clear = true,
-                Ok(Ok(Err(error))) => warn!(
-                    error = crate::source::whole_cause(&error),
-                    "the head was not cleared"
-                ),
-                Ok(Err(error)) => warn!(%error, "the head was not cleared"),
-                Err(_) => warn!("the disk did not answer when its head was to be cleared"),
-            }
-        }
-        ended.report(self.touched, self.touched && self.head_is_clear)
-    }
-
-    /// Runs an operation of the disk where it may block.
-    async fn on_disk<T: Send + 'static, E: Into<Ended> + Send + 'static>(
-        &mut self,
-        operate: impl FnOnce(&dyn Target) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, Ended> {
-        let target = Arc::clone(&self.request.target);
-        let meter = Arc::clone(&self.meter);
-        self.blocking(move || meter.disk(0, || operate(&*target)).map_err(Into::into))
-            .await
-    }
-
-    /// Runs what blocks, while progress is published and a disk that hangs is noticed.
-    async fn blocking<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> Result<T, Ended> + Send + 'static,
-    ) -> Result<T, Ended> {
-        let mut task = tokio::task::spawn_blocking(work);
-        loop {
-            tokio::select! {
-                done = &mut task => {
-                    return done.unwrap_or_else(|error| Err(Ended::Internal { what: error.to_string() }));
-                }
-                _ = self.tick.tick() => self.on_tick()?,
-            }
-        }
-    }
-
-    fn on_tick(&mut self) -> Result<(), Ended> {
-        self.reporter.publish(self.phase, &self.meter, Instant::now());
-        let waited = self.meter.longest_in_disk();
-        if waited >= self.request.options.disk_patience {
-            return Err(Ended::Hung {
-                device: self.request.target.id().clone(),
-                waited,
-            });
-        }
-        Ok(())
     }
 
     /// Chunks are on the disk.
@@ -434,7 +364,8 @@ impl Run {
     fn mark(&mut self, chunks: Range<u64>) {
         for chunk in chunks.clone() {
             if !self.ledger.is_done(chunk) {
-                self.meter
+                self.claim
+                    .meter
                     .done
                     .fetch_add(len(&self.manifest.chunk_range(chunk)), Relaxed);
             }

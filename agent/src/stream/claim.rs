@@ -1,0 +1,160 @@
+//! The disk of one write, as the coordinator holds it: what was done to it, and how long it takes to answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+use tracing::warn;
+
+use super::{
+    WriteFailure, WriteProgress,
+    failure::Ended,
+    progress::{Meter, Phase, Reporter},
+};
+use crate::{
+    source::whole_cause,
+    target::{Target, WriteError, clear_ends, clear_head},
+};
+
+/// Progress is published and the disk is watched this often.
+const TICK: Duration = Duration::from_millis(400);
+/// After a failure, a disk gets this long to end what it was doing and to clear its head.
+pub(super) const LAST_CHANCE: Duration = Duration::from_secs(30);
+
+/// A target that is being written.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) target: Arc<dyn Target>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) reporter: Reporter,
+    pub(super) phase: Phase,
+    tick: Interval,
+    patience: Duration,
+    touched: bool,
+    /// The head was cleared and flushed, and nothing was written there since.
+    head_is_clear: bool,
+}
+
+impl Claim {
+    pub(super) fn new(
+        target: Arc<dyn Target>,
+        workers: usize,
+        progress: watch::Sender<WriteProgress>,
+        patience: Duration,
+    ) -> Self {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Claim {
+            target,
+            meter: Arc::new(Meter::new(workers)),
+            reporter: Reporter::new(progress),
+            phase: Phase::Clearing,
+            tick,
+            patience,
+            touched: false,
+            head_is_clear: false,
+        }
+    }
+
+    /// Clears both ends of the disk: the first thing that is done to it.
+    pub(super) async fn clear_ends(&mut self) -> Result<(), Ended> {
+        self.touched = true;
+        self.on_disk(clear_ends).await?;
+        self.head_is_clear = true;
+        Ok(())
+    }
+
+    /// Clears the head alone, when an earlier run has cleared both ends.
+    pub(super) async fn clear_head(&mut self) -> Result<(), Ended> {
+        self.touched = true;
+        self.on_disk(clear_head).await?;
+        self.head_is_clear = true;
+        Ok(())
+    }
+
+    /// Runs what writes the head.
+    pub(super) async fn release<T: Send + 'static>(
+        &mut self,
+        release: impl FnOnce(&dyn Target) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        self.phase = Phase::Releasing;
+        self.head_is_clear = false;
+        self.on_disk(release).await
+    }
+
+    /// Waits until all that was written would survive a loss of power.
+    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
+        self.phase = Phase::Flushing;
+        self.on_disk(|target| target.flush()).await
+    }
+
+    /// The write has failed: makes sure that nothing boots from the disk, and reports.
+    pub(super) async fn abandon(&mut self, ended: &Ended) -> WriteFailure {
+        if self.touched {
+            let target = Arc::clone(&self.target);
+            let cleared = tokio::task::spawn_blocking(move || clear_head(&*target));
+            match timeout(LAST_CHANCE, cleared).await {
+                Ok(Ok(Ok(()))) => self.head_is_clear = true,
+                Ok(Ok(Err(error))) => warn!(error = whole_cause(&error), "the head was not cleared"),
+                Ok(Err(error)) => warn!(%error, "the head was not cleared"),
+                Err(_) => warn!("the disk did not answer when its head was to be cleared"),
+            }
+        }
+        ended.report(self.touched, self.touched && self.head_is_clear)
+    }
+
+    /// Runs an operation of the disk where it may block.
+    async fn on_disk<T: Send + 'static>(
+        &mut self,
+        operate: impl FnOnce(&dyn Target) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let (target, meter) = (Arc::clone(&self.target), Arc::clone(&self.meter));
+        self.blocking(move || meter.disk(0, || operate(&*target)).map_err(Ended::from))
+            .await
+    }
+
+    /// Runs what blocks, while progress is published and a disk that hangs is noticed.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, Ended> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let mut task = tokio::task::spawn_blocking(work);
+        loop {
+            tokio::select! {
+                done = &mut task => {
+                    return done.unwrap_or_else(|error| Err(Ended::Internal { what: error.to_string() }));
+                }
+                () = self.ticked() => self.look()?,
+            }
+        }
+    }
+
+    /// The time to [look](Self::look) has come.
+    pub(super) async fn ticked(&mut self) {
+        self.tick.tick().await;
+    }
+
+    /// Publishes progress, and notices a disk that hangs.
+    pub(super) fn look(&mut self) -> Result<(), Ended> {
+        self.reporter.publish(self.phase, &self.meter, Instant::now());
+        let waited = self.meter.longest_in_disk();
+        if waited >= self.patience {
+            Err(self.hung())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The error for a disk that doesn't come back.
+    pub(super) fn hung(&self) -> Ended {
+        Ended::Hung {
+            device: self.target.id().clone(),
+            waited: self.meter.longest_in_disk(),
+        }
+    }
+}
