@@ -10,6 +10,8 @@ mod error;
 mod qcow2;
 mod ratio;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -80,7 +80,7 @@ pub(super) fn run(
             let (job_queue, events) = (&job_queue, events.clone());
             let level = options.level;
             spawn(scope, &format!("import-{number}"), move || {
-                work(job_queue, &events, level)
+                work(job_queue, &events, level);
             })?;
         }
         let read_options = ReadOptions {

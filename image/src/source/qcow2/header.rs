@@ -172,7 +172,10 @@ fn features(bytes: &[u8; FULL_BYTES], cluster_bits: u32) -> Result<Compression, 
         });
     }
     let header_length = u32_at(bytes, 100);
-    if (header_length as usize) < V3_BYTES || header_length % 8 != 0 || header_length > 1 << cluster_bits {
+    if (header_length as usize) < V3_BYTES
+        || !header_length.is_multiple_of(8)
+        || header_length > 1 << cluster_bits
+    {
         return field(
             "header_length",
             header_length.into(),
