@@ -69,6 +69,7 @@ pub struct Deployment {
     pub id: String,
     pub node_id: String,
     pub image_id: String,
+    pub image_name: String,
     pub state: String,
     pub step: Option<String>,
     pub problem: Option<Problem>,

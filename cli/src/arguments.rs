@@ -38,34 +38,13 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct ConnectionArguments {
     /// Address of the controller, for example https://10.0.0.1:8443
-    #[arg(
-        long,
-        global = true,
-        env = "IMPRINT_URL",
-        hide_env = true,
-        value_name = "URL",
-        help_heading = "Connection"
-    )]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
     pub url: Option<String>,
     /// File that holds the API token; without it IMPRINT_TOKEN is used
-    #[arg(
-        long,
-        global = true,
-        env = "IMPRINT_TOKEN_FILE",
-        hide_env = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub token_file: Option<PathBuf>,
     /// PEM file with the controller's CA, the only one trusted then; without it those of this system are
-    #[arg(
-        long,
-        global = true,
-        env = "IMPRINT_CA",
-        hide_env = true,
-        value_name = "FILE",
-        help_heading = "Connection"
-    )]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub ca: Option<PathBuf>,
     /// Tables for people, or the server's own JSON for programs
     #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", help_heading = "Connection")]
@@ -201,8 +180,8 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Disk rules name one disk by stable facts, all of which must hold: serial, wwn, nguid, model, vendor, transport, pci,
-by-path, size, rotational. Without a rule the server must have exactly one disk that can be written.
+Disk rules name one disk by stable facts, all of which must hold: serial, wwn, nguid, model, vendor, transport, pci, path,
+size, rotational. Without a rule the server must have exactly one disk that can be written.
 
 With --output json the deployments are printed as an array, also for one server: as they were created, or with --wait
 as they ended.

@@ -1,12 +1,13 @@
 //! URL, token and CA: what the connection to the controller needs, and where it comes from.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use reqwest::{
     Certificate,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     arguments::ConnectionArguments,
@@ -20,7 +21,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Makes a client of what the command line and the environment say. Nothing is sent yet.
 pub fn open(arguments: &ConnectionArguments) -> Result<Client, Fault> {
-    let base = base_url(arguments.url.as_deref())?;
+    let named = arguments.url.clone().or_else(|| variable("IMPRINT_URL"));
+    let base = base_url(named.as_deref())?;
     let mut headers = HeaderMap::new();
     if let Some(token) = token(arguments)? {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
@@ -41,8 +43,12 @@ pub fn open(arguments: &ConnectionArguments) -> Result<Client, Fault> {
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(KEEP_ALIVE)
         .tcp_keepalive(KEEP_ALIVE);
-    if let Some(path) = &arguments.ca {
-        let pem = fs::read(path).map_err(|error| Fault::unreadable(path, &error))?;
+    if let Some(path) = arguments
+        .ca
+        .clone()
+        .or_else(|| variable("IMPRINT_CA").map(PathBuf::from))
+    {
+        let pem = fs::read(&path).map_err(|error| Fault::unreadable(&path, &error))?;
         let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
         if certificates.is_empty() {
             return Err(Fault::local(
@@ -101,16 +107,31 @@ fn base_url(text: Option<&str>) -> Result<Url, Fault> {
     Ok(url)
 }
 
-fn token(arguments: &ConnectionArguments) -> Result<Option<zeroize::Zeroizing<String>>, Fault> {
-    if let Some(path) = &arguments.token_file {
-        let text = fs::read_to_string(path).map_err(|error| Fault::unreadable(path, &error))?;
+fn token(arguments: &ConnectionArguments) -> Result<Option<Zeroizing<String>>, Fault> {
+    let file = arguments
+        .token_file
+        .clone()
+        .or_else(|| variable("IMPRINT_TOKEN_FILE").map(PathBuf::from));
+    if let Some(path) = file {
+        let text =
+            Zeroizing::new(fs::read_to_string(&path).map_err(|error| Fault::unreadable(&path, &error))?);
         return clean_token(&text, &path.display().to_string()).map(Some);
     }
-    match std::env::var("IMPRINT_TOKEN") {
-        Ok(text) if !text.is_empty() => clean_token(&text, "IMPRINT_TOKEN").map(Some),
-        // The controller says what needs a token; `version` does not.
-        _ => Ok(None),
-    }
+    // The controller says what needs a token; `version` does not.
+    variable("IMPRINT_TOKEN")
+        .map(Zeroizing::new)
+        .map(|text| clean_token(&text, "IMPRINT_TOKEN"))
+        .transpose()
+}
+
+/// A variable of the environment; an empty one is as good as none, as shell scripts expect.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether a controller is named at all.
+pub fn is_named(arguments: &ConnectionArguments) -> bool {
+    arguments.url.is_some() || variable("IMPRINT_URL").is_some()
 }
 
 fn error_text(error: &(dyn std::error::Error + 'static)) -> String {

@@ -247,7 +247,7 @@ fn inventory(facts: &mut Facts, inventory: &Value) {
         "cpu",
         words(&[text(&cpu["model"]), text(&cpu["architecture"]), threads]),
     );
-    facts.add("memory", size(&inventory["memory"]["total_bytes"]));
+    facts.add("memory", size(&inventory["memory_bytes"]));
     facts.add(
         "firmware",
         words(&[
@@ -311,7 +311,7 @@ pub fn why(why: &Why, moment: &Moment) -> Facts {
     if let Some(waiting) = why
         .waiting_for
         .as_deref()
-        .filter(|waiting| *waiting != why.summary)
+        .filter(|waiting| !why.summary.contains(*waiting))
     {
         facts.add("waits for", waiting);
     }

@@ -16,42 +16,29 @@ pub async fn node_id(client: &Client, node: &str) -> Result<String, Fault> {
 
 /// Puts names in the place of ids. Without an answer, or without a name, the id stays.
 pub async fn put_names(client: &Client, deployments: &mut [Deployment]) {
-    let nodes = names(
-        client,
-        "nodes",
-        deployments.iter().map(|deployment| &deployment.node_id),
-    )
-    .await;
-    let images = names(
-        client,
-        "images",
-        deployments.iter().map(|deployment| &deployment.image_id),
-    )
-    .await;
+    let nodes = node_names(client, deployments.iter().map(|deployment| &deployment.node_id)).await;
     for deployment in deployments {
-        for (id, names) in [
-            (&mut deployment.node_id, &nodes),
-            (&mut deployment.image_id, &images),
-        ] {
-            if let Some(name) = names.get(id) {
-                id.clone_from(name);
-            }
+        if let Some(name) = nodes.get(&deployment.node_id) {
+            deployment.node_id.clone_from(name);
+        }
+        if !deployment.image_name.is_empty() {
+            deployment.image_id.clone_from(&deployment.image_name);
         }
     }
 }
 
-async fn names(client: &Client, kind: &str, ids: impl Iterator<Item = &String>) -> HashMap<String, String> {
+async fn node_names(client: &Client, ids: impl Iterator<Item = &String>) -> HashMap<String, String> {
     let mut wanted: Vec<_> = ids.filter(|id| !id.is_empty()).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let found = match wanted.as_slice() {
         [] => Vec::new(),
         [id] => client
-            .get(&["v1", kind, id.as_str()], &[])
+            .get(&["v1", "nodes", id.as_str()], &[])
             .await
             .into_iter()
             .collect(),
-        _ => client.list(&["v1", kind], &[]).await.unwrap_or_default(),
+        _ => client.list(&["v1", "nodes"], &[]).await.unwrap_or_default(),
     };
     found
         .iter()

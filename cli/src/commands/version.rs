@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use crate::{arguments::ConnectionArguments, connection, fault::Fault, output::Output};
 
 /// Our own version; the controller's too when one is named.
-pub async fn show(connection: &ConnectionArguments, output: &Output) -> Result<(), Fault> {
+pub async fn show(arguments: &ConnectionArguments, output: &Output) -> Result<(), Fault> {
     let own = env!("CARGO_PKG_VERSION");
-    let asked = match &connection.url {
-        None => Ok(Value::Null),
-        Some(_) => controller(connection).await,
+    let asked = if connection::is_named(arguments) {
+        controller(arguments).await
+    } else {
+        Ok(Value::Null)
     };
     let theirs = asked.as_ref().map_or(&Value::Null, |version| version);
     output.result(&json!({"imprint": own, "controller": theirs}), || {
@@ -22,7 +23,7 @@ pub async fn show(connection: &ConnectionArguments, output: &Output) -> Result<(
     asked.map(|_| ())
 }
 
-async fn controller(connection: &ConnectionArguments) -> Result<Value, Fault> {
-    let mut description = connection::open(connection)?.get(&["openapi.json"], &[]).await?;
+async fn controller(arguments: &ConnectionArguments) -> Result<Value, Fault> {
+    let mut description = connection::open(arguments)?.get(&["openapi.json"], &[]).await?;
     Ok(description["info"]["version"].take())
 }

@@ -23,7 +23,7 @@ fn node_answer() -> Value {
         "problem": {"step": "claim_disk", "cause": "no disk matches serial=X", "remedy": "correct the rule"},
         "inventory": {
             "cpu": {"model": "Xeon Gold", "architecture": "x86_64", "threads": 64},
-            "memory": {"total_bytes": 274_877_906_944_u64},
+            "memory_bytes": 274_877_906_944_u64,
             "firmware": {"mode": "uefi", "version": "1.2"},
             "disks": [{"kernel_name": "nvme0n1", "transport": "nvme", "size_bytes": 960_197_124_096_u64,
                        "model": "PM9A3", "serial": "S3X", "logical_sector_bytes": 512}],

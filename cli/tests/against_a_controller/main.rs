@@ -74,6 +74,14 @@ async fn the_token_is_sent_and_its_refusal_told() {
         .await;
     assert!(ran.code == 0 && ran.out.contains("idle"), "{ran:?}");
 
+    // A variable that is set and empty is as good as none.
+    let empty = fake
+        .command(&["why", "n"])
+        .env("IMPRINT_TOKEN_FILE", "")
+        .env("IMPRINT_TOKEN", "right")
+        .output();
+    assert!(empty.await.unwrap().status.success());
+
     let ran = fake.run(&["why", "n"]).await;
     assert_eq!(ran.code, 1);
     assert_eq!(
