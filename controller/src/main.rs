@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -170,7 +171,7 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     });
     tasks.spawn({
         let app = app.clone();
-        async move { boot::run(app).await.context("the boot services ended") }
+        async move { boot::run(app).await.context("cannot run the boot services") }
     });
     notify(&[sd_notify::NotifyState::Ready]);
 

@@ -114,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens it, and tries that it can be written to.
+    /// Opens it, tries that it can be written to, and removes what a crash left half written.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let folder = data_dir.join(FOLDER);
         let unreachable = |source| StoreError::Unreachable {
@@ -123,6 +123,7 @@ impl Store {
         };
         for part in ["manifests", "packs"] {
             tempfile::tempfile_in(folder.join(part)).map_err(unreachable)?;
+            remove_drafts(&folder.join(part)).map_err(unreachable)?;
         }
         let objects =
             LocalFileSystem::new_with_prefix(&folder).map_err(|e| unreachable(io::Error::other(e)))?;
@@ -221,6 +222,17 @@ impl Store {
     }
 }
 
+/// An object is written as `<name>#<number>` before it gets its name.
+fn remove_drafts(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains('#') {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether an error comes down to a full disk.
 pub fn is_full(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
@@ -273,6 +285,10 @@ mod tests {
             let expected = &content[range.start as usize..range.end as usize];
             assert!(parts.concat() == expected, "{range:?}");
         }
+        let draft = dir.path().join("store").join(format!("{}#1", object.key()));
+        fs::write(&draft, "half").unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        assert!(!draft.exists() && store.size(&object).await.is_ok());
         store.delete(&object).await.unwrap();
         store.delete(&object).await.unwrap();
         assert!(matches!(
