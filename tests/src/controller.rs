@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt::Explain as _;
 use crate::network::{Addresses, BRIDGE, SERVER};
 use crate::process::Service;
 use crate::{interrupt, process};
@@ -47,13 +48,14 @@ impl Controller {
         let text = configuration(&controller.data_dir(), ramdisk, addresses, options);
         fs::write(controller.config_path(), text).context("cannot write the controller's configuration")?;
         let mut init = Command::new(binary);
-        init.arg("init").arg("--config").arg(controller.config_path());
-        let said = process::run(&mut init, Duration::from_secs(60))?;
-        let token = said.split_whitespace().find(|word| word.starts_with("imp_"));
+        init.args(["init", "--name"]).arg(SERVER.to_string());
+        init.arg("--data-dir").arg(controller.data_dir());
+        process::run(&mut init, Duration::from_secs(60))?;
+        let token = fs::read_to_string(controller.token_path());
         controller.token = token
-            .context("`imprint-controller init` printed no token")?
+            .context("`imprint-controller init` left no token")?
+            .trim()
             .to_owned();
-        keep_secret(&controller.token_path(), &controller.token)?;
         keep_secret(
             &controller.header_path(),
             &format!("Authorization: Bearer {}", controller.token),
@@ -68,6 +70,7 @@ impl Controller {
             .arg("serve")
             .arg("--config")
             .arg(self.config_path())
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         let mut service = Service::start("imprint-controller", &mut command, &self.log_path())?;
         interrupt::until("the controller's health page", Duration::from_secs(60), || {
@@ -82,7 +85,7 @@ impl Controller {
             )?;
             Ok(healthy.success.then_some(()))
         })
-        .with_context(|| format!("controller's log:\n{}", self.log_tail(15)))?;
+        .explain(|| format!("controller's log:\n{}", self.log_tail(15)))?;
         self.service = Some(service);
         Ok(())
     }
@@ -123,9 +126,9 @@ impl Controller {
         self.folder.join("authorization.header")
     }
 
-    /// A file with the admin's token, for the CLI.
+    /// The file in which `init` has left the admin's token.
     pub fn token_path(&self) -> PathBuf {
-        self.folder.join("admin.token")
+        self.data_dir().join("admin.token")
     }
 
     /// Database, keys and artifact store.

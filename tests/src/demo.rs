@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::network::Addresses;
 use crate::node::{Firmware, Node, NodeSpec};
@@ -173,7 +174,7 @@ fn log_in(lab: &Lab, node: &Node, deployment: &Value) -> Result<String> {
         "hostname; uname -sr; df -h --output=source,size / | tail -1",
         Duration::from_secs(240),
     );
-    let said = said.with_context(|| lab.picture(node))?;
+    let said = said.explain(|| lab.picture(node))?;
     tell(&format!("{} let us in by ssh", node.name));
     Ok(format!(
         "  ssh         {}\n  it says     {}\n",

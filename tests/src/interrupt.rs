@@ -59,6 +59,23 @@ pub fn pause(duration: Duration) -> Result<()> {
     check()
 }
 
+/// Adds what surrounds a failure to its message, behind the cause, where it does not hide it.
+pub trait Explain<T> {
+    /// `surroundings` is asked only when there was a failure, and not when the operator has stopped the run.
+    fn explain(self, surroundings: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Explain<T> for Result<T> {
+    fn explain(self, surroundings: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| {
+            if error.is::<Interrupted>() {
+                return error;
+            }
+            anyhow::anyhow!("{error:#}\n{}", surroundings())
+        })
+    }
+}
+
 /// Waits without regard to interruption, for the few moments that cleaning up takes.
 pub fn grace(duration: Duration) {
     let until = Instant::now() + duration;

@@ -12,6 +12,7 @@ use crate::accel::Accel;
 use crate::cli::Cli;
 use crate::controller::{Controller, ControllerOptions};
 use crate::interrupt;
+use crate::interrupt::Explain as _;
 use crate::network::{Addresses, Network};
 use crate::node::{Node, NodeSpec};
 use crate::ssh::SshKey;
@@ -143,7 +144,7 @@ impl Lab {
             node.expect_on()?;
             Ok(None)
         });
-        found.with_context(|| self.picture(node))
+        found.explain(|| self.picture(node))
     }
 
     /// Discovers and approves a server that was just switched on.
@@ -178,7 +179,7 @@ impl Lab {
             }
             Ok(None)
         });
-        found.with_context(|| self.picture(node))
+        found.explain(|| self.picture(node))
     }
 
     /// Waits until at least this share of the image (in percent) is on the disk while the write still goes on.
@@ -202,7 +203,7 @@ impl Lab {
                 _ => Ok(None),
             }
         });
-        found.with_context(|| self.picture(node))
+        found.explain(|| self.picture(node))
     }
 
     /// All that helps to understand why a wait was in vain.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::accel::Accel;
 use crate::disk::{Disk, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
 use crate::{interrupt, process};
@@ -203,7 +204,7 @@ impl Node {
             self.expect_on()?;
             Ok(None)
         });
-        found.with_context(|| format!("serial port:\n{}", self.serial_tail(25)))
+        found.explain(|| format!("serial port:\n{}", self.serial_tail(25)))
     }
 
     /// All that the serial port has said since the last power-on.

@@ -1,6 +1,7 @@
 //! What people get wrong: one clear message that names the thing and says what to do, and a non-zero exit code.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,39 +31,34 @@ fn configuration_faults(lab: &Lab, parts: &Parts) -> Result<()> {
         Addresses::Foreign,
         &ControllerOptions::default(),
     );
-    let controller = |what: &str, verb: &str, text: &str| -> Result<Answer> {
+    let serve = |what: &str, text: &str| -> Result<Answer> {
         let file = folder.join(format!("{what}.toml"));
         fs::write(&file, text).context("cannot write a configuration")?;
         let mut command = Command::new(parts.binaries.join("imprint-controller"));
-        process::ask(command.arg(verb).arg("--config").arg(file), PATIENCE)
+        process::ask(command.arg("serve").arg("--config").arg(file), PATIENCE)
+    };
+    let init = |data: &Path| -> Result<Answer> {
+        let mut command = Command::new(parts.binaries.join("imprint-controller"));
+        process::ask(command.arg("init").arg("--data-dir").arg(data), PATIENCE)
     };
 
-    let answer = controller(
-        "unknown-key",
-        "serve",
-        &good.replace("[boot]\nlisten", "[boot]\nlissten"),
+    let answer = serve("unknown-key", &good.replace("[boot]\nlisten", "[boot]\nlissten"))?;
+    expect_clear("unknown configuration key", &answer, &["lissten"])?;
+    let two = good
+        .replace("\"proxy\"", "\"sometimes\"")
+        .replace(":8443\"\np", ":x\"\np");
+    let answer = serve("two-faults", &two)?;
+    expect_clear("two faults at once", &answer, &["dhcp.mode"])?;
+    expect_clear("two faults at once", &answer, &["listen"])?;
+    expect_clear(
+        "a data folder that cannot be made",
+        &init(Path::new("/proc/imprint"))?,
+        &["/proc/imprint"],
     )?;
-    expect_clear("unknown configuration key", &answer, &["lissten", "listen"])?;
-    let answer = controller(
-        "two-faults",
-        "serve",
-        &good
-            .replace("\"proxy\"", "\"sometimes\"")
-            .replace(":8443\"\np", ":x\"\np"),
-    )?;
-    expect_clear("two faults at once", &answer, &["dhcp.mode", "listen"])?;
-    let answer = controller(
-        "unwritable",
-        "init",
-        &good.replace(&folder.display().to_string(), "/proc"),
-    )?;
-    expect_clear("a data folder that cannot be written", &answer, &["/proc"])?;
-    let answer = controller("no-init", "serve", &good)?;
-    expect_clear("a controller without init", &answer, &["init"])?;
-    let answer = controller("init", "init", &good)?;
-    ensure!(answer.success, "init with a good configuration: {}", answer.err);
-    let answer = controller("port", "serve", &good)?;
-    expect_clear("a port that is in use", &answer, &["in use"])
+    expect_clear("a controller without init", &serve("no-init", &good)?, &["init"])?;
+    let answer = init(&folder.join("data"))?;
+    ensure!(answer.success, "init in an empty folder: {}", answer.err);
+    expect_clear("a port that is in use", &serve("port", &good)?, &["in use"])
 }
 
 fn image_faults(lab: &Lab) -> Result<()> {

@@ -1,11 +1,12 @@
 //! The disk at the moment of the agent's restart, before the installed system has run: every byte of the image is
 //! there, and only what the finish changes is different.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::fault;
 use crate::compare;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::story::tell;
@@ -18,8 +19,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     node.power_on()?;
     lab.take_into_service(&mut node)?;
     let id = fault::order(&lab, &node)?;
-    node.wait_end(patience::WRITE)
-        .with_context(|| lab.picture(&node))?;
+    node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     tell("the agent has restarted the machine");
 
     let disk = &node.disks[0].path;

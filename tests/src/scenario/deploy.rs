@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::network::Addresses;
 use crate::node::{Firmware, Node, NodeSpec};
@@ -92,7 +93,7 @@ fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<()> {
         let facts = lab.wait_state(node, "active", patience::SHORT)?;
         tell(&format!("{} active: {}", node.name, done["first_boot"]));
         check_report(node, spec, &done, &facts)?;
-        check_installed(lab, node, spec, &done).with_context(|| lab.picture(node))?;
+        check_installed(lab, node, spec, &done).explain(|| lab.picture(node))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cli::Order;
 use crate::compare;
 use crate::interrupt;
+use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, patience};
 use crate::node::Node;
 
@@ -36,7 +37,7 @@ pub fn wait_failed(lab: &mut Lab, node: &mut Node, id: &str) -> Result<Value> {
             _ => Ok(None),
         }
     });
-    failed.with_context(|| lab.picture(node))?;
+    failed.explain(|| lab.picture(node))?;
     let facts = interrupt::until("the node to be failed", patience::SHORT, || {
         Ok(lab.facts(node)?.filter(|facts| facts["state"] == "failed"))
     })?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::fault;
 use crate::controller::ControllerOptions;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::overlay::Overlay;
@@ -58,8 +59,7 @@ fn story(name: &str, parts: &Parts, overlay: &std::path::Path) -> Result<()> {
     lab.wait_written(&mut node, &id, 5)?;
     tell("the agent writes; it will be killed");
 
-    node.wait_end(patience::WRITE)
-        .with_context(|| lab.picture(&node))?;
+    node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     let figures = fault::check_written(&lab, &node, &id)?;
     let resumed = figures["chunks_resumed"].as_u64().unwrap_or(0);
     let fetched = figures["bytes_fetched"].as_u64().context("no bytes_fetched")?;

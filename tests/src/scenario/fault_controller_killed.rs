@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::fault;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt;
+use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::story::tell;
@@ -35,8 +36,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         state["problem"]
     );
 
-    node.wait_end(patience::WRITE)
-        .with_context(|| lab.picture(&node))?;
+    node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     let figures = fault::check_written(&lab, &node, &id)?;
     let fetched = figures["bytes_fetched"].as_u64().context("no bytes_fetched")?;
     let stored = fault::stored_bytes(&lab)?;

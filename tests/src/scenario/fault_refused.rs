@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::fault;
 use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
@@ -56,6 +57,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         }
     }
 
+    malformed_user_data(&lab, &node)?;
     let order = Order {
         image: IMAGE.to_owned(),
         disk: Some("serial=LAB-1-0".to_owned()),
@@ -63,14 +65,35 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     };
     let deployment = lab.cli.deploy(&node.mac, &order)?;
     let id = deployment["id"].as_str().context("the deployment has no id")?;
-    node.wait_end(patience::WRITE)
-        .with_context(|| lab.picture(&node))?;
+    node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     fault::check_written(&lab, &node, id)?;
     ensure!(
         node.disks[1].digest()? == before[1],
         "the other disk was written to"
     );
     tell("the correct order was carried out, on that disk alone");
+    Ok(())
+}
+
+/// User-data that cloud-init could not read is refused before anything happens.
+fn malformed_user_data(lab: &Lab, node: &Node) -> Result<()> {
+    let text = "#cloud-config\nusers: [\n  - name: lab\n".to_owned();
+    let order = Order {
+        image: IMAGE.to_owned(),
+        disk: Some("serial=LAB-1-0".to_owned()),
+        user_data: Some(text),
+    };
+    let arguments = lab.cli.deploy_arguments(&[&node.mac], &order)?;
+    let answer = lab
+        .cli
+        .ask(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let said = answer.err.trim();
+    ensure!(!answer.success, "malformed user-data was accepted");
+    ensure!(
+        said.contains("user-data") || said.contains("user_data"),
+        "malformed user-data: {said}"
+    );
+    tell(&format!("malformed user-data: {}", said.replace('\n', " | ")));
     Ok(())
 }
 

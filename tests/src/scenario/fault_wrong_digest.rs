@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::fault;
 use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::story::tell;
@@ -40,8 +41,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
     flip(&pack, middle)?;
     let id = fault::order(&lab, &node)?;
-    node.wait_end(patience::WRITE)
-        .with_context(|| lab.picture(&node))?;
+    node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     fault::check_written(&lab, &node, &id)?;
     tell("the store is mended, the same node was deployed");
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::interrupt::Explain as _;
 use crate::lab::Parts;
 use crate::network::{Addresses, Network};
 use crate::node::Firmware;
@@ -101,7 +102,7 @@ fn boot(name: &str, parts: &Parts, firmware: Firmware) -> Result<()> {
                 .map(str::to_owned))
         },
     )
-    .with_context(|| process::file_tail(&folder.path().join("serial"), 30))?;
+    .explain(|| process::file_tail(&folder.path().join("serial"), 30))?;
     story::tell(&format!("address {address}"));
     let said = key.run(
         &address,
