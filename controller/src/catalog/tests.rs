@@ -75,7 +75,7 @@ async fn images_are_found_by_id_and_name_and_listed_by_page() {
     ));
     match catalog.find("debian_3").await {
         Err(CatalogError::NotFound { near, .. }) => {
-            assert!(near.contains(&"debian-3".to_owned()), "{near:?}")
+            assert!(near.contains(&"debian-3".to_owned()), "{near:?}");
         }
         other => panic!("{other:?}"),
     }
