@@ -76,27 +76,44 @@ struct Failure {
 
 impl Failure {
     fn new(error: impl Into<anyhow::Error>, remedy: impl Into<String>) -> Self {
-        Self { error: error.into(), remedy: remedy.into() }
+        Self {
+            error: error.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
     let runtime = || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads");
-        runtime.map_err(|error| Failure::new(error, "give the machine more memory, or the process more threads"))
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start threads");
+        runtime
+            .map_err(|error| Failure::new(error, "give the machine more memory, or the process more threads"))
     };
     match arguments.command {
-        Command::Run { identity, state_dir, root } => {
-            let options = run::RunOptions { identity, state: state_dir, root };
+        Command::Run {
+            identity,
+            state_dir,
+            root,
+        } => {
+            let options = run::RunOptions {
+                identity,
+                state: state_dir,
+                root,
+            };
             runtime()?.block_on(run::run(options)).map_err(|error| {
                 let remedy = error.remedy();
                 Failure::new(error, remedy)
             })
         }
-        Command::Write(arguments) => runtime()?.block_on(write_command::run(*arguments)).map_err(|error| {
-            let remedy = error.remedy();
-            Failure::new(error, remedy)
-        }),
+        Command::Write(arguments) => runtime()?
+            .block_on(write_command::run(*arguments))
+            .map_err(|error| {
+                let remedy = error.remedy();
+                Failure::new(error, remedy)
+            }),
         Command::Inventory { root, json } => {
             let inventory = inventory::read(&root, &inventory::live_addresses());
             if json {

@@ -71,8 +71,12 @@ impl RunError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Identity(_) => "restart this machine over the network: the controller makes a fresh identity for each start",
-            Self::State { .. } => "give --state-dir a folder in RAM that root can write; remove what an older agent left in it",
+            Self::Identity(_) => {
+                "restart this machine over the network: the controller makes a fresh identity for each start"
+            }
+            Self::State { .. } => {
+                "give --state-dir a folder in RAM that root can write; remove what an older agent left in it"
+            }
             Self::Signals(_) => "report this as a fault of the agent",
         }
     }

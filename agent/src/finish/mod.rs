@@ -352,7 +352,15 @@ fn mount_node(
         let comma = if options.is_empty() { "" } else { "," };
         options.push_str(&format!("{comma}subvol={subvolume}"));
     }
-    Mount::new(&node.path, point, system.name(), &options, read_only).map_err(|source| FinishError::Mount {
+    let mount = || Mount::new(&node.path, point, system.name(), &options, read_only);
+    // udev reads the table of a disk again when a writer closes it; its partitions are gone for a moment then. A
+    // subvolume that is not there answers in the same way and doesn't come back.
+    let mounted = if subvolume.is_none() {
+        settle::retry_vanished(mount)
+    } else {
+        mount()
+    };
+    mounted.map_err(|source| FinishError::Mount {
         device: node.path.clone(),
         system: system.name(),
         source,

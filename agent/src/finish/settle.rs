@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    libc,
+};
 
 use super::{
     FinishError, Places, WrittenDisk,
@@ -23,6 +26,7 @@ use crate::sys::reread;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The kernel reads the table while it is asked to; what it doesn't show then it doesn't know.
 const KERNEL_KNOWS_BY: Duration = Duration::from_millis(300);
+const VANISHED_FOR: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(40);
 
 /// A partition as the kernel shows it.
@@ -65,7 +69,7 @@ pub fn open_exclusive(disk: &Path) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
             .write(true)
-            .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC)
+            .custom_flags(libc::O_EXCL | libc::O_CLOEXEC)
             .open(disk)
     };
     retry_busy(open)
@@ -161,11 +165,30 @@ fn list(sys: &Path, dev: &Path, disk: &str) -> io::Result<Vec<PartitionNode>> {
     Ok(nodes)
 }
 
-fn retry_busy<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+fn retry_busy<T>(action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    retry(action, PATIENCE, &[libc::EBUSY])
+}
+
+/// Does something with a partition that may be away for a moment.
+///
+/// # Errors
+/// When it stays away, and for any other reason at once.
+pub fn retry_vanished<T>(action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    retry(
+        action,
+        VANISHED_FOR,
+        &[libc::ENOENT, libc::ENXIO, libc::ENODEV, libc::EBUSY],
+    )
+}
+
+fn retry<T>(mut action: impl FnMut() -> io::Result<T>, patience: Duration, passing: &[i32]) -> io::Result<T> {
+    let began = Instant::now();
     loop {
         match action() {
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) && Instant::now() < deadline => {
+            Err(error)
+                if error.raw_os_error().is_some_and(|code| passing.contains(&code))
+                    && began.elapsed() < patience =>
+            {
                 pause();
             }
             result => return result,

@@ -9,6 +9,17 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
+const CAP_SYS_RESOURCE: u32 = 24;
+
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> number & 1 == 1
+}
+
 struct Loop(String);
 
 impl Drop for Loop {
@@ -71,7 +82,7 @@ fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
     gpt.write_into(&mut file).unwrap();
     file.write_all_at(&fs::read(&partition).unwrap(), MIB).unwrap();
     file.set_len(96 * MIB).unwrap();
-    let device = run(
+    let device = Loop(run(
         "losetup",
         &[
             "--find",
@@ -81,8 +92,10 @@ fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
             &sector.to_string(),
             image.to_str()?,
         ],
-    )?;
-    Some((Loop(device), image))
+    )?);
+    // The device may have been write-protected by whoever used it before; that outlives a detachment.
+    run("blockdev", &["--setrw", &device.0])?;
+    Some((device, image))
 }
 
 #[test]
@@ -124,7 +137,8 @@ fn finishes_a_copy_on_a_loop_device_and_a_second_time() {
             steps: vec![],
         };
         for round in 0..2 {
-            let (layout, done) = partitions(&places, &written, &plan).unwrap();
+            let (layout, done) = partitions(&places, &written, &plan)
+                .unwrap_or_else(|error| panic!("{sector} round {round}: {error:?}"));
             assert_eq!(layout.profile.name, "Debian test");
             assert_eq!(layout.root.size_bytes, 94 * MIB, "{sector}: {}", done.detail);
             assert_eq!(
@@ -133,7 +147,9 @@ fn finishes_a_copy_on_a_loop_device_and_a_second_time() {
                 "{}",
                 done.detail
             );
-            assert_eq!(done.notes, [""; 0], "the file system was grown here");
+            // ext4 asks for more than root: some containers take CAP_SYS_RESOURCE away.
+            let may_grow = has_capability(CAP_SYS_RESOURCE);
+            assert_eq!(done.notes.is_empty(), may_grow, "{:?}", done.notes);
             seed(&places, &layout, &plan).unwrap();
             guest(&places, &layout, &plan, &traces).unwrap();
             with_root(&places, &layout, |root| {
@@ -146,7 +162,7 @@ fn finishes_a_copy_on_a_loop_device_and_a_second_time() {
             let mount = mount_root(&places, &layout).unwrap();
             let blocks = nix::sys::statvfs::statvfs(mount.point()).unwrap();
             assert!(
-                blocks.blocks() * blocks.fragment_size() > 80 * MIB,
+                !may_grow || blocks.blocks() * blocks.fragment_size() > 80 * MIB,
                 "the ext4 fills its partition"
             );
             unmount(mount).unwrap();

@@ -84,7 +84,10 @@ pub fn resolved(path: impl AsRef<Path>) -> Option<PathBuf> {
 /// The last PCI address in a device's path: the controller nearest to the device.
 pub fn pci_address(path: &Path) -> String {
     let mut names = path.iter().filter_map(|name| name.to_str());
-    names.rfind(|name| is_pci_address(name)).unwrap_or_default().to_owned()
+    names
+        .rfind(|name| is_pci_address(name))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn is_pci_address(name: &str) -> bool {
