@@ -110,7 +110,13 @@ pub fn http_client(tls: Option<rustls::ClientConfig>) -> reqwest::Result<Client>
         .user_agent(concat!("imprint-agent/", env!("CARGO_PKG_VERSION")));
     match tls {
         Some(tls) => builder.tls_backend_preconfigured(tls).build(),
-        None => builder.build(),
+        None => {
+            // Somebody else may have chosen it already; it is the same one.
+            rustls::crypto::aws_lc_rs::default_provider()
+                .install_default()
+                .ok();
+            builder.build()
+        }
     }
 }
 
@@ -225,7 +231,13 @@ mod tests {
 
     #[test]
     fn packs_lie_beside_the_manifest() {
-        let client = Client::new;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let client = || http_client(Some(tls.clone())).unwrap();
         let location: Location = "https://c:8443/v1/store/manifests/abc?x=1".parse().unwrap();
         let Origin::Http { base, .. } = &PackSource::beside_manifest(&location, client()).origins[0] else {
             panic!()

@@ -92,10 +92,11 @@ impl Ledger {
 
     /// The proof, once nothing is missing.
     pub(super) fn verified(&self) -> Option<Verified> {
-        (self.missing == 0).then(|| Verified {
+        let proof = Verified {
             image: self.image,
             _private: (),
-        })
+        };
+        (self.missing == 0).then_some(proof)
     }
 }
 

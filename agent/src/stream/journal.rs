@@ -228,7 +228,11 @@ mod tests {
         for len in usize::try_from(sound).unwrap()..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
             let (mut journal, earlier) = Journal::open(&path, &header(), 100).unwrap();
-            assert_eq!(earlier.done, [10..11], "{len} bytes");
+            assert_eq!(
+                earlier.done.into_iter().flatten().collect::<Vec<_>>(),
+                [10],
+                "{len} bytes"
+            );
             // What is added next isn't glued to the torn line.
             journal.done(&(50..60)).unwrap();
             let (_, earlier) = Journal::open(&path, &header(), 100).unwrap();

@@ -29,11 +29,11 @@ pub struct WriteArgs {
     pub pubkey: Option<String>,
 
     /// SHA-256 of the plain image file, as it is (compressed or not)
-    #[arg(long, value_name = "HEX", requires = "image")]
+    #[arg(long, value_name = "HEX", conflicts_with = "manifest")]
     pub sha256: Option<String>,
 
     /// Write a plain image that nothing proves
-    #[arg(long, requires = "image", conflicts_with = "sha256")]
+    #[arg(long, conflicts_with_all = ["manifest", "sha256"])]
     pub unverified: bool,
 
     /// Certificates to trust instead of the system's
@@ -96,7 +96,7 @@ mod tests {
             ("--image i --target t --read-back", ErrorKind::ArgumentConflict),
             (
                 "--manifest m --target t --unverified",
-                ErrorKind::MissingRequiredArgument,
+                ErrorKind::ArgumentConflict,
             ),
             (
                 "--manifest m --target t --max-memory 0",

@@ -12,10 +12,15 @@ struct Loop {
 
 impl Loop {
     fn new(len: usize, sector: u32) -> Self {
+        Self::with(len, sector, &[])
+    }
+
+    fn with(len: usize, sector: u32, flags: &[&str]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vec![0xA5; len]).unwrap();
         let made = Command::new("losetup")
             .args(["--find", "--show", "--sector-size", &sector.to_string()])
+            .args(flags)
             .arg(file.path())
             .output()
             .unwrap();
@@ -111,14 +116,7 @@ fn what_is_no_disk_is_refused() {
 
 #[test]
 fn a_read_only_disk_is_refused() {
-    let disk = Loop::new(1 << 20, 512);
-    assert!(
-        Command::new("blockdev")
-            .args(["--setro", &disk.path])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let disk = Loop::with(1 << 20, 512, &["--read-only"]);
     let error = BlockDevice::open_exclusive(Path::new(&disk.path)).unwrap_err();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
 }
