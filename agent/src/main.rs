@@ -1,7 +1,7 @@
 //! `imprint-agent`: in the ramdisk it serves the controller (`run`); by hand it writes images (`write`) and shows
 //! what it sees of the hardware (`inventory`).
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     match start(arguments) {

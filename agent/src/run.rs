@@ -119,6 +119,7 @@ pub async fn run_until(
         "imprint-agent starts"
     );
 
+    await_boot_interface(&options.root, stop).await;
     let inventory = inventory::read(&options.root, &inventory::live_addresses());
     let defects = selfcheck::defects(
         &options.root,
@@ -145,8 +146,11 @@ pub async fn run_until(
     let credentials = match Credentials::load(&options.state, Timestamp::now())? {
         Some(kept) => Some(kept),
         None => {
-            let fingerprint = inventory.fingerprint.clone().unwrap_or_default();
-            enroll::enroll(&identity, &key, &fingerprint, &boot_id, &options.state, stop).await?
+            let fingerprint = || {
+                let now = inventory::read(&options.root, &inventory::live_addresses());
+                now.fingerprint.unwrap_or_default()
+            };
+            enroll::enroll(&identity, &key, fingerprint, &boot_id, &options.state, stop).await?
         }
     };
     let Some(credentials) = credentials else {
@@ -188,6 +192,27 @@ pub async fn run_until(
         tracing::warn!(%error, "the watchdog's task has failed");
     }
     Ok(())
+}
+
+/// Longest wait for the driver of the NIC that the machine booted from.
+const BOOT_INTERFACE_WAIT: Duration = Duration::from_secs(30);
+
+/// Waits until the NIC that the machine booted from has its driver: without it, there is no fingerprint to enrol with.
+async fn await_boot_interface(root: &Path, stop: &CancellationToken) {
+    let appeared = async {
+        while !inventory::boot_interface_is_there(root) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        waited = tokio::time::timeout(BOOT_INTERFACE_WAIT, appeared) => if waited.is_err() {
+            tracing::error!(
+                remedy = "add the driver of this NIC to the ramdisk's modules.txt",
+                "the NIC that this machine booted from has no driver in the ramdisk"
+            );
+        }
+    }
 }
 
 /// How often the agent has been started in this boot; the state folder is in RAM and ends with it.

@@ -18,29 +18,31 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A token that was refused once will be refused again; only the controller's operator can change that.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
-/// Enrols; tries for as long as it takes. None when told to stop.
+/// Enrols; tries for as long as it takes. None when told to stop. The fingerprint is read anew for each try: a NIC
+/// whose driver was still loading belongs to it.
 ///
 /// # Errors
 /// When the identity itself is no use.
 pub async fn enroll(
     identity: &BootIdentity,
     key: &NodeKey,
-    fingerprint: &Fingerprint,
+    fingerprint: impl Fn() -> Fingerprint,
     boot_id: &str,
     state: &Path,
     stop: &CancellationToken,
 ) -> Result<Option<Credentials>, IdentityError> {
     let endpoint = tls::endpoint(identity, None)?;
-    let request = EnrollRequest {
+    let mut request = EnrollRequest {
         boot_token: identity.boot_token.clone(),
         csr_der: key.request()?,
-        fingerprint: Some(fingerprint.clone()),
+        fingerprint: None,
         agent_version: crate::VERSION.to_owned(),
         boot_id: boot_id.to_owned(),
     };
     let mut backoff = Backoff::new(LONGEST_WAIT);
     let mut last = String::new();
     loop {
+        request.fingerprint = Some(fingerprint());
         let mut client = EnrollmentClient::new(endpoint.connect_lazy());
         let answer = tokio::time::timeout(CALL_TIMEOUT, client.enroll(request.clone())).await;
         let status = match answer {

@@ -11,7 +11,7 @@ mod processors;
 mod show;
 mod sysfs;
 
-pub use nics::live_addresses;
+pub use nics::{boot_interface_is_there, live_addresses};
 pub use show::{to_json, to_text};
 
 const SECURE_BOOT: &str = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";

@@ -22,6 +22,13 @@ pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Vec<Nic> 
         .collect()
 }
 
+/// Whether the NIC that the machine booted from has its driver; also true when the command line names none.
+#[must_use]
+pub fn boot_interface_is_there(root: &Path) -> bool {
+    let named = boot_mac(&sysfs::value(root.join("proc/cmdline"))).is_some();
+    !named || read(root, &BTreeMap::new()).iter().any(|nic| nic.boot_interface)
+}
+
 /// Has a device below it (bridges, bonds and VLANs have none), speaks Ethernet.
 fn is_physical(folder: &Path) -> bool {
     folder.join("device").exists() && sysfs::number(folder.join("type")) == Some(ETHERNET)

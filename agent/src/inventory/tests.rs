@@ -340,3 +340,23 @@ fn is_shown_with_the_names_of_the_contract() {
         to_text(&inventory).contains("vda (serial root-disk-0001, 10.0 GiB), virtio, sectors of 512, free")
     );
 }
+
+#[test]
+fn the_boot_interface_is_missed_until_its_driver_is_loaded() {
+    let machine = Machine::new();
+    assert!(
+        boot_interface_is_there(machine.0.path()),
+        "no command line, nothing to wait for"
+    );
+    machine.file("proc/cmdline", "BOOTIF=01-52-54-00-12-34-56\n");
+    assert!(!boot_interface_is_there(machine.0.path()));
+    machine.files(
+        "sys/class/net/eth0",
+        &[
+            ("address", "52:54:00:12:34:56"),
+            ("type", "1"),
+            ("device/vendor", "0x8086"),
+        ],
+    );
+    assert!(boot_interface_is_there(machine.0.path()));
+}
