@@ -67,8 +67,9 @@ impl Deployments {
                 }
                 Decision::Go(next) => {
                     // An agent that still works on what has just ended is told so.
-                    let stops =
-                        matches!(next, Next::Failed(_) | Next::Cancelled(_)) && news.outcome.is_none();
+                    let stops = matches!(next, Next::Failed(_) | Next::Cancelled(_))
+                        && news.outcome.is_none()
+                        && deployment.phase == Phase::AgentWorks;
                     if stops && matches!(facts.agent, Agent::Connected { task_sent: true, .. }) {
                         effects.push(Effect::SendCancel);
                     }
@@ -91,6 +92,9 @@ impl Deployments {
             powered: deployment.step > Step::Power,
             step: deployment.step,
             accepted,
+            resend: self
+                .hub
+                .may_resend(&deployment.node_id, &deployment.task_id, self.clock.now()),
             restarted: news.restarted,
             attempt: deployment.attempt,
             outcome: news.outcome.clone(),
@@ -390,7 +394,7 @@ impl Deployments {
         for effect in effects {
             match effect {
                 Effect::SendTask => {
-                    let Some(ca_pem) = self.hub.claim_task(node_id, task_id) else {
+                    let Some(ca_pem) = self.hub.claim_task(node_id, task_id, self.clock.now()) else {
                         continue;
                     };
                     let task = self
@@ -401,10 +405,10 @@ impl Deployments {
                         .send(node_id, message(wire::controller_message::Message::Task(task)));
                 }
                 Effect::SendCancel => {
+                    if deployment.state != DeploymentState::Running {
+                        self.hub.set_busy(node_id, task_id);
+                    }
                     if self.hub.claim_cancel(node_id, task_id) {
-                        if deployment.state != DeploymentState::Running {
-                            self.hub.set_busy(node_id, Some(task_id));
-                        }
                         self.hub
                             .send(node_id, cancel(task_id, "The deployment has ended."));
                     }

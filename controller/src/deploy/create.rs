@@ -14,10 +14,14 @@ use super::{
     steps::{self, StepChange},
 };
 use crate::{
+    api::rest::problem::chain,
     catalog::Image,
     events::{Change, NewEvent, doing},
     inventory::{self, Node, NodeState},
 };
+
+/// How long a request that is sent again is recognised.
+const REMEMBER_KEYS_MS: i64 = 24 * 3600 * 1000;
 
 impl Deployments {
     /// Makes a deployment and begins it. With a key, a repeated request is answered with the same deployment.
@@ -64,6 +68,12 @@ impl Deployments {
             keep_secrets(change.connection(), &id, &checked.hostname, user_data, &network).await?;
         }
         if let Some(key) = key {
+            let now = self.clock.now_ms();
+            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < ?")
+                .bind(now - REMEMBER_KEYS_MS)
+                .execute(change.connection())
+                .await
+                .map_err(doing("forget old keys of requests"))?;
             sqlx::query("INSERT INTO idempotency_keys (key, request_hash, deployment_id, created_at) VALUES (?, ?, ?, ?)")
                 .bind(key)
                 .bind(hash.as_bytes().as_slice())
@@ -75,7 +85,7 @@ impl Deployments {
         }
         self.begin(&mut change, &id, &node, &image).await?;
         change.commit().await?;
-        self.advance(&id).await?;
+        self.begin_to_act(&id).await;
         self.get(&id).await
     }
 
@@ -151,6 +161,13 @@ impl Deployments {
         Ok(())
     }
 
+    /// What was asked for is kept; a fault in acting on it is not the caller's, and the reconciler tries again.
+    async fn begin_to_act(&self, id: &str) {
+        if let Err(error) = self.advance(id).await {
+            tracing::error!(deployment.id = id, error = %chain(&error), "a deployment could not go on");
+        }
+    }
+
     /// The deployment with this id.
     pub async fn get(&self, id: &str) -> Result<Deployment, DeployError> {
         let mut connection = self.db.acquire().await.map_err(doing("read the deployment"))?;
@@ -187,7 +204,7 @@ impl Deployments {
                 .await?;
         }
         change.commit().await?;
-        self.advance(&deployment.id).await?;
+        self.begin_to_act(&deployment.id).await;
         self.get(&deployment.id).await
     }
 }

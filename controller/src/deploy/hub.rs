@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use imprint_proto::agent::v1::ControllerMessage;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +34,24 @@ struct Session {
     superseded: CancellationToken,
     ca_pem: Arc<str>,
     busy_with: Option<String>,
-    task_sent: Option<String>,
+    task_sent: Option<(String, Timestamp)>,
     cancel_sent: Option<String>,
+}
+
+impl Session {
+    fn sent_at(&self, task_id: &str) -> Option<Timestamp> {
+        self.task_sent
+            .as_ref()
+            .filter(|(sent, _)| sent == task_id)
+            .map(|(_, at)| *at)
+    }
+}
+
+/// An agent may be just about to end an older task, and then leaves a new one aside: it is told again after this.
+const RESEND_AFTER: SignedDuration = SignedDuration::from_secs(3);
+
+fn is_long_ago(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) >= RESEND_AFTER
 }
 
 /// How far a task is, by the figures that may only rise.
@@ -75,7 +91,8 @@ impl Hub {
             outbox,
             superseded: superseded.clone(),
             ca_pem: ca_pem.into(),
-            busy_with: None,
+            // Nothing is sent before it is known what the agent holds.
+            busy_with: Some(String::new()),
             task_sent: None,
             cancel_sent: None,
         };
@@ -117,15 +134,24 @@ impl Hub {
             .get(node_id)
             .map_or(Agent::Away, |session| Agent::Connected {
                 busy: session.busy_with.is_some(),
-                task_sent: session.task_sent.as_deref() == Some(task_id),
+                task_sent: session.sent_at(task_id).is_some(),
                 cancel_sent: session.cancel_sent.as_deref() == Some(task_id),
             })
     }
 
-    /// Notes an older task that the agent holds, or that it holds none.
-    pub(super) fn set_busy(&self, node_id: &str, task_id: Option<&str>) {
-        if let Some(session) = self.inner().sessions.get_mut(node_id) {
+    /// Notes what the agent of a new session holds: an older task that it works on, or nothing that matters.
+    pub(super) fn settle_busy(&self, seat: &Seat, task_id: Option<&str>) {
+        let mut inner = self.inner();
+        let session = inner.sessions.get_mut(&seat.node_id);
+        if let Some(session) = session.filter(|session| session.number == seat.number) {
             session.busy_with = task_id.map(ToOwned::to_owned);
+        }
+    }
+
+    /// Notes an older task that the agent holds.
+    pub(super) fn set_busy(&self, node_id: &str, task_id: &str) {
+        if let Some(session) = self.inner().sessions.get_mut(node_id) {
+            session.busy_with = Some(task_id.to_owned());
         }
     }
 
@@ -142,14 +168,24 @@ impl Hub {
         mine
     }
 
-    /// The CA for a task of this node, if it is not sent yet; notes it as sent.
-    pub(super) fn claim_task(&self, node_id: &str, task_id: &str) -> Option<Arc<str>> {
+    /// Whether the task was sent so long ago that it may be sent again.
+    pub(super) fn may_resend(&self, node_id: &str, task_id: &str, now: Timestamp) -> bool {
+        let inner = self.inner();
+        let sent_at = inner
+            .sessions
+            .get(node_id)
+            .and_then(|session| session.sent_at(task_id));
+        sent_at.is_some_and(|at| is_long_ago(at, now))
+    }
+
+    /// The CA for a task of this node, if it is not sent just now; notes it as sent.
+    pub(super) fn claim_task(&self, node_id: &str, task_id: &str, now: Timestamp) -> Option<Arc<str>> {
         let mut inner = self.inner();
         let session = inner.sessions.get_mut(node_id)?;
-        if session.task_sent.as_deref() == Some(task_id) {
+        if session.sent_at(task_id).is_some_and(|at| !is_long_ago(at, now)) {
             return None;
         }
-        session.task_sent = Some(task_id.to_owned());
+        session.task_sent = Some((task_id.to_owned(), now));
         Some(Arc::clone(&session.ca_pem))
     }
 

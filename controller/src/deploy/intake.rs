@@ -52,51 +52,61 @@ impl Deployments {
     ) -> Result<Seat, DeployError> {
         self.nodes.record_agent(node_id, hello).await?;
         let seat = self.hub.open(node_id, outbox, ca_pem);
+        let welcome = wire::Welcome {
+            node_id: node_id.to_owned(),
+            controller_version: controller_version.to_owned(),
+            heartbeat_seconds: self.heartbeat_seconds(),
+        };
         self.hub.send(
             node_id,
-            message(wire::controller_message::Message::Welcome(wire::Welcome {
-                node_id: node_id.to_owned(),
-                controller_version: controller_version.to_owned(),
-                heartbeat_seconds: self.heartbeat_seconds(),
-            })),
+            message(wire::controller_message::Message::Welcome(welcome)),
         );
+        match self.greet(&seat, hello).await {
+            Ok(()) => Ok(seat),
+            Err(error) => {
+                let closed = self.hub.close(&seat);
+                tracing::debug!(node.id = node_id, closed, "a session could not begin");
+                Err(error)
+            }
+        }
+    }
+
+    async fn greet(&self, seat: &Seat, hello: &wire::Hello) -> Result<(), DeployError> {
+        let node_id = seat.node_id.as_str();
         let mut change = self.events.begin().await?;
         let deployment = running_of(change.connection(), node_id).await?;
+        let details = json!({
+            "agent_version": clip(&hello.agent_version), "task_id": clip(&hello.task_id), "defects": hello.defects.len(),
+        });
         change
             .append(NewEvent {
                 kind: "agent.connected",
                 node_id: Some(node_id),
                 deployment_id: deployment.as_ref().map(|deployment| deployment.id.as_str()),
                 message: connected_message(hello),
-                details: json!({ "agent_version": clip(&hello.agent_version), "task_id": clip(&hello.task_id), "defects": hello.defects.len() }),
+                details,
             })
             .await?;
         let held = self
             .judge_held_task(change.connection(), node_id, hello, deployment.as_ref())
             .await?;
-        if let Held::Older { running } = held {
-            self.hub.set_busy(node_id, Some(&hello.task_id));
-            if running {
-                self.hub
-                    .send(node_id, cancel(&hello.task_id, "The deployment has ended."));
-            }
+        if held == (Held::Older { running: true }) {
+            self.hub.settle_busy(seat, Some(&hello.task_id));
+            self.hub
+                .send(node_id, cancel(&hello.task_id, "The deployment has ended."));
+        } else {
+            self.hub.settle_busy(seat, None);
         }
         let Some(mut deployment) = deployment else {
-            change.commit().await?;
-            return Ok(seat);
+            return Ok(change.commit().await?);
         };
-        if held == Held::Present || deployment.phase == Phase::AwaitAgent {
-            deployment.moved_at = self.clock.now();
-            save(change.connection(), &mut deployment).await?;
-        }
         let news = News {
             restarted: held == Held::Lost,
             ..News::default()
         };
         let effects = self.settle(&mut change, &mut deployment, news).await?;
         change.commit().await?;
-        self.act(&deployment, &effects).await?;
-        Ok(seat)
+        self.act(&deployment, &effects).await
     }
 
     /// Compares what the agent holds with what it should hold.

@@ -61,7 +61,7 @@ impl Deployments {
             DeploymentState::Succeeded if same_boot(&deployment, &report) => return Ok(()),
             _ => return Err(ReportError::Unauthenticated),
         }
-        let first_boot = first_boot(report, self.clock.now());
+        let first_boot = first_boot(&report, self.clock.now());
         let message = format!(
             "The installed system reported: {} on {}.",
             first_boot.hostname, first_boot.os_name
@@ -95,7 +95,7 @@ fn same_boot(deployment: &Deployment, report: &FirstBootReport) -> bool {
         .is_some_and(|known| known.boot_id == clip(&report.boot_id))
 }
 
-fn first_boot(report: FirstBootReport, received_at: jiff::Timestamp) -> FirstBoot {
+fn first_boot(report: &FirstBootReport, received_at: jiff::Timestamp) -> FirstBoot {
     FirstBoot {
         hostname: clip(&report.hostname),
         machine_id: clip(&report.machine_id),

@@ -10,7 +10,7 @@ use super::{hostname, network_config, user_data};
 use crate::{
     catalog::Image,
     inventory::{Inventory, Node, NodeState},
-    matching::{DiskRule, choose},
+    matching::{DiskRule, Needs, choose},
 };
 
 /// A deployment to be made.
@@ -262,9 +262,17 @@ pub(super) fn check(
 }
 
 fn check_disk(rule: &DiskRule, image: &Image, inventory: &Inventory) -> Vec<Refusal> {
-    let disk = match choose(rule, &inventory.disks) {
-        Ok(disk) => disk,
-        Err(error) => return vec![Refusal::NoDisk(error.to_string())],
+    let needs = Needs {
+        size_bytes: image.disk_size_bytes,
+        logical_sector_bytes: image.logical_sector_bytes,
+    };
+    let error = match choose(rule, Some(needs), &inventory.disks) {
+        Ok(_) => return Vec::new(),
+        Err(error) => error,
+    };
+    // The rule may be good and only the disk not: that is said more plainly.
+    let Ok(disk) = choose(rule, None, &inventory.disks) else {
+        return vec![Refusal::NoDisk(error.to_string())];
     };
     let mut refusals = Vec::new();
     if disk.size_bytes < image.disk_size_bytes {
@@ -276,7 +284,7 @@ fn check_disk(rule: &DiskRule, image: &Image, inventory: &Inventory) -> Vec<Refu
             disk.size_bytes
         )));
     }
-    if disk.logical_sector_bytes != 0 && disk.logical_sector_bytes != image.logical_sector_bytes {
+    if disk.logical_sector_bytes != image.logical_sector_bytes {
         refusals.push(Refusal::Sectors(format!(
             "the image {} was made for sectors of {} bytes, the disk {} has sectors of {}",
             image.name,

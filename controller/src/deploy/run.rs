@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::{FromRow, Row};
 use tokio::time::MissedTickBehavior;
 
 use super::{
@@ -34,13 +35,19 @@ pub async fn run(app: App) {
 impl Deployments {
     /// Looks once at every running deployment.
     pub async fn reconcile(&self) -> Result<(), DeployError> {
-        let running: Vec<Deployment> = sqlx::query_as("SELECT * FROM deployments WHERE state = 'running'")
-            .fetch_all(&self.db)
-            .await
-            .map_err(doing("list the running deployments"))?;
-        for deployment in running {
-            // Whether the task was accepted only words the waiting; the real decision reads it again.
-            let facts = self.facts(&deployment, true, &News::default());
+        let rows = sqlx::query(
+            "SELECT d.*, t.sequence_taken > 0 AS accepted FROM deployments d \
+             JOIN deployment_tasks t ON t.task_id = d.task_id WHERE d.state = 'running'",
+        )
+        .fetch_all(&self.db)
+        .await
+        .map_err(doing("list the running deployments"))?;
+        for row in rows {
+            let deployment = Deployment::from_row(&row).map_err(doing("read a running deployment"))?;
+            let accepted: bool = row
+                .try_get("accepted")
+                .map_err(doing("read a running deployment"))?;
+            let facts = self.facts(&deployment, accepted, &News::default());
             if matches!(decide(deployment.phase, &facts), Decision::Stay { .. }) {
                 continue;
             }

@@ -48,12 +48,20 @@ impl fmt::Display for ChoiceError {
 
 impl std::error::Error for ChoiceError {}
 
-/// The one disk that fulfils the rule and may be written.
+/// What an image asks of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The image's size.
+    pub size_bytes: u64,
+    /// The sector size that it was made for.
+    pub logical_sector_bytes: u32,
+}
+
+/// The one disk that fulfils the rule, may be written and, if it is asked, suits the image.
 ///
-/// Disks that are held, read-only or removable are never taken. A disk that is too small for the image is not left
-/// out here: that another one happens to be large enough does not make a rule unambiguous.
-pub fn choose<'a>(rule: &DiskRule, disks: &'a [Disk]) -> Result<&'a Disk, ChoiceError> {
-    let verdicts: Vec<Verdict> = disks.iter().map(|disk| judge(rule, disk)).collect();
+/// Disks that are held, read-only or removable are never taken, nor are those on USB unless the rule asks for them.
+pub fn choose<'a>(rule: &DiskRule, needs: Option<Needs>, disks: &'a [Disk]) -> Result<&'a Disk, ChoiceError> {
+    let verdicts: Vec<Verdict> = disks.iter().map(|disk| judge(rule, needs, disk)).collect();
     let mut taken = disks
         .iter()
         .zip(&verdicts)
@@ -65,8 +73,14 @@ pub fn choose<'a>(rule: &DiskRule, disks: &'a [Disk]) -> Result<&'a Disk, Choice
     }
 }
 
-fn judge(rule: &DiskRule, disk: &Disk) -> Verdict {
+fn judge(rule: &DiskRule, needs: Option<Needs>, disk: &Disk) -> Verdict {
     let mut against = Vec::new();
+    for condition in rule.conditions.iter().filter(|condition| !condition.holds(disk)) {
+        against.push(format!(
+            "has {}, the rule wants {condition}",
+            condition.found(disk)
+        ));
+    }
     if !disk.holders.is_empty() {
         against.push(format!("in use ({})", disk.holders.join(", ")));
     }
@@ -76,11 +90,22 @@ fn judge(rule: &DiskRule, disk: &Disk) -> Verdict {
     if disk.removable {
         against.push("removable".to_owned());
     }
-    for condition in rule.conditions.iter().filter(|condition| !condition.holds(disk)) {
-        against.push(format!(
-            "has {}, the rule wants {condition}",
-            condition.found(disk)
-        ));
+    if disk.transport == "usb" && !disk.removable && !rule.asks_for_usb() {
+        against.push("on USB, and the rule does not ask for transport=usb".to_owned());
+    }
+    if let Some(needs) = needs {
+        if disk.size_bytes < needs.size_bytes {
+            against.push(format!(
+                "too small: the image needs {} bytes, the disk has {}",
+                needs.size_bytes, disk.size_bytes
+            ));
+        }
+        if disk.logical_sector_bytes != needs.logical_sector_bytes {
+            against.push(format!(
+                "has sectors of {} bytes, the image was made for {}",
+                disk.logical_sector_bytes, needs.logical_sector_bytes
+            ));
+        }
     }
     Verdict {
         disk: disk.title(),

@@ -174,12 +174,11 @@ impl Condition {
                 }
             }
             Wanted::Text(pattern) => {
-                let same = text_matches(pattern, &self.fact.read(disk));
-                if self.comparison == Comparison::NotEqual {
-                    !same
-                } else {
-                    same
-                }
+                // What is not known is neither equal nor different.
+                let value = self.fact.read(disk);
+                let same = text_matches(pattern, &value);
+                let wants_same = self.comparison != Comparison::NotEqual;
+                !value.is_empty() && same == wants_same
             }
         }
     }
@@ -235,6 +234,16 @@ pub struct DiskRule {
 }
 
 impl DiskRule {
+    /// Whether it names disks on USB, which are left alone otherwise.
+    #[must_use]
+    pub fn asks_for_usb(&self) -> bool {
+        self.conditions.iter().any(|condition| {
+            condition.fact == Fact::Transport
+                && condition.comparison == Comparison::Equal
+                && condition.wanted == Wanted::Text("usb".to_owned())
+        })
+    }
+
     /// The rule as an agent understands it.
     #[must_use]
     pub fn to_wire(&self) -> wire::DiskRule {

@@ -6,6 +6,6 @@ mod rule_parser;
 #[cfg(test)]
 mod tests;
 
-pub use choose::{ChoiceError, Verdict, choose};
+pub use choose::{ChoiceError, Needs, Verdict, choose};
 pub use disk_rule::{Comparison, Condition, DiskRule, Fact, Wanted};
 pub use rule_parser::RuleError;

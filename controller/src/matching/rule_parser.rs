@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use super::disk_rule::{Comparison, Condition, DiskRule, Fact, Wanted};
 
+const EMPTY: &str = "expected a value; an unknown fact equals nothing";
+
 /// Longest rule that is read.
 const MAX_RULE: usize = 1024;
 
@@ -179,11 +181,14 @@ fn value(rest: &mut Rest<'_>) -> Result<String, RuleError> {
         if !rest.take("\"") {
             return Err(fault_at(rest.text, at - 1, "the closing `\"` is missing"));
         }
+        if value.trim().is_empty() {
+            return Err(fault_at(rest.text, at - 1, EMPTY));
+        }
         return Ok(value);
     }
     let value = rest.take_while(|c| c != ',').trim();
     if value.is_empty() {
-        return Err(rest.fault("expected a value (write \"\" for an empty one)"));
+        return Err(rest.fault(EMPTY));
     }
     Ok(value.to_owned())
 }

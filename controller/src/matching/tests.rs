@@ -75,6 +75,7 @@ fn wrong_rules_are_refused_where_they_are_wrong() {
         ("transport=pcie", 11, "use one of nvme, sata"),
         ("model=\"abc", 7, "closing `\"`"),
         ("model=\"abc\" size=1", 13, "expected `,`"),
+        ("serial=\"\"", 8, "expected a value"),
         ("model=a*b", 7, "`*` can stand only"),
     ] {
         let error = rule.parse::<DiskRule>().unwrap_err();
@@ -100,12 +101,11 @@ fn text_is_compared_without_case_and_with_stars_at_the_ends() {
         ("size>=100,size<=100,size=100", true),
         ("size>100", false),
         ("size!=100", false),
-        ("wwn=*", true),
-        ("wwn=\"\"", true),
-        ("pci!=\"\"", false),
+        ("wwn=*", false),
+        ("wwn!=x", false),
     ] {
         let rule: DiskRule = rule.parse().unwrap();
-        assert_eq!(choose(&rule, &disks).is_ok(), matches, "{}", rule.text);
+        assert_eq!(choose(&rule, None, &disks).is_ok(), matches, "{}", rule.text);
     }
 }
 
@@ -117,32 +117,34 @@ fn exactly_one_disk_or_none() {
         disk("C", 300, "sata"),
     ];
     let rule = |text: &str| text.parse::<DiskRule>().unwrap();
-    assert_eq!(choose(&rule("transport=sata"), &disks).unwrap().serial, "C");
-    let several = choose(&rule("transport=nvme"), &disks).unwrap_err();
+    assert_eq!(choose(&rule("transport=sata"), None, &disks).unwrap().serial, "C");
+    let several = choose(&rule("transport=nvme"), None, &disks).unwrap_err();
     assert!(matches!(several, ChoiceError::Several(_)));
     let text = several.to_string();
     assert!(
         text.contains("disk-A") && text.contains("disk-B") && text.contains("wants transport=nvme"),
         "{text}"
     );
-    let none = choose(&rule("serial=Z"), &disks).unwrap_err();
+    let none = choose(&rule("serial=Z"), None, &disks).unwrap_err();
     assert!(
         none.to_string().contains("has serial=A, the rule wants serial=Z"),
         "{none}"
     );
     assert!(matches!(
-        choose(&rule(""), &disks).unwrap_err(),
+        choose(&rule(""), None, &disks).unwrap_err(),
         ChoiceError::Several(_)
     ));
     assert_eq!(
-        choose(&rule(""), &[]).unwrap_err().to_string(),
+        choose(&rule(""), None, &[]).unwrap_err().to_string(),
         "the machine has no disk"
     );
 
     disks[0].holders = vec!["mounted at /".to_owned()];
-    assert_eq!(choose(&rule("transport=nvme"), &disks).unwrap().serial, "B");
+    assert_eq!(choose(&rule("transport=nvme"), None, &disks).unwrap().serial, "B");
     disks[1].read_only = true;
-    let none = choose(&rule("transport=nvme"), &disks).unwrap_err().to_string();
+    let none = choose(&rule("transport=nvme"), None, &disks)
+        .unwrap_err()
+        .to_string();
     assert!(
         none.contains("in use (mounted at /)") && none.contains("read-only"),
         "{none}"
@@ -166,4 +168,36 @@ fn rules_go_over_the_wire_whole() {
         wire.conditions[1].comparison(),
         imprint_proto::agent::v1::Comparison::GreaterOrEqual
     );
+}
+
+#[test]
+fn disks_that_do_not_suit_the_image_or_sit_on_usb_are_left_out() {
+    let disks = [
+        disk("A", 100, "nvme"),
+        disk("B", 200, "nvme"),
+        disk("C", 200, "usb"),
+    ];
+    let rule = |text: &str| text.parse::<DiskRule>().unwrap();
+    let needs = |size_bytes, logical_sector_bytes| {
+        Some(Needs {
+            size_bytes,
+            logical_sector_bytes,
+        })
+    };
+    assert_eq!(choose(&rule(""), needs(150, 512), &disks).unwrap().serial, "B");
+    assert_eq!(
+        choose(&rule("transport=usb"), needs(150, 512), &disks)
+            .unwrap()
+            .serial,
+        "C"
+    );
+    assert_eq!(choose(&rule("serial=A"), None, &disks).unwrap().serial, "A");
+    let none = choose(&rule(""), needs(150, 4096), &disks)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        none.contains("too small: the image needs 150 bytes") && none.contains("made for 4096"),
+        "{none}"
+    );
+    assert!(none.contains("does not ask for transport=usb"), "{none}");
 }

@@ -66,6 +66,8 @@ pub struct Facts {
     pub step: Step,
     /// The agent has said at least one thing about the present task.
     pub accepted: bool,
+    /// The task was sent a while ago: an agent that says nothing about it may have been busy and is told again.
+    pub resend: bool,
     /// The machine was restarted in the middle of the task, so that the agent no longer knows it.
     pub restarted: bool,
     /// Which attempt this is, from 1.
@@ -243,7 +245,12 @@ fn agent_works(facts: &Facts) -> Decision {
             "The agent did not give up the task of an earlier deployment.",
             "Restart the server, then deploy again.",
         ),
-        Agent::Connected { task_sent: false, .. } => Decision::Act(Effect::SendTask),
+        Agent::Connected { task_sent, .. }
+            if (!task_sent || facts.resend && !facts.accepted)
+                && facts.now < later(facts.moved_at, facts.limits.step) =>
+        {
+            Decision::Act(Effect::SendTask)
+        }
         Agent::Connected { .. } if !facts.accepted => wait(
             facts,
             Waiting::Acceptance,

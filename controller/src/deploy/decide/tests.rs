@@ -13,6 +13,7 @@ fn facts() -> Facts {
         powered: false,
         step: Step::Power,
         accepted: false,
+        resend: false,
         restarted: false,
         attempt: 1,
         outcome: None,
@@ -139,6 +140,39 @@ fn table() {
                 ..base.clone()
             },
             "stay OlderTask 1600",
+        ),
+        (
+            "task sent, no answer",
+            AgentWorks,
+            Facts {
+                agent: working,
+                resend: true,
+                ..base.clone()
+            },
+            "act SendTask",
+        ),
+        (
+            "task sent, never an answer",
+            AgentWorks,
+            Facts {
+                agent: working,
+                resend: true,
+                now: at(1600),
+                ..base.clone()
+            },
+            "fail power",
+        ),
+        (
+            "no second time once it is taken",
+            AgentWorks,
+            Facts {
+                agent: working,
+                resend: true,
+                accepted: true,
+                step: Step::Write,
+                ..base.clone()
+            },
+            "stay Work(Write) 1600",
         ),
         (
             "task sent",
@@ -402,7 +436,7 @@ prop_compose! {
     fn any_facts()(
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
         agent in any_agent(), outcome in any_outcome(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
-        flags in proptest::array::uniform5(any::<bool>()),
+        flags in proptest::array::uniform6(any::<bool>()),
     ) -> Facts {
         Facts {
             now: at(now),
@@ -415,6 +449,7 @@ prop_compose! {
             outcome,
             data_disk: flags[3],
             reported: flags[4],
+            resend: flags[5],
             moved_at: at(moved),
             cancel_requested_at: cancel.map(at),
             ..facts()

@@ -1,0 +1,7 @@
+mod cancels;
+mod deadlines;
+mod requests;
+mod restarts;
+mod rig;
+mod security;
+mod whole_way;

@@ -1,0 +1,450 @@
+//! A controller that serves, and a machine whose agent speaks through a real connection.
+
+use std::time::Duration;
+
+use imprint_proto::agent::v1::{
+    self as wire, agent_client::AgentClient, agent_message, controller_message,
+    enrollment_client::EnrollmentClient, first_boot_client::FirstBootClient,
+};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Request, Status, Streaming,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::{
+    app::App,
+    boot::{BootAction, BootFacts},
+    clock::Clock,
+    config::Config,
+    deploy::{DeployRequest, Deployment},
+    events::{Event, EventQuery},
+    ingest::ImportRequest,
+    testing::TestServer,
+};
+
+pub(super) const UUID: &str = "9f1b0000-2222-4333-8444-000000000001";
+pub(super) const MAC: &str = "52:54:00:ab:cd:01";
+const GIB: u64 = 1 << 30;
+
+/// A controller with an image `debian` of 4 MiB.
+pub(super) struct Rig {
+    pub server: TestServer,
+    pub clock: Clock,
+    config: Config,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(super) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::fake(jiff::Timestamp::now());
+        let config = Config::loopback(dir.path());
+        let app = App::for_test_with(config.clone(), clock.clone()).await;
+        let request = ImportRequest {
+            name: "debian".to_owned(),
+            format: Some("raw".to_owned()),
+            idempotency_key: None,
+            length: None,
+            by: "test".to_owned(),
+        };
+        app.ingest
+            .import(request, axum::body::Body::from(vec![7_u8; 4 << 20]))
+            .await
+            .unwrap();
+        Self {
+            server: TestServer::serve(app).await,
+            clock,
+            config,
+            _dir: dir,
+        }
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.server.app
+    }
+
+    /// Ends the controller and starts it again over the same data.
+    pub(super) async fn restart(self) -> Self {
+        let app = self.server.app.clone();
+        self.server.stop().await;
+        app.close().await;
+        drop(app);
+        let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
+        Self {
+            server: TestServer::serve(app).await,
+            clock: self.clock,
+            config: self.config,
+            _dir: self._dir,
+        }
+    }
+
+    /// A machine that has enrolled, with its certificate.
+    pub(super) async fn machine(&self) -> Machine {
+        let token = self.app().boot_tokens.issue(&facts()).await.unwrap();
+        self.enroll(&token.token, fingerprint()).await.unwrap()
+    }
+
+    pub(super) async fn enroll(
+        &self,
+        token: &str,
+        fingerprint: wire::Fingerprint,
+    ) -> Result<Machine, Status> {
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        let request = wire::EnrollRequest {
+            boot_token: token.to_owned(),
+            csr_der: csr.der().to_vec(),
+            fingerprint: Some(fingerprint),
+            agent_version: "0.1.0".to_owned(),
+            boot_id: "boot-1".to_owned(),
+        };
+        let answer = EnrollmentClient::new(self.server.channel().await)
+            .enroll(request)
+            .await?
+            .into_inner();
+        let chain: String = answer.certificate_chain_der.iter().map(|der| pem(der)).collect();
+        Ok(Machine {
+            node_id: answer.node_id,
+            identity: Identity::from_pem(chain, key.serialize_pem()),
+        })
+    }
+
+    /// A machine that was taken into service, and whose agent is connected.
+    pub(super) async fn available(&self) -> (Machine, FakeAgent) {
+        let machine = self.machine().await;
+        let mut agent = self.connect(&machine, hello("boot-1", "")).await;
+        agent.send(agent_message::Message::Inventory(inventory())).await;
+        self.until(|app| {
+            let id = machine.node_id.clone();
+            async move { app.nodes.inventory(&id).await.unwrap().is_some() }
+        })
+        .await;
+        self.app().nodes.approve(&machine.node_id, None).await.unwrap();
+        (machine, agent)
+    }
+
+    pub(super) async fn node_channel(&self, machine: &Machine) -> Channel {
+        let ca = Certificate::from_pem(self.app().authority.ca_pem());
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(ca)
+            .identity(machine.identity.clone());
+        Endpoint::from_shared(self.server.base.clone())
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// Opens a session and takes the Welcome.
+    pub(super) async fn connect(&self, machine: &Machine, hello: wire::Hello) -> FakeAgent {
+        let (outbox, stream) = mpsc::channel(64);
+        outbox
+            .send(message(agent_message::Message::Hello(hello)))
+            .await
+            .unwrap();
+        let mut client = AgentClient::new(self.node_channel(machine).await);
+        let inbox = client
+            .session(ReceiverStream::new(stream))
+            .await
+            .unwrap()
+            .into_inner();
+        let mut agent = FakeAgent {
+            outbox,
+            inbox,
+            sequence: 0,
+        };
+        let controller_message::Message::Welcome(welcome) = agent.next().await else {
+            panic!("no Welcome")
+        };
+        assert_eq!(
+            (welcome.node_id, welcome.heartbeat_seconds),
+            (machine.node_id.clone(), 30)
+        );
+        agent
+    }
+
+    pub(super) async fn report(&self, token: &str, report: wire::FirstBootReport) -> Result<(), Status> {
+        let mut request = Request::new(report);
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        FirstBootClient::new(self.server.channel().await)
+            .report(request)
+            .await
+            .map(drop)
+    }
+
+    pub(super) async fn deploy(&self, machine: &Machine) -> Deployment {
+        self.app()
+            .deployments
+            .create(&request(machine), None)
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn deployment(&self, id: &str) -> Deployment {
+        self.app().deployments.get(id).await.unwrap()
+    }
+
+    pub(super) async fn events(&self) -> Vec<Event> {
+        self.app()
+            .events
+            .list(&EventQuery {
+                page_size: 1000,
+                ..EventQuery::default()
+            })
+            .await
+            .unwrap()
+            .items
+    }
+
+    pub(super) async fn count(&self, kind: &str) -> usize {
+        self.events()
+            .await
+            .iter()
+            .filter(|event| event.kind == kind)
+            .count()
+    }
+
+    pub(super) async fn boots_ramdisk(&self) -> bool {
+        match self.app().deployments.boot_action(&facts()).await.unwrap() {
+            BootAction::Ramdisk { reason } => !reason.is_empty(),
+            BootAction::LocalDisk { reason } => reason.is_empty(),
+        }
+    }
+
+    /// Waits until something that happens elsewhere has happened.
+    pub(super) async fn until<F: Future<Output = bool>>(&self, check: impl Fn(App) -> F) {
+        for _ in 0..500 {
+            if check(self.app().clone()).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it did not happen within 5 seconds");
+    }
+}
+
+pub(super) struct Machine {
+    pub node_id: String,
+    identity: Identity,
+}
+
+pub(super) struct FakeAgent {
+    outbox: mpsc::Sender<wire::AgentMessage>,
+    inbox: Streaming<wire::ControllerMessage>,
+    pub sequence: u64,
+}
+
+impl FakeAgent {
+    pub(super) async fn send(&mut self, body: agent_message::Message) {
+        self.outbox.send(message(body)).await.unwrap();
+    }
+
+    pub(super) async fn next(&mut self) -> controller_message::Message {
+        self.try_next().await.unwrap().message.unwrap()
+    }
+
+    pub(super) async fn try_next(&mut self) -> Result<wire::ControllerMessage, Status> {
+        let message = timeout(Duration::from_secs(10), self.inbox.message())
+            .await
+            .expect("the controller says something");
+        message.map(|message| message.expect("the session is open"))
+    }
+
+    pub(super) async fn task(&mut self) -> wire::Task {
+        match self.next().await {
+            controller_message::Message::Task(task) => task,
+            other => panic!("expected a task, got {other:?}"),
+        }
+    }
+
+    pub(super) async fn cancelled(&mut self) -> String {
+        match self.next().await {
+            controller_message::Message::Cancel(cancel) => cancel.task_id,
+            other => panic!("expected a cancellation, got {other:?}"),
+        }
+    }
+
+    pub(super) async fn acked(&mut self) -> u64 {
+        match self.next().await {
+            controller_message::Message::Ack(ack) => ack.sequence,
+            other => panic!("expected an acknowledgement, got {other:?}"),
+        }
+    }
+
+    /// Sends a step event and waits until it is kept.
+    pub(super) async fn step(&mut self, task: &str, step: wire::Step, kind: wire::StepKind) {
+        self.sequence += 1;
+        let event = step_event(task, self.sequence, step, kind);
+        self.send(agent_message::Message::Step(event)).await;
+        assert_eq!(self.acked().await, self.sequence);
+    }
+
+    pub(super) async fn outcome(&mut self, task: &str, result: wire::outcome::Result) {
+        self.sequence += 1;
+        let outcome = wire::Outcome {
+            task_id: task.to_owned(),
+            sequence: self.sequence,
+            result: Some(result),
+        };
+        self.send(agent_message::Message::Outcome(outcome)).await;
+        assert_eq!(self.acked().await, self.sequence);
+    }
+
+    pub(super) async fn progress(&mut self, task: &str, done: u64) {
+        let progress = wire::Progress {
+            task_id: task.to_owned(),
+            step: wire::Step::Write.into(),
+            bytes_done: done,
+            bytes_total: 4 << 20,
+            ..wire::Progress::default()
+        };
+        self.send(agent_message::Message::Progress(progress)).await;
+    }
+}
+
+pub(super) fn deploy_task(task: &wire::Task) -> &wire::DeployTask {
+    match &task.kind {
+        Some(wire::task::Kind::Deploy(deploy)) => deploy,
+        other => panic!("expected a deployment, got {other:?}"),
+    }
+}
+
+pub(super) fn report_token(task: &wire::Task) -> String {
+    deploy_task(task)
+        .finish
+        .as_ref()
+        .unwrap()
+        .guest
+        .as_ref()
+        .unwrap()
+        .report_token
+        .clone()
+}
+
+pub(super) fn step_event(
+    task: &str,
+    sequence: u64,
+    step: wire::Step,
+    kind: wire::StepKind,
+) -> wire::StepEvent {
+    wire::StepEvent {
+        task_id: task.to_owned(),
+        sequence,
+        step: step.into(),
+        kind: kind.into(),
+        at: None,
+        detail: format!("detail {sequence}"),
+        cause: String::new(),
+        remedy: String::new(),
+        retry_in_ms: 0,
+    }
+}
+
+pub(super) fn success(deployment: &Deployment) -> wire::outcome::Result {
+    wire::outcome::Result::Success(wire::Success {
+        disk: Some(inventory().disks.remove(0)),
+        image_digest: hex::decode(&deployment.image_digest).unwrap(),
+        write: Some(wire::WriteFigures {
+            bytes_written: 4 << 20,
+            ..wire::WriteFigures::default()
+        }),
+        boot_entry: "Boot0003 debian".to_owned(),
+    })
+}
+
+pub(super) fn failure(step: wire::Step, head_cleared: bool) -> wire::outcome::Result {
+    wire::outcome::Result::Failure(wire::Failure {
+        step: step.into(),
+        cause: "no space".to_owned(),
+        remedy: "a larger disk".to_owned(),
+        head_cleared,
+        retryable: false,
+    })
+}
+
+pub(super) fn first_boot(deployment: &Deployment, boot_id: &str) -> wire::FirstBootReport {
+    wire::FirstBootReport {
+        deployment_id: deployment.id.clone(),
+        hostname: "node-abcd01".to_owned(),
+        os_name: "Debian GNU/Linux 12".to_owned(),
+        boot_id: boot_id.to_owned(),
+        ..wire::FirstBootReport::default()
+    }
+}
+
+pub(super) fn hello(boot_id: &str, task_id: &str) -> wire::Hello {
+    wire::Hello {
+        agent_version: "0.1.0".to_owned(),
+        boot_id: boot_id.to_owned(),
+        task_id: task_id.to_owned(),
+        start_count: 1,
+        defects: Vec::new(),
+    }
+}
+
+pub(super) fn fingerprint() -> wire::Fingerprint {
+    wire::Fingerprint {
+        smbios_uuid: UUID.to_owned(),
+        smbios_serial: "SN-1".to_owned(),
+        macs: vec![MAC.to_owned()],
+    }
+}
+
+pub(super) fn facts() -> BootFacts {
+    BootFacts::parse(MAC, UUID, "SN-1", "efi").unwrap()
+}
+
+pub(super) fn request(machine: &Machine) -> DeployRequest {
+    DeployRequest {
+        node: machine.node_id.clone(),
+        image: "debian".to_owned(),
+        user_data: Some("#cloud-config\nusers: []\n".to_owned()),
+        ..DeployRequest::default()
+    }
+}
+
+pub(super) fn inventory() -> wire::Inventory {
+    let disk = |name: &str, serial: &str, sector| wire::Disk {
+        kernel_name: name.to_owned(),
+        serial: serial.to_owned(),
+        transport: wire::Transport::Nvme.into(),
+        size_bytes: GIB,
+        logical_sector_bytes: sector,
+        ..wire::Disk::default()
+    };
+    wire::Inventory {
+        fingerprint: Some(fingerprint()),
+        system: Some(wire::System {
+            vendor: "QEMU".to_owned(),
+            product: "Q35".to_owned(),
+            ..wire::System::default()
+        }),
+        disks: vec![disk("nvme0n1", "D1", 512)],
+        nics: vec![wire::Nic {
+            kernel_name: "enp0s2".to_owned(),
+            mac: MAC.to_owned(),
+            boot_interface: true,
+            ..wire::Nic::default()
+        }],
+        ..wire::Inventory::default()
+    }
+}
+
+fn message(body: agent_message::Message) -> wire::AgentMessage {
+    wire::AgentMessage { message: Some(body) }
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        STANDARD.encode(der)
+    )
+}

@@ -1,0 +1,108 @@
+use imprint_proto::agent::v1::{
+    Fingerprint, RenewRequest, agent_client::AgentClient, enrollment_client::EnrollmentClient,
+};
+use rcgen::{CertificateParams, KeyPair};
+use tonic::Code;
+
+use super::rig::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_token_works_once_and_its_second_use_is_an_alarm() {
+    let rig = Rig::start().await;
+    let token = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    let machine = rig.enroll(&token.token, fingerprint()).await.unwrap();
+    let refused = rig.enroll(&token.token, fingerprint()).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let alarm = rig.events().await.pop().unwrap();
+    assert_eq!(alarm.kind, "alarm.boot-token-reused");
+    assert_eq!(alarm.node_id.as_deref(), Some(machine.node_id.as_str()));
+    assert!(!alarm.details.to_string().contains(token.token.as_str()));
+
+    let refused = rig.enroll("made up", fingerprint()).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(rig.count("alarm.boot-token-reused").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_machine_is_an_alarm_and_makes_no_node() {
+    let rig = Rig::start().await;
+    let token = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    let other = Fingerprint {
+        macs: vec!["52:54:00:00:00:99".to_owned()],
+        ..fingerprint()
+    };
+    assert_eq!(
+        rig.enroll(&token.token, other).await.err().unwrap().code(),
+        Code::Unauthenticated
+    );
+    assert_eq!(rig.count("alarm.boot-token-wrong-machine").await, 1);
+    assert_eq!(rig.count("node.discovered").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_machines_in_conflict_are_told_apart_or_refused() {
+    let rig = Rig::start().await;
+    rig.machine().await;
+    let token = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    let twin = Fingerprint {
+        smbios_serial: "SN-2".to_owned(),
+        smbios_uuid: String::new(),
+        ..fingerprint()
+    };
+    // The MAC address of the node, another serial number: not the same machine, and not a new one either.
+    let refused = rig
+        .enroll(
+            &token.token,
+            Fingerprint {
+                smbios_uuid: UUID.replace("0001", "0002"),
+                ..twin
+            },
+        )
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused.code(), Code::Unauthenticated | Code::FailedPrecondition),
+        "{refused}"
+    );
+    assert_eq!(rig.count("node.discovered").await, 1);
+    let alarms = rig
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| event.kind.starts_with("alarm."))
+        .count();
+    assert_eq!(alarms, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_certificate_opens_a_session_or_renews() {
+    let rig = Rig::start().await;
+    let machine = rig.machine().await;
+    let mut stranger = AgentClient::new(rig.server.channel().await);
+    let refused = stranger.session(tokio_stream::empty()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+
+    let key = KeyPair::generate().unwrap();
+    let csr_der = CertificateParams::default()
+        .serialize_request(&key)
+        .unwrap()
+        .der()
+        .to_vec();
+    let request = RenewRequest { csr_der };
+    let refused = EnrollmentClient::new(rig.server.channel().await)
+        .renew(request.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut client = EnrollmentClient::new(rig.node_channel(&machine).await);
+    let renewed = client.renew(request).await.unwrap().into_inner();
+    assert!(!renewed.certificate_chain_der.is_empty() && renewed.expires_at.is_some());
+    let refused = client
+        .renew(RenewRequest {
+            csr_der: vec![1, 2, 3],
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
