@@ -6,7 +6,10 @@
 //! The `.proto` files are the contract and hold the documentation of every field; the code here is generated at build
 //! by `tonic-prost-build`, with `protox` as the compiler, so that no `protoc` has to be installed.
 
-#![allow(missing_docs, reason = "the generated code carries the comments of the .proto files")]
+#![allow(
+    missing_docs,
+    reason = "the generated code carries the comments of the .proto files"
+)]
 
 /// Agents and guest plugins.
 pub mod agent {
