@@ -119,7 +119,7 @@ fn connection_faults(lab: &Lab, parts: &Parts) -> Result<()> {
     let mut write = Command::new(parts.binaries.join("imprint-agent"));
     write
         .arg("write")
-        .args(["--manifest", "http://10.77.0.1:9/manifests/00"])
+        .args(["--manifest", "http://10.77.0.1:9/manifests/00", "--patience", "3"])
         .arg("--target")
         .arg(&target);
     expect_clear(
