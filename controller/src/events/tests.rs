@@ -111,7 +111,8 @@ async fn a_follower_catches_up_and_then_sees_everything_once() {
         .collect();
     let mut ids = Vec::new();
     while ids.len() < 102 {
-        match live.next().await.unwrap().unwrap() {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(10), live.next()).await;
+        match next.expect("no event is left out").unwrap().unwrap() {
             Live::Event(event) => ids.push(event.id),
             Live::Progress(_) => panic!("there is no progress"),
         }

@@ -15,9 +15,10 @@ async fn the_controller_restarts_in_the_middle_and_nothing_is_repeated() {
     agent.step(&task.task_id, S::Write, K::Started).await;
     let first_token = report_token(&task);
 
+    // 550 and 500 seconds are more than a step may stand still, but nobody watched all the time.
+    rig.clock.advance(SignedDuration::from_secs(550));
     let rig = rig.restart().await;
     assert_eq!(agent.try_next().await.unwrap_err().code(), Code::Unavailable);
-    // Nobody watched for a long time: that alone fails nothing.
     rig.clock.advance(SignedDuration::from_secs(500));
     rig.app().deployments.reconcile().await.unwrap();
     assert!(rig.boots_ramdisk().await);
