@@ -106,7 +106,9 @@ fn advertise(command: &mut Command, interface: &str) {
             "--keep-in-foreground",
             "--conf-file=/dev/null",
             "--port=0",
+            // A change of user or group would make it outlive a lab that is killed.
             "--user=root",
+            "--group=root",
             "--pid-file=",
         ])
         .args([
@@ -206,6 +208,24 @@ pub fn be_foreign_server(leases: &Path) -> Result<()> {
         .arg(format!("--dhcp-leasefile={}", leases.display()));
     command.stdout(std::io::stderr());
     Err(anyhow::Error::new(command.exec()).context("cannot start dnsmasq"))
+}
+
+/// Resets the TCP connections that servers have to the controller; answers how many there were. Kernels can be built
+/// without this, then the answer is 0.
+pub fn reset_connections() -> Result<usize> {
+    let mut ss = Command::new("ss");
+    ss.args([
+        "--no-header",
+        "--kill",
+        "--tcp",
+        "--numeric",
+        "state",
+        "established",
+        "sport",
+        "=",
+        ":8443",
+    ]);
+    Ok(process::run(&mut ss, QUICK)?.lines().count())
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::accel::Accel;
 use crate::disk::{Disk, DiskSpec};
@@ -160,6 +160,20 @@ impl Node {
         let (_, qmp) = self.machine.as_mut().context("the server is off")?;
         qmp.execute("set_link", &json!({ "name": "nic0", "up": connected }))
             .map(drop)
+    }
+
+    /// Bytes that have gone over the wire to this server since the lab began, counted by the network and not by the
+    /// product.
+    pub fn wire_bytes(&self) -> Result<u64> {
+        let mut ip = Command::new("ip");
+        let said = process::run(
+            ip.args(["-json", "-statistics", "link", "show", &self.tap]),
+            Duration::from_secs(10),
+        )?;
+        let links: Value = serde_json::from_str(&said).context("ip printed no JSON")?;
+        links[0]["stats64"]["tx"]["bytes"]
+            .as_u64()
+            .context("ip counts no bytes")
     }
 
     /// Seconds since it was switched on.

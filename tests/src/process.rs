@@ -93,6 +93,11 @@ impl Service {
             }
             interrupt::grace(Duration::from_millis(20));
         }
+        eprintln!(
+            "{} did not end within {} s of SIGTERM and was killed",
+            self.name,
+            patience.as_secs()
+        );
         self.kill()
     }
 

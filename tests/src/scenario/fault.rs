@@ -11,6 +11,7 @@ use crate::interrupt;
 use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, patience};
 use crate::node::Node;
+use crate::story::tell;
 
 /// Orders the lab's image onto a node's only disk; answers the deployment's id.
 pub fn order(lab: &Lab, node: &Node) -> Result<String> {
@@ -68,6 +69,48 @@ pub fn check_written(lab: &Lab, node: &Node, id: &str) -> Result<Value> {
     compare::boot_code_and_fixed_partitions(&lab.parts.image, &node.disks[0].path)?;
     Ok(figures)
 }
+
+/// Counts what a deployment moves, on the wire: a product that fetched everything twice could not hide it.
+#[derive(Debug)]
+pub struct Meter {
+    begin: u64,
+    stored: u64,
+}
+
+impl Meter {
+    /// Starts counting.
+    pub fn start(lab: &Lab, node: &Node) -> Result<Self> {
+        Ok(Self {
+            begin: node.wire_bytes()?,
+            stored: stored_bytes(lab)?,
+        })
+    }
+
+    /// Fails when more has gone over the wire than the image, its packaging and what was in flight at a fault.
+    pub fn expect_once(&self, node: &Node, figures: &Value) -> Result<()> {
+        let wire = node.wire_bytes()? - self.begin;
+        let fetched = figures["bytes_fetched"].as_u64().context("no bytes_fetched")?;
+        let stored = self.stored;
+        tell(&format!(
+            "image of {stored} bytes: {fetched} fetched, {wire} on the wire, {} retries",
+            figures["retries"]
+        ));
+        ensure!(
+            fetched <= stored + IN_FLIGHT,
+            "{fetched} bytes were fetched for an image of {stored}"
+        );
+        let limit = stored + stored / 10 + IN_FLIGHT;
+        ensure!(
+            wire <= limit,
+            "{wire} bytes went over the wire for an image of {stored}"
+        );
+        ensure!(wire > stored / 2, "the count of the wire is no use: {wire}");
+        Ok(())
+    }
+}
+
+/// What may have been on its way when something broke, and is fetched a second time.
+const IN_FLIGHT: u64 = 32 << 20;
 
 /// Bytes that all frames of the lab's image have.
 pub fn stored_bytes(lab: &Lab) -> Result<u64> {

@@ -1,6 +1,6 @@
 //! The controller is killed in the middle of an image and started again. The agent never notices more than a pause.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::fault;
@@ -11,14 +11,13 @@ use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::story::tell;
 
-const IN_FLIGHT: u64 = 32 << 20;
-
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
     let disk = DiskSpec::new(DiskKind::Virtio).slow(20);
     let mut node = lab.build(NodeSpec::new(Firmware::Bios, disk).stop_at_reboot())?;
     node.power_on()?;
     lab.take_into_service(&mut node)?;
+    let meter = fault::Meter::start(&lab, &node)?;
     let id = fault::order(&lab, &node)?;
 
     lab.wait_written(&mut node, &id, 25)?;
@@ -38,15 +37,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
     node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     let figures = fault::check_written(&lab, &node, &id)?;
-    let fetched = figures["bytes_fetched"].as_u64().context("no bytes_fetched")?;
-    let stored = fault::stored_bytes(&lab)?;
-    tell(&format!(
-        "complete: {fetched} bytes fetched of an image of {stored}"
-    ));
-    ensure!(
-        fetched <= stored + IN_FLIGHT,
-        "{fetched} bytes were fetched for an image of {stored}: it began anew"
-    );
+    meter.expect_once(&node, &figures)?;
 
     let all = lab.cli.get(&format!("deployments?node={}", node.mac))?;
     ensure!(
