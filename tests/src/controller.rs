@@ -176,6 +176,17 @@ impl Controller {
     }
 }
 
+impl Drop for Controller {
+    /// Its data is thrown away with the lab's folder, so nobody waits for an orderly end.
+    fn drop(&mut self) {
+        if self.service.is_some()
+            && let Err(error) = self.kill()
+        {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
 fn keep_secret(path: &Path, text: &str) -> Result<()> {
     let file = fs::File::options()
         .create(true)

@@ -69,6 +69,9 @@ impl Service {
 
     /// SIGKILL, now.
     pub fn kill(&mut self) -> Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
         self.child
             .kill()
             .with_context(|| format!("cannot kill {}", self.name))?;

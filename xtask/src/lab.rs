@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::fresh::is_fresh;
 use crate::ramdisk::{self, RamdiskOptions};
 use crate::{binaries, image, packages};
 
@@ -29,12 +30,8 @@ pub fn prepare(source: &Path) -> Result<Prepared> {
     let image = image
         .spawn(move || image::build(&cache))
         .context("cannot start a thread")?;
-    let built = binaries::build_all(source, false).and_then(|folder| {
-        let mut options =
-            RamdiskOptions::new(source, folder.join("imprint-agent"), folder.join("imprint-guest"));
-        options.level = QUICK_LEVEL;
-        ramdisk::build(&options).map(|_| (folder, options.out_dir))
-    });
+    let built = binaries::build_all(source, false)
+        .and_then(|folder| ramdisk(source, &folder).map(|ramdisk| (folder, ramdisk)));
     let image = image
         .join()
         .map_err(|_| anyhow!("building the Debian image has panicked"))?;
@@ -54,8 +51,34 @@ pub fn prepare(source: &Path) -> Result<Prepared> {
     })
 }
 
-/// The ramdisk of a lab is packed often and read by nobody over a slow network.
+/// The ramdisk of a lab is packed often and travels over no slow network.
 const QUICK_LEVEL: u8 = 3;
+
+/// The lab's own ramdisk, made anew when anything in it has changed.
+fn ramdisk(source: &Path, binaries: &Path) -> Result<PathBuf> {
+    let mut options = RamdiskOptions::new(
+        source,
+        binaries.join("imprint-agent"),
+        binaries.join("imprint-guest"),
+    );
+    options.out_dir = source.join("target/lab-cache/ramdisk");
+    options.level = QUICK_LEVEL;
+    let recipe = source.join("ramdisk");
+    let units = source.join("systemd");
+    let builder = source.join("xtask/src/ramdisk");
+    let sources = [
+        options.agent_binary.as_path(),
+        options.guest_binary.as_path(),
+        recipe.as_path(),
+        units.as_path(),
+        builder.as_path(),
+    ];
+    // ramdisk.json is written last.
+    if !is_fresh(&options.out_dir.join("ramdisk.json"), &sources)? {
+        ramdisk::build(&options)?;
+    }
+    Ok(options.out_dir)
+}
 
 impl Prepared {
     /// `imprint-lab` with a command and the prepared parts.

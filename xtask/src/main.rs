@@ -2,6 +2,7 @@
 //! binaries, ramdisk, Debian image) and hands over to the lab, `imprint-lab`, which runs the virtual servers.
 
 mod binaries;
+mod fresh;
 mod image;
 mod lab;
 mod packages;
