@@ -153,6 +153,15 @@ pub enum BootAction {
     },
 }
 
+/// Whether a value holds what a script would run or expand, and what no firmware has in its tables.
+///
+/// Nothing that a machine says is put into a script unchecked; whoever tries is turned away all the same.
+pub fn is_hostile(text: &str) -> bool {
+    ["\n", "\r", "${", "&&", "||"]
+        .iter()
+        .any(|part| text.contains(part))
+}
+
 /// A usable system UUID: parses, and is not one of the all-zero or all-one placeholders.
 pub fn parse_uuid(text: &str) -> Option<String> {
     let uuid = Uuid::try_parse(text.trim()).ok()?;

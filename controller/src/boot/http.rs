@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
-use super::facts::{BootAction, BootFacts};
+use super::facts::{self, BootAction, BootFacts};
 use super::identity_initrd::{self, Identity};
 use super::script::{self, Scripts};
 use super::tftp;
@@ -93,6 +93,14 @@ async fn start(State(site): Site) -> Response {
 }
 
 async fn node(State(site): Site, Query(query): Query<NodeQuery>) -> Response {
+    let values = [&query.mac, &query.uuid, &query.serial, &query.platform];
+    if values.into_iter().any(|value| facts::is_hostile(value)) {
+        tracing::warn!(?query, "refused a boot request whose values are commands");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "a value of this request holds a line break, a variable or an operator of iPXE scripts\n",
+        );
+    }
     let facts = match BootFacts::parse(&query.mac, &query.uuid, &query.serial, &query.platform) {
         Ok(facts) => facts,
         Err(error) => {
@@ -234,3 +242,6 @@ fn text(status: StatusCode, message: &'static str) -> Response {
 fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "no such boot file\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ fn pad(archive: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn sample() -> Zeroizing<Vec<u8>> {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// Reads back (name, mode, data) as the kernel does.
-    fn read(mut archive: &[u8]) -> Vec<(String, usize, Vec<u8>)> {
+    pub(in crate::boot) fn read(mut archive: &[u8]) -> Vec<(String, usize, Vec<u8>)> {
         let mut entries = Vec::new();
         loop {
             assert_eq!(&archive[..6], b"070701");

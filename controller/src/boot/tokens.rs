@@ -332,3 +332,6 @@ impl fmt::Debug for PendingIdentity {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,4 +88,70 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         assert!(bytes.windows(10).any(|w| w == b"TRAILER!!!"));
     }
+
+    /// Path, mode, links and data.
+    type Entry = (String, u32, u32, Vec<u8>);
+
+    /// What the kernel reads, and how many bytes it reads for it.
+    fn read(archive: &[u8]) -> (Vec<Entry>, usize) {
+        let mut entries = Vec::new();
+        let mut at = 0;
+        loop {
+            let field = |i: usize| {
+                let hex = std::str::from_utf8(&archive[at + 6 + 8 * i..at + 14 + 8 * i]).unwrap();
+                u32::from_str_radix(hex, 16).unwrap()
+            };
+            assert_eq!(&archive[at..at + 6], b"070701");
+            let (size, name_length) = (field(6) as usize, field(11) as usize);
+            let name_at = at + 110;
+            assert_eq!(archive[name_at + name_length - 1], 0);
+            let name = std::str::from_utf8(&archive[name_at..name_at + name_length - 1]).unwrap();
+            let data_at = (name_at + name_length).next_multiple_of(4);
+            let end = (data_at + size).next_multiple_of(4);
+            if name == "TRAILER!!!" {
+                return (entries, end);
+            }
+            let data = archive[data_at..data_at + size].to_vec();
+            entries.push((name.to_owned(), field(1), field(4), data));
+            at = end;
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let written: Vec<Entry> = vec![
+            ("etc".into(), FOLDER | 0o755, 2, Vec::new()),
+            ("etc/empty".into(), FILE | 0o644, 1, Vec::new()),
+            ("etc/secret".into(), FILE | 0o600, 1, b"070701TRAILER!!!".to_vec()),
+            (
+                "init".into(),
+                LINK | 0o777,
+                1,
+                b"usr/lib/systemd/systemd".to_vec(),
+            ),
+        ];
+        // Names and contents of every length modulo four.
+        let lengths = (0..9usize).map(|n| ("x".repeat(n + 1), FILE | 0o755, 1, vec![b'y'; n]));
+        let written: Vec<_> = written.into_iter().chain(lengths).collect();
+        let mut writer = Writer::new(Vec::new());
+        for (path, mode, _, data) in &written {
+            writer.entry(path, *mode, data).unwrap();
+        }
+        let archive = writer.finish().unwrap();
+        let (entries, end) = read(&archive);
+        assert_eq!(entries, written);
+        assert_eq!(end, archive.len());
+    }
+
+    #[test]
+    fn no_two_entries_share_an_inode() {
+        let mut writer = Writer::new(Vec::new());
+        for path in ["a", "b", "c"] {
+            writer.entry(path, FILE | 0o644, b"").unwrap();
+        }
+        let archive = writer.finish().unwrap();
+        // Equal inodes with several links would be hard links to the kernel.
+        let inodes: Vec<&[u8]> = (0..3).map(|i| &archive[112 * i + 6..112 * i + 14]).collect();
+        assert_eq!(inodes, [b"00000001", b"00000002", b"00000003"]);
+    }
 }

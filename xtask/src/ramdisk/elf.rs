@@ -36,12 +36,12 @@ pub fn needs(file: &[u8]) -> Result<Needs> {
     let count = number(file, 56, 2)?;
     let mut segments = Vec::new();
     for i in 0..count {
-        let at = table + i * entry_size;
+        let at = table.saturating_add(i * entry_size);
         segments.push(Segment {
             kind: u32::try_from(number(file, at, 4)?)?,
-            offset: number(file, at + 8, 8)?,
-            address: number(file, at + 16, 8)?,
-            size: number(file, at + 32, 8)?,
+            offset: number(file, at.saturating_add(8), 8)?,
+            address: number(file, at.saturating_add(16), 8)?,
+            size: number(file, at.saturating_add(32), 8)?,
         });
     }
     let mut needs = Needs::default();
@@ -59,8 +59,8 @@ fn libraries(file: &[u8], dynamic: &Segment, segments: &[Segment]) -> Result<Vec
     let mut names = Vec::new();
     let mut table = None;
     for i in 0..dynamic.size / 16 {
-        let at = dynamic.offset + i * 16;
-        let value = number(file, at + 8, 8)?;
+        let at = dynamic.offset.saturating_add(i * 16);
+        let value = number(file, at.saturating_add(8), 8)?;
         match number(file, at, 8)? {
             0 => break,
             DT_NEEDED => names.push(value),
@@ -76,8 +76,11 @@ fn libraries(file: &[u8], dynamic: &Segment, segments: &[Segment]) -> Result<Vec
         .iter()
         .find(|s| s.kind == PT_LOAD && table >= s.address && table - s.address < s.size)
         .context("the string table is not in the file")?;
-    let start = table - load.address + load.offset;
-    names.into_iter().map(|name| string(file, start + name)).collect()
+    let start = load.offset.saturating_add(table - load.address);
+    let names = names
+        .into_iter()
+        .map(|name| string(file, start.saturating_add(name)));
+    names.collect()
 }
 
 fn number(file: &[u8], at: u64, length: usize) -> Result<u64> {
@@ -119,5 +122,31 @@ mod tests {
         assert_eq!(needs(b"#!/bin/sh\n").unwrap(), Needs::default());
         assert!(needs(b"\x7fELF\x02\x01\x01").is_err());
         assert!(needs(b"\x7fELF\x01\x01\x01").is_err());
+    }
+
+    #[test]
+    fn a_static_program_needs_no_library() {
+        // All of this workspace is linked statically, this test too.
+        let own = needs(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
+        assert_eq!(own.libraries, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_damaged_program_is_an_error_and_no_panic() {
+        let good = std::fs::read("/bin/ls").unwrap();
+        for length in (4..64).chain([100, 500, 1000]) {
+            assert!(needs(&good[..length]).is_err(), "{length} bytes");
+        }
+        // Table of segments, then offset, address and size of each segment at the end of all numbers.
+        let table = usize::try_from(number(&good, 32, 8).unwrap()).unwrap();
+        let count = usize::try_from(number(&good, 56, 2).unwrap()).unwrap();
+        let fields = (0..count).flat_map(|i| [8, 16, 32].map(|field| table + 56 * i + field));
+        let mut failed = 0;
+        for at in std::iter::once(32).chain(fields) {
+            let mut bad = good.clone();
+            bad[at..at + 8].fill(0xff);
+            failed += usize::from(needs(&bad).is_err());
+        }
+        assert!(failed > 1, "{failed}");
     }
 }

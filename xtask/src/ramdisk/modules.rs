@@ -149,4 +149,34 @@ mod tests {
         }];
         assert_eq!(closure(&optional, DEP, "", "").unwrap(), Vec::<String>::new());
     }
+
+    #[test]
+    fn hyphens_and_compression_do_not_matter() {
+        for path in [
+            "kernel/a/nvme-core.ko",
+            "kernel/a/nvme_core.ko.xz",
+            "nvme-core.ko.zst",
+            "nvme-core",
+        ] {
+            assert_eq!(name(path), "nvme_core", "{path}");
+        }
+        let chosen = closure(&wanted(&["nvme-core"]), DEP, "", "").unwrap();
+        assert_eq!(chosen, ["kernel/a/nvme-core.ko", "kernel/b/t10-pi.ko"]);
+    }
+
+    #[test]
+    fn soft_dependencies_are_those_before_and_after() {
+        let soft = soft_dependencies(
+            "# comment\nsoftdep ext4 pre: crc32c-generic post: mbcache\nsoftdep ext4 pre: crc16\nalias x y\nsoftdep\n",
+        );
+        assert_eq!(soft.len(), 1);
+        assert_eq!(soft["ext4"], ["crc32c_generic", "mbcache", "crc16"]);
+    }
+
+    #[test]
+    fn a_circle_of_dependencies_ends() {
+        let dep = "kernel/a.ko: kernel/b.ko\nkernel/b.ko: kernel/a.ko\n";
+        let chosen = closure(&wanted(&["a"]), dep, "", "softdep b post: a\n").unwrap();
+        assert_eq!(chosen, ["kernel/a.ko", "kernel/b.ko"]);
+    }
 }

@@ -67,3 +67,32 @@ fn entry<W: std::io::Write>(writer: &mut Writer<W>, path: &str, node: &Node) -> 
     }
     .context("cannot write to zstd")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_contents_is_the_first_file() {
+        let mut tree = Tree::default();
+        for path in ["a/first", "etc/a", MANIFEST_PATH, "etc/imprint/a", "zzz"] {
+            tree.file_with(path, path.as_bytes().to_vec(), 0o644).unwrap();
+        }
+        let mut bytes = Vec::new();
+        archive(&tree, &mut bytes).unwrap();
+        let at = |content: &str| {
+            let name = format!("{content}\0");
+            let found: Vec<usize> = bytes
+                .windows(name.len())
+                .enumerate()
+                .filter(|(_, window)| *window == name.as_bytes())
+                .map(|(at, _)| at)
+                .collect();
+            assert!(!found.is_empty(), "{content}");
+            found[0]
+        };
+        for other in ["a/first", "etc/a", "etc/imprint/a", "zzz"] {
+            assert!(at(MANIFEST_PATH) < at(other), "{other}");
+        }
+    }
+}

@@ -167,3 +167,6 @@ fn broadcast() -> SocketAddrV4 {
 fn broadcast_flags() -> Flags {
     Flags::default().set_broadcast()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,13 @@ use crate::boot::facts::MacAddress;
 /// Where the magic cookie of RFC 2131 stands.
 const COOKIE_AT: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Where the options begin.
+const OPTIONS_AT: usize = COOKIE_AT + COOKIE.len();
+const PAD: u8 = 0;
+const END: u8 = 255;
+/// The options that an answer depends on: requested address, message type, server, vendor class, user class,
+/// architecture, machine UUID and iPXE's own.
+const NEEDED: [u8; 8] = [50, 53, 54, 60, 77, 93, 97, IPXE_OPTIONS];
 /// Largest packet that is looked at; Ethernet frames carry less.
 const MAX_PACKET: usize = 1500;
 const ETHERNET_LENGTH: u8 = 6;
@@ -47,7 +54,8 @@ impl Request {
         if !ethernet || packet.get(COOKIE_AT..COOKIE_AT + COOKIE.len()) != Some(&COOKIE[..]) {
             return None;
         }
-        let message = Message::decode(&mut Decoder::new(packet)).ok()?;
+        let packet = with_needed_options(packet);
+        let message = Message::decode(&mut Decoder::new(&packet)).ok()?;
         if message.opcode() != Opcode::BootRequest || message.htype() != HType::Eth {
             return None;
         }
@@ -86,6 +94,31 @@ impl Request {
     pub(super) fn hardware_address(&self) -> [u8; 6] {
         self.hardware_address
     }
+}
+
+/// The packet with no other options than [`NEEDED`]; `packet` reaches beyond the cookie.
+///
+/// The decoder asserts the length of some options and gives up on the whole packet for one malformed option. No
+/// stranger's packet may stop the service, and a machine can boot whatever else its firmware says.
+fn with_needed_options(packet: &[u8]) -> Vec<u8> {
+    let (header, mut rest) = packet.split_at(OPTIONS_AT);
+    let mut kept = header.to_vec();
+    loop {
+        rest = match rest {
+            [PAD, rest @ ..] => rest,
+            [code, length, rest @ ..] if *code != END && rest.len() >= usize::from(*length) => {
+                let (value, rest) = rest.split_at(usize::from(*length));
+                if NEEDED.contains(code) {
+                    kept.extend([*code, *length]);
+                    kept.extend(value);
+                }
+                rest
+            }
+            _ => break,
+        };
+    }
+    kept.push(END);
+    kept
 }
 
 fn boot_client(message: &Message) -> Option<BootClient> {
