@@ -378,6 +378,35 @@ async fn restarts_only_after_the_outcome_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_the_controller_refuses_does_not_restart_the_machine() {
+    let mut world = World::new(SignedDuration::from_hours(24)).await;
+    let (stop, agent) = world.start();
+    let mut line = world.line().await;
+    line.greet().await;
+    let kind = Some(task::Kind::Reboot(RebootTask {}));
+    let task_id = "R".to_owned();
+    line.send(Theirs::Task(Task { task_id, kind })).await;
+    let outcome = line.outcome().await;
+    line.send(Theirs::Cancel(CancelTask {
+        task_id: "R".into(),
+        reason: "timed out".into(),
+    }))
+    .await;
+    line.send(Theirs::Ack(Ack {
+        task_id: "R".into(),
+        sequence: outcome.sequence,
+    }))
+    .await;
+    tokio::time::sleep(SOON).await;
+    assert!(world.restarts.try_recv().is_err(), "the success was refused");
+    // The agent is free for the next task.
+    line.send(Theirs::Task(deploy("T", "serial=none"))).await;
+    assert_eq!(line.outcome().await.task_id, "T");
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn renews_its_certificate_at_two_thirds_of_its_life() {
     let mut world = World::new(SignedDuration::from_secs(4)).await;
     let (stop, agent) = world.start();

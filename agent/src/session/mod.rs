@@ -32,6 +32,8 @@ use crate::{
 };
 
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// For TCP and TLS together: a peer that accepts and then says nothing must not hold the session for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 const QUEUE: usize = 64;
@@ -138,9 +140,9 @@ impl Session {
         let credentials = self.credentials.borrow().clone();
         let endpoint = tls::endpoint(&self.identity, Some((&credentials, &self.key)))
             .map_err(|error| Status::failed_precondition(chain(&error)))?;
-        let channel = endpoint
-            .connect()
+        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
             .await
+            .map_err(|_| Status::deadline_exceeded("the controller does not answer the connection"))?
             .map_err(|error| Status::unavailable(chain(&error)))?;
         let mut client = AgentClient::new(channel);
         let (sender, receiver) = mpsc::channel(QUEUE);

@@ -7,7 +7,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use imprint_proto::agent::v1::{AgentMessage, Outcome, StepEvent, StepKind, agent_message::Message as Kind};
+use imprint_proto::agent::v1::{
+    AgentMessage, Outcome, StepEvent, StepKind, agent_message::Message as Kind, outcome::Result as Ended,
+};
 use prost::Message as _;
 use tokio::sync::watch;
 
@@ -156,6 +158,17 @@ impl Outbox {
         kept.pending.iter().find(outcome).map(sequence)
     }
 
+    /// Whether the outcome of the task that waits here is a success; none when there is no outcome.
+    #[must_use]
+    pub fn outcome_is_success(&self, task_id: &str) -> Option<bool> {
+        let kept = self.lock();
+        let mut messages = kept.pending.iter().filter(|_| kept.task_id == task_id);
+        messages.find_map(|message| match &message.message {
+            Some(Kind::Outcome(outcome)) => Some(matches!(outcome.result, Some(Ended::Success(_)))),
+            _ => None,
+        })
+    }
+
     /// Tells of every change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -222,6 +235,8 @@ mod tests {
         assert_eq!(outbox.has_outcome("T1"), None);
         assert_eq!(outbox.push_outcome(Outcome::default()), 4);
         assert_eq!(outbox.has_outcome("T1"), Some(4));
+        assert_eq!(outbox.outcome_is_success("T1"), Some(false));
+        assert_eq!(outbox.outcome_is_success("T2"), None);
         assert_eq!(
             (numbers(&outbox, 0), numbers(&outbox, 2)),
             (vec![2, 3, 4], vec![3, 4])

@@ -1,7 +1,10 @@
 //! The disk of one write, as the coordinator holds it: what was done to it, and how long it takes to answer.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,8 @@ pub(super) struct Claim {
     touched: bool,
     /// The head was cleared and flushed, and nothing was written there since.
     head_is_clear: bool,
+    /// The write has failed: a thread that hangs in the disk must not write the head when it comes back.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Claim {
@@ -58,6 +63,7 @@ impl Claim {
             patience,
             touched: false,
             head_is_clear: false,
+            abandoned: Arc::default(),
         }
     }
 
@@ -80,11 +86,12 @@ impl Claim {
     /// Runs what writes the head.
     pub(super) async fn release<T: Send + 'static>(
         &mut self,
-        release: impl FnOnce(&dyn Target) -> Result<T, WriteError> + Send + 'static,
+        release: impl FnOnce(&dyn Target, &AtomicBool) -> Result<T, WriteError> + Send + 'static,
     ) -> Result<T, Ended> {
         self.phase = Phase::Releasing;
         self.head_is_clear = false;
-        self.on_disk(release).await
+        let abandoned = Arc::clone(&self.abandoned);
+        self.on_disk(move |target| release(target, &abandoned)).await
     }
 
     /// Waits until all that was written would survive a loss of power.
@@ -95,6 +102,7 @@ impl Claim {
 
     /// The write has failed: makes sure that nothing boots from the disk, and reports.
     pub(super) async fn abandon(&mut self, ended: &Ended) -> WriteFailure {
+        self.abandoned.store(true, Ordering::SeqCst);
         if self.touched {
             let target = Arc::clone(&self.target);
             let cleared = tokio::task::spawn_blocking(move || clear_head(&*target));

@@ -1,10 +1,14 @@
 //! The proof that an image is whole, and the head of the disk that waits for it.
 
-use std::ops::Range;
+use std::{
+    io,
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use imprint_image::{Digest, Manifest};
 
-use crate::target::{AlignedBuf, Target, WriteError};
+use crate::target::{AlignedBuf, Operation, Target, WriteError};
 
 /// Every byte of an image was proven: the chunks by their digests before they were written, the holes by zeroing.
 /// Only a complete [`Ledger`], or a plain image whose digest and length hold, makes one.
@@ -42,13 +46,28 @@ impl Withheld {
         Withheld { buffer }
     }
 
-    /// Writes the head and flushes: from now on the disk can boot. Hands the proof back.
+    /// Writes the head and flushes: from now on the disk can boot. Hands the proof back. A write that was given up
+    /// while the disk hung in the first flush must not make it bootable once it answers again.
     ///
     /// # Errors
-    /// When the disk doesn't take it, or doesn't confirm the flush.
-    pub fn release(self, target: &dyn Target, proof: Verified) -> Result<Verified, WriteError> {
+    /// When the disk doesn't take it, or doesn't confirm the flush, or the write was `abandoned`.
+    pub fn release(
+        self,
+        target: &dyn Target,
+        proof: Verified,
+        abandoned: &AtomicBool,
+    ) -> Result<Verified, WriteError> {
         // What was written before must be on the disk before it becomes bootable, not in its cache.
         target.flush()?;
+        if abandoned.load(Ordering::SeqCst) {
+            return Err(WriteError {
+                device: target.id().clone(),
+                operation: Operation::Write,
+                offset: 0,
+                len: self.buffer.len() as u64,
+                source: io::Error::other("the write was given up meanwhile"),
+            });
+        }
         target.write_at(&self.buffer, 0)?;
         target.flush()?;
         Ok(proof)
@@ -136,7 +155,7 @@ mod tests {
         let mut buffer = AlignedBuf::new(4096);
         buffer.fill(9);
         let proof = Withheld::new(buffer)
-            .release(&target, Verified::plain(&[0; 32]))
+            .release(&target, Verified::plain(&[0; 32]), &AtomicBool::new(false))
             .unwrap();
         assert_eq!(proof.image_digest(), &Digest::of(&[0; 32]));
         assert_eq!(
@@ -150,8 +169,17 @@ mod tests {
         let target = FaultyTarget::filled(1 << 20, 0);
         target.refuse_flush(nix::libc::EIO);
         Withheld::new(AlignedBuf::new(4096))
-            .release(&target, Verified::plain(&[0; 32]))
+            .release(&target, Verified::plain(&[0; 32]), &AtomicBool::new(false))
             .unwrap_err();
         assert!(target.asked().is_empty());
+    }
+
+    #[test]
+    fn a_write_that_was_given_up_releases_nothing() {
+        let target = FaultyTarget::filled(1 << 20, 0);
+        Withheld::new(AlignedBuf::new(4096))
+            .release(&target, Verified::plain(&[0; 32]), &AtomicBool::new(true))
+            .unwrap_err();
+        assert_eq!(target.asked(), [Asked::Flush]);
     }
 }

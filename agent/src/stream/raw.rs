@@ -270,7 +270,7 @@ impl Run {
         let head_bytes = decoded.head_bytes;
         let verified = self
             .claim
-            .release(move |target| decoded.head.release(target, verified))
+            .release(move |target, abandoned| decoded.head.release(target, verified, abandoned))
             .await?;
         let meter = &self.claim.meter;
         meter.written.fetch_add(head_bytes, Relaxed);

@@ -320,7 +320,7 @@ impl Run {
             let head_bytes = len(&self.manifest.chunk_range(0));
             verified = self
                 .claim
-                .release(move |target| head.release(target, verified))
+                .release(move |target, abandoned| head.release(target, verified, abandoned))
                 .await?;
             self.claim.meter.written.fetch_add(head_bytes, Relaxed);
             if self.request.options.read_back {

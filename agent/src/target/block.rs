@@ -34,6 +34,14 @@ pub struct BlockDevice {
     punches: AtomicBool,
 }
 
+/// What [`Target::identity`] of the block device at `path` would be; it is not opened for that.
+///
+/// # Errors
+/// When nothing is there.
+pub fn identity_of(path: &Path) -> io::Result<String> {
+    Ok(holders::identity(fs::metadata(path)?.rdev()))
+}
+
 impl BlockDevice {
     /// Claims the device at `path`.
     ///

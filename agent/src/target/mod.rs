@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use aligned::{ALIGNMENT, AlignedBuf};
-pub use block::BlockDevice;
+pub use block::{BlockDevice, identity_of};
 pub use ends::{END_BYTES, clear_ends, clear_head};
 pub use file::FileTarget;
 use nix::libc;

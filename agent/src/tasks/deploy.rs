@@ -1,7 +1,7 @@
 //! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
 //! an earlier one had finished it.
 
-use std::{fs::File, sync::Arc, time::Instant};
+use std::{fs::File, time::Instant};
 
 use imprint_proto::agent::v1::{DeployTask, Disk, FinishPlan, Step, Success};
 use jiff::Timestamp;
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Surroundings, Tasks,
-    image::ImageWrite,
+    disk::{self, Trouble},
+    image::{self, ImageWrite},
     record::{FinishedStep, Record},
     report::{self, Reporter, StepFailure},
 };
@@ -18,7 +19,7 @@ use crate::{
     finish::{self, Done, FinishError, Layout, WrittenDisk, guest::Traces, table},
     inventory,
     session::backoff::chain,
-    target::{self, BlockDevice},
+    target::Target as _,
 };
 
 /// One deployment on its way.
@@ -52,10 +53,10 @@ impl<'a> Deploy<'a> {
     pub async fn run(&self, record: &mut Record) -> Result<Success, StepFailure> {
         let mut result = self.steps(record).await;
         if let Err(failure) = &mut result {
-            if record.written {
+            if record.touched && !failure.head_cleared {
                 self.clear_head(record, failure).await;
             }
-            if !failure.cancelled {
+            if !failure.is_clean_cancel(record.touched) {
                 self.reporter.failed(failure);
             }
         }
@@ -88,28 +89,15 @@ impl<'a> Deploy<'a> {
     async fn claim_and_write(&self, record: &mut Record) -> Result<(), StepFailure> {
         self.check_cancelled(Step::ClaimDisk)?;
         let began = Instant::now();
-        let rule = self.task.disk.clone().unwrap_or_default();
-        if !record.is_finished(Step::ClaimDisk) {
-            self.reporter.started(
-                Step::ClaimDisk,
-                &format!("looking for the disk by \"{}\"", rule.text),
-            );
-        }
-        let needs = Needs {
-            size_bytes: self.image().disk_size_bytes,
-            logical_sector_bytes: self.image().logical_sector_bytes,
+        let claimed = record.is_finished(Step::ClaimDisk);
+        let disk = if claimed {
+            record.disk.clone().unwrap_or_default()
+        } else {
+            self.choose().await?
         };
-        let root = self.around.root.clone();
-        let disks = self
-            .blocking(Step::ClaimDisk, move || {
-                Ok(inventory::read(&root, &Default::default()).disks)
-            })
-            .await?;
-        let disk = disk_rule::choose(&rule, needs, &disks)
-            .map_err(|error| self.failure(Step::ClaimDisk, error.to_string(), error.remedy()))?
-            .clone();
         let path = self.around.places.dev.join(&disk.kernel_name);
         let sector = u64::from(disk.logical_sector_bytes);
+        let identity = claimed.then(|| record.identity.clone());
         let (device, former) = self
             .blocking(Step::ClaimDisk, move || {
                 // What firmware entries may point at; a disk without a table, or with a broken one, had none.
@@ -119,14 +107,13 @@ impl<'a> Deploy<'a> {
                     .and_then(Result::ok)
                     .map(|table| finish::signatures(&table))
                     .unwrap_or_default();
-                BlockDevice::open_exclusive(&path)
-                    .map(|device| (device, former))
-                    .map_err(|error| (chain(&error), error.remedy().to_owned()))
+                disk::claim(&path, identity.as_deref()).map(|device| (device, former))
             })
             .await?;
-        if !record.is_finished(Step::ClaimDisk) {
+        if !claimed {
             record.set_former(&former);
             record.disk = Some(disk.clone());
+            record.identity = device.identity();
             self.finished(
                 record,
                 Step::ClaimDisk,
@@ -149,7 +136,14 @@ impl<'a> Deploy<'a> {
             progress: &self.tasks.progress,
             cancel: self.cancel,
         };
-        let figures = write.run(Arc::new(device)).await?;
+        let prepared = write.prepare().await?;
+        let touched_before = std::mem::replace(&mut record.touched, true);
+        self.tasks.save(record);
+        let figures = write.write(device, prepared).await.map_err(|failure| {
+            // The engine may refuse before it has done anything to the disk.
+            record.touched = touched_before || failure.touched;
+            image::failed(failure)
+        })?;
         record.figures = Some(figures);
         record.written = true;
         let detail = format!(
@@ -162,12 +156,39 @@ impl<'a> Deploy<'a> {
         Ok(())
     }
 
+    /// The one disk that the task's rule names.
+    async fn choose(&self) -> Result<Disk, StepFailure> {
+        let rule = self.task.disk.clone().unwrap_or_default();
+        self.reporter.started(
+            Step::ClaimDisk,
+            &format!("looking for the disk by \"{}\"", rule.text),
+        );
+        let needs = Needs {
+            size_bytes: self.image().disk_size_bytes,
+            logical_sector_bytes: self.image().logical_sector_bytes,
+        };
+        let read = || {
+            let root = self.around.root.clone();
+            let read = move || Ok(inventory::read(&root, &Default::default()).disks);
+            disk::blocking(disk::STEP_LIMIT, read)
+        };
+        let disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
+            .await
+            .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+        disk_rule::choose(&rule, needs, &disks)
+            .cloned()
+            .map_err(|error| self.failure(Step::ClaimDisk, error.to_string(), error.remedy()))
+    }
+
     async fn finish(&self, record: &mut Record, plan: &FinishPlan, disk: &Disk) -> Result<(), StepFailure> {
         let written = WrittenDisk {
             name: disk.kernel_name.clone(),
             sector_bytes: u64::from(disk.logical_sector_bytes),
             size_bytes: disk.size_bytes,
         };
+        let (path, identity) = (self.around.places.device(&written), record.identity.clone());
+        self.blocking(Step::Partitions, move || disk::still_there(&path, &identity))
+            .await?;
         let places = self.around.places.clone();
         self.finishing(Step::Partitions, move || finish::clear_mounts(&places))
             .await?;
@@ -239,35 +260,24 @@ impl<'a> Deploy<'a> {
 
     /// The disk could boot and must not.
     async fn clear_head(&self, record: &Record, failure: &mut StepFailure) {
-        let name = record
-            .disk
-            .as_ref()
-            .map(|disk| disk.kernel_name.clone())
-            .unwrap_or_default();
-        let places = self.around.places.clone();
-        let path = places.dev.join(&name);
-        let cleared = self
-            .blocking(failure.step, move || {
-                // A mount that a failed step left would keep the disk from being claimed.
-                finish::clear_mounts(&places).map_err(|error| (chain(&error), String::new()))?;
-                let device =
-                    BlockDevice::open_exclusive(&path).map_err(|error| (chain(&error), String::new()))?;
-                target::clear_head(&device).map_err(|error| (chain(&error), String::new()))
-            })
-            .await;
-        match cleared {
-            Ok(()) => failure.head_cleared = true,
-            Err(error) => {
-                failure.head_cleared = false;
-                failure.cause.push_str(&format!(
-                    "; and the head of {name} could not be cleared: {}",
-                    error.cause
-                ));
-                failure
-                    .remedy
-                    .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
+        let problem = if failure.hung {
+            "it does not answer".to_owned()
+        } else {
+            match disk::clear_head(&self.around.places, record).await {
+                Ok(()) => {
+                    failure.head_cleared = true;
+                    return;
+                }
+                Err(trouble) => trouble.cause,
             }
-        }
+        };
+        let name = record.disk.as_ref().map_or("", |disk| &disk.kernel_name);
+        failure.cause.push_str(&format!(
+            "; and the head of {name} could not be cleared: {problem}"
+        ));
+        failure
+            .remedy
+            .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
     }
 
     fn image(&self) -> &imprint_proto::agent::v1::ImageSource {
@@ -318,6 +328,14 @@ impl<'a> Deploy<'a> {
             head_cleared: false,
             retryable: false,
             cancelled: self.cancel.is_cancelled(),
+            hung: false,
+        }
+    }
+
+    fn trouble(&self, step: Step, trouble: Trouble) -> StepFailure {
+        StepFailure {
+            hung: trouble.hung,
+            ..self.failure(step, trouble.cause, &trouble.remedy)
         }
     }
 
@@ -327,28 +345,18 @@ impl<'a> Deploy<'a> {
         work: impl FnOnce() -> Result<T, FinishError> + Send + 'static,
     ) -> Result<T, StepFailure> {
         self.blocking(step, || {
-            work().map_err(|error| (chain(&error), error.remedy().to_owned()))
+            work().map_err(|error| Trouble::new(chain(&error), error.remedy()))
         })
         .await
     }
 
-    /// Disk work off the network's threads; a panic in it is a failure of the step, not of the agent.
     async fn blocking<T: Send + 'static>(
         &self,
         step: Step,
-        work: impl FnOnce() -> Result<T, (String, String)> + Send + 'static,
+        work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, StepFailure> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result.map_err(|(cause, remedy)| self.failure(step, cause, &remedy)),
-            Err(error) => {
-                let remedy =
-                    "report this with the agent's log (journalctl -u imprint-agent on the machine's console)";
-                Err(self.failure(
-                    step,
-                    format!("the agent has failed inside of the step: {error}"),
-                    remedy,
-                ))
-            }
-        }
+        disk::blocking(disk::STEP_LIMIT, work)
+            .await
+            .map_err(|trouble| self.trouble(step, trouble))
     }
 }

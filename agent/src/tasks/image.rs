@@ -16,7 +16,7 @@ use crate::{
     inventory,
     session::backoff::chain,
     source::{Location, ManifestKeys, PackSource, load_manifest},
-    stream::{self, FailureKind, WriteNote, WriteOptions, WriteProgress, WriteRequest},
+    stream::{self, FailureKind, WriteFailure, WriteNote, WriteOptions, WriteProgress, WriteRequest},
     target::Target,
 };
 
@@ -35,11 +35,20 @@ pub struct ImageWrite<'a> {
 }
 
 impl ImageWrite<'_> {
-    pub async fn run(&self, target: Arc<dyn Target>) -> Result<WriteFigures, StepFailure> {
-        let (manifest, packs) = tokio::select! {
-            () = self.cancel.cancelled() => return Err(self.failure("the deployment was cancelled", "deploy again when wanted", true)),
-            fetched = self.manifest() => fetched?,
-        };
+    /// Fetches and proves the manifest; the disk is not touched.
+    pub async fn prepare(&self) -> Result<(Manifest, PackSource), StepFailure> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(self.failure("the deployment was cancelled", "deploy again when wanted", true)),
+            fetched = self.manifest() => fetched,
+        }
+    }
+
+    /// Writes.
+    pub async fn write(
+        &self,
+        target: Arc<dyn Target>,
+        (manifest, packs): (Manifest, PackSource),
+    ) -> Result<WriteFigures, WriteFailure> {
         let request = WriteRequest {
             manifest: Arc::new(manifest),
             packs,
@@ -55,15 +64,7 @@ impl ImageWrite<'_> {
         let write = stream::write_image(request, progress, notes, self.cancel.clone());
         // The senders end with the write, and both passers-on with them.
         let (written, (), ()) = tokio::join!(write, self.pass_on_progress(newest), self.pass_on_notes(told));
-        let written = written.map_err(|failure| StepFailure {
-            step: Step::Write,
-            cause: failure.cause,
-            remedy: failure.remedy,
-            head_cleared: failure.head_cleared,
-            retryable: failure.retryable,
-            cancelled: failure.kind == FailureKind::Cancelled,
-        })?;
-        let figures = written.figures;
+        let figures = written?.figures;
         Ok(WriteFigures {
             bytes_fetched: figures.bytes_fetched,
             bytes_written: figures.bytes_written,
@@ -116,6 +117,7 @@ impl ImageWrite<'_> {
             head_cleared: false,
             retryable,
             cancelled: self.cancel.is_cancelled(),
+            hung: false,
         }
     }
 
@@ -162,6 +164,19 @@ impl ImageWrite<'_> {
                 ),
             }
         }
+    }
+}
+
+/// A failed write as the failure of its step.
+pub fn failed(failure: WriteFailure) -> StepFailure {
+    StepFailure {
+        step: Step::Write,
+        cause: failure.cause,
+        remedy: failure.remedy,
+        head_cleared: failure.head_cleared,
+        retryable: failure.retryable,
+        cancelled: failure.kind == FailureKind::Cancelled,
+        hung: false,
     }
 }
 

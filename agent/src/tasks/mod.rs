@@ -5,10 +5,12 @@
 
 use std::{
     io,
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::FutureExt as _;
 use imprint_proto::agent::v1::{
     Cancelled, Failure, Outcome, Progress, Success, Task, outcome::Result as Ended, task::Kind,
 };
@@ -17,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod deploy;
+mod disk;
 mod image;
 pub mod record;
 pub mod report;
@@ -176,7 +179,7 @@ impl Tasks {
         self.tracker.wait().await;
     }
 
-    fn start(self: &Arc<Self>, record: Record) {
+    fn start(self: &Arc<Self>, mut record: Record) {
         let cancel = CancellationToken::new();
         let task_id = record.task_id().to_owned();
         *self.running() = Some(Running {
@@ -186,24 +189,33 @@ impl Tasks {
         self.outbox.begin(&task_id);
         let tasks = Arc::clone(self);
         self.tracker.spawn(async move {
-            tasks.work(record, &cancel).await;
+            let work = AssertUnwindSafe(tasks.work(&mut record, &cancel));
+            if work.catch_unwind().await.is_err() {
+                tasks.fault(&mut record).await;
+            }
             *tasks.running() = None;
             tasks.progress.send_replace(None);
         });
     }
 
     /// One task from wherever it is to its end.
-    async fn work(&self, mut record: Record, cancel: &CancellationToken) {
+    async fn work(&self, record: &mut Record, cancel: &CancellationToken) {
         let task_id = record.task_id().to_owned();
         tracing::info!(task.id = task_id, "task begins");
+        if !record.ended
+            && let Some(success) = self.outbox.outcome_is_success(&task_id)
+        {
+            // An earlier agent was killed right after it had told the end.
+            self.end(record, success && restarts(record));
+        }
         if !record.ended {
             let (result, restart) = match record.task.clone().and_then(|task| task.kind) {
                 Some(Kind::Deploy(task)) => {
                     let restart = task.reboot;
                     let job = deploy::Deploy::new(&self.around, self, &task, cancel);
-                    match job.run(&mut record).await {
+                    match job.run(record).await {
                         Ok(success) => (Ended::Success(success), restart),
-                        Err(failure) => (ended(failure), false),
+                        Err(failure) => (ended(failure, record.touched), false),
                     }
                 }
                 Some(Kind::Reboot(_)) => (Ended::Success(Success::default()), true),
@@ -220,14 +232,7 @@ impl Tasks {
                 result: Some(result),
                 ..Outcome::default()
             });
-            record.ended = true;
-            record.restart = restart;
-            // Nobody needs the secrets of the task any more.
-            record.task = Some(Task {
-                task_id: task_id.clone(),
-                kind: None,
-            });
-            self.save(&record);
+            self.end(record, restart);
         }
         if record.restart {
             if let Some(number) = self.outbox.has_outcome(&task_id) {
@@ -235,11 +240,87 @@ impl Tasks {
                     task.id = task_id,
                     "waiting for the controller to keep the outcome, then restarting"
                 );
-                self.outbox.acknowledged(&task_id, number).await;
+                let refused = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => true,
+                    () = self.outbox.acknowledged(&task_id, number) => cancel.is_cancelled(),
+                };
+                if refused {
+                    return self.refused(record).await;
+                }
             }
             tracing::info!(task.id = task_id, "restarting the machine");
             (self.around.restart)();
         }
+    }
+
+    /// The outcome is in the outbox.
+    fn end(&self, record: &mut Record, restart: bool) {
+        record.ended = true;
+        record.restart = restart;
+        // Nobody needs the secrets of the task any more.
+        record.task = Some(Task {
+            task_id: record.task_id().to_owned(),
+            kind: None,
+        });
+        self.save(record);
+    }
+
+    /// The controller does not take the success: the machine must not come up with what is on its disk.
+    async fn refused(&self, record: &mut Record) {
+        tracing::warn!(
+            task.id = record.task_id(),
+            "cancelled after its end; the machine is not restarted"
+        );
+        if record.touched
+            && let Err(trouble) = disk::clear_head(&self.around.places, record).await
+        {
+            tracing::error!(
+                cause = trouble.cause,
+                remedy = trouble.remedy,
+                "the head of the disk could not be cleared; it may still boot the cancelled system"
+            );
+        }
+        record.restart = false;
+        self.save(record);
+    }
+
+    /// The agent itself has failed inside of the task; the panic's own words are in the log.
+    async fn fault(&self, record: &mut Record) {
+        if record.ended {
+            tracing::error!(
+                task.id = record.task_id(),
+                "the agent has a fault; its task had ended"
+            );
+            return;
+        }
+        let mut failure = Failure {
+            cause: "the agent has a fault and could not go on with the task".to_owned(),
+            remedy:
+                "restart this machine over the network and deploy again; report this with the agent's log \
+                     (journalctl -u imprint-agent on the machine's console)"
+                    .to_owned(),
+            ..Failure::default()
+        };
+        if record.touched {
+            match disk::clear_head(&self.around.places, record).await {
+                Ok(()) => failure.head_cleared = true,
+                Err(trouble) => {
+                    failure.cause.push_str(&format!(
+                        "; and the head of its disk could not be cleared: {}",
+                        trouble.cause
+                    ));
+                    failure
+                        .remedy
+                        .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
+                }
+            }
+        }
+        self.outbox.push_outcome(Outcome {
+            result: Some(Ended::Failure(failure)),
+            ..Outcome::default()
+        });
+        self.end(record, false);
     }
 
     fn save(&self, record: &Record) {
@@ -253,8 +334,18 @@ impl Tasks {
     }
 }
 
-fn ended(failure: StepFailure) -> Ended {
-    if failure.cancelled {
+/// Whether the machine restarts after the success of the task.
+fn restarts(record: &Record) -> bool {
+    match record.task.as_ref().and_then(|task| task.kind.as_ref()) {
+        Some(Kind::Deploy(task)) => task.reboot,
+        Some(Kind::Reboot(_)) => true,
+        None => false,
+    }
+}
+
+/// A cancel that has left a disk which may boot is a failure.
+fn ended(failure: StepFailure, touched: bool) -> Ended {
+    if failure.is_clean_cancel(touched) {
         return Ended::Cancelled(Cancelled {
             head_cleared: failure.head_cleared,
         });
@@ -266,4 +357,29 @@ fn ended(failure: StepFailure) -> Ended {
         head_cleared: failure.head_cleared,
         retryable: failure.retryable,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use imprint_proto::agent::v1::Step;
+
+    use super::*;
+
+    #[test]
+    fn a_cancel_is_clean_only_without_a_disk_that_may_boot() {
+        for (touched, head_cleared, clean) in [(false, false, true), (true, true, true), (true, false, false)]
+        {
+            let failure = StepFailure {
+                step: Step::Write,
+                cause: "c".into(),
+                remedy: "r".into(),
+                head_cleared,
+                retryable: false,
+                cancelled: true,
+                hung: false,
+            };
+            let outcome = ended(failure, touched);
+            assert_eq!(matches!(outcome, Ended::Cancelled(_)), clean, "{outcome:?}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub struct Record {
     /// Partitions that the disk had before it was written, as device paths.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub former: Vec<Vec<u8>>,
-    /// The disk can boot: a failure from here on has to clear its head.
+    /// The write is done; the disk can boot.
     #[prost(bool, tag = "8")]
     pub written: bool,
     /// The outcome is in the outbox.
@@ -50,6 +50,12 @@ pub struct Record {
     /// The outcome was a success with a restart at its end.
     #[prost(bool, tag = "10")]
     pub restart: bool,
+    /// The write has begun: whatever is on the disk, a failure from here on has to clear its head.
+    #[prost(bool, tag = "11")]
+    pub touched: bool,
+    /// What tells the claimed disk from every other one in this boot, also from a later one of the same name.
+    #[prost(string, tag = "12")]
+    pub identity: String,
 }
 
 /// A step that is done.
@@ -154,6 +160,8 @@ mod tests {
                 seconds: 1.5,
             }],
             written: true,
+            touched: true,
+            identity: "block 8:0 disk 3".into(),
             ..Record::default()
         };
         let signatures = [

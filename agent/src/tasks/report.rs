@@ -22,6 +22,16 @@ pub struct StepFailure {
     pub retryable: bool,
     /// It is no failure: somebody asked for it.
     pub cancelled: bool,
+    /// The disk does not answer, and may still take what was sent to it.
+    pub hung: bool,
+}
+
+impl StepFailure {
+    /// Somebody asked for it, and it has left nothing that boots.
+    #[must_use]
+    pub fn is_clean_cancel(&self, touched: bool) -> bool {
+        self.cancelled && (!touched || self.head_cleared)
+    }
 }
 
 /// Reports steps of the task that the outbox has begun.
