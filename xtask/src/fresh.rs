@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 
 /// Whether `result` is there and nothing among the files and folders of `sources` has changed since.
 pub fn is_fresh(result: &Path, sources: &[&Path]) -> Result<bool> {
-    let Ok(made) = fs::metadata(result).and_then(|facts| facts.modified()) else { return Ok(false) };
+    let Ok(made) = fs::metadata(result).and_then(|facts| facts.modified()) else {
+        return Ok(false);
+    };
     for source in sources {
         if newest(source)? >= made {
             return Ok(false);

@@ -19,6 +19,7 @@ const RECIPE: &[(&str, &str)] = &[
     ("fstab", include_str!("../../image/fstab")),
     ("grub.cfg", include_str!("../../image/grub.cfg")),
     ("grub-early.cfg", include_str!("../../image/grub-early.cfg")),
+    ("left-out.txt", include_str!("../../image/left-out.txt")),
     ("packages.txt", include_str!("../../image/packages.txt")),
     ("partitions.sfdisk", include_str!("../../image/partitions.sfdisk")),
     ("rootfs.rs", include_str!("rootfs.rs")),
@@ -52,7 +53,25 @@ pub fn build(cache: &Path) -> Result<PathBuf> {
     let cleared = fs::remove_dir_all(&work).with_context(|| format!("cannot clear {}", work.display()));
     built?;
     cleared?;
+    remove_others(cache, &image)?;
     Ok(image)
+}
+
+/// Images of earlier recipes, which nothing would ever remove.
+fn remove_others(cache: &Path, image: &Path) -> Result<()> {
+    let keep = image.file_stem();
+    for entry in fs::read_dir(cache).with_context(|| format!("cannot list {}", cache.display()))? {
+        let path = entry
+            .with_context(|| format!("cannot list {}", cache.display()))?
+            .path();
+        let is_image = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("debian12-"));
+        if is_image && path.file_stem() != keep {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn assemble(cache: &Path, work: &Path, image: &Path) -> Result<()> {

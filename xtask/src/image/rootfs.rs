@@ -12,14 +12,6 @@ use crate::tool;
 
 const SUITE: &str = "bookworm";
 
-/// What the image does not need: it is streamed often, and nobody reads manuals in it.
-const LEFT_OUT: &[&str] = &[
-    "/usr/share/doc/*",
-    "/usr/share/man/*",
-    "/usr/share/locale/*",
-    "/usr/share/info/*",
-];
-
 const UNITS: &[&str] = &[
     "systemd-networkd.service",
     "ssh.service",
@@ -34,11 +26,7 @@ pub fn build(root: &Path, work: &Path, debs: &Path) -> Result<String> {
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        .args(
-            LEFT_OUT
-                .iter()
-                .map(|path| format!("--dpkgopt=path-exclude={path}")),
-        )
+        .args(left_out())
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg(format!("--include={}", packages().join(",")))
         .args(["--skip=download/empty", "--skip=essential/unlink"])
@@ -67,6 +55,19 @@ fn packages() -> Vec<&'static str> {
     recipe("packages.txt")
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// dpkg's options for what the image does without.
+fn left_out() -> Vec<String> {
+    let lines = recipe("left-out.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| match line.strip_prefix('+') {
+            Some(pattern) => format!("--dpkgopt=path-include={pattern}"),
+            None => format!("--dpkgopt=path-exclude={line}"),
+        })
         .collect()
 }
 
