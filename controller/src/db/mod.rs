@@ -75,6 +75,8 @@ pub async fn open(data_dir: &Path, create: bool) -> Result<SqlitePool, DbError> 
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // Deleted user-data and tokens are overwritten, not only unlinked.
+        .pragma("secure_delete", "ON")
         .busy_timeout(BUSY_TIMEOUT);
     let opened = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)

@@ -13,14 +13,22 @@ use super::{
 use crate::{
     boot::{BootAction, BootFacts},
     config::UnknownPolicy,
-    inventory::{Node, NodeState},
+    inventory::{Node, NodeState, Recognised},
 };
 
 impl Deployments {
     /// What the machine is to boot now, and why.
     pub async fn boot_action(&self, facts: &BootFacts) -> Result<BootAction, DeployError> {
-        let Some(node) = self.nodes.find_for_boot(facts).await? else {
-            return Ok(unknown(self.unknown));
+        let node = match self.nodes.find_for_boot(facts).await? {
+            Recognised::Known(node) => *node,
+            Recognised::Unknown => return Ok(unknown(self.unknown)),
+            // It may be a server in service with a new mainboard: its system comes first, and no agent could enrol.
+            Recognised::Contradiction(conflict) => {
+                tracing::warn!(mac = %facts.mac, reason = %conflict, "a booting machine contradicts what is known");
+                return Ok(BootAction::LocalDisk {
+                    reason: "this machine contradicts what is known of the servers (a moved NIC, a new mainboard or doubled SMBIOS data); it is left alone".to_owned(),
+                });
+            }
         };
         let deployment = match &node.deployment_id {
             Some(id) => Some(self.get(id).await?),

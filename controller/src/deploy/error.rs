@@ -57,7 +57,7 @@ impl From<DeployError> for Problem {
                 "deployment-not-found",
                 "There is no such deployment",
                 detail,
-                "List the deployments with GET /v1/deployments.",
+                "`imprint deployment list` shows all deployments (API: GET /v1/deployments).",
             ),
             DeployError::Ended { .. } => Self::new(
                 StatusCode::CONFLICT,
@@ -135,7 +135,7 @@ impl From<InventoryError> for Problem {
                 "node-not-found",
                 "There is no such node",
                 detail,
-                "List the nodes with GET /v1/nodes; a node is named by id, name, UUID, serial number or MAC address.",
+                "`imprint node list` shows all nodes; name one by id, name, UUID, serial number or MAC address (API: GET /v1/nodes).",
             ),
             InventoryError::Ambiguous { .. } => Self::new(
                 StatusCode::CONFLICT,

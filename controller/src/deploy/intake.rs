@@ -230,6 +230,14 @@ impl Deployments {
         numbered: Numbered,
     ) -> Result<(), DeployError> {
         let is_outcome = matches!(numbered, Numbered::Outcome(_));
+        // What goes on in the agent unless it is told otherwise: it works, or it restarts into the new system once its
+        // success is acknowledged. Where that is not wanted any more, the cancellation has to come before the Ack.
+        let goes_on = match &numbered {
+            Numbered::Step(_) => true,
+            Numbered::Outcome(outcome) => {
+                matches!(outcome.result, Some(wire::outcome::Result::Success(_)))
+            }
+        };
         let mut change = self.events.begin().await?;
         let task = find_task(change.connection(), task_id)
             .await?
@@ -241,7 +249,7 @@ impl Deployments {
                 task.id = task_id,
                 "an agent reports a task that is not known here"
             );
-            if !is_outcome {
+            if goes_on {
                 self.hub.send(
                     node_id,
                     cancel(task_id, "The task is not known to this controller."),
@@ -250,7 +258,11 @@ impl Deployments {
             return self.finish_older(node_id, task_id, sequence, is_outcome).await;
         };
         if sequence <= task.taken {
+            let deployment = load(change.connection(), &task.deployment_id).await?;
             drop(change);
+            if is_outcome && goes_on && deployment.is_none_or(|deployment| is_unwanted(&deployment)) {
+                self.hub.send(node_id, cancel(task_id, ENDED));
+            }
             return self.finish_older(node_id, task_id, task.taken, is_outcome).await;
         }
         if sequence > task.taken + 1 {
@@ -270,6 +282,7 @@ impl Deployments {
         )
         .await?;
         let deployment = load(change.connection(), &task.deployment_id).await?;
+        let unwanted = deployment.as_ref().is_none_or(is_unwanted);
         let present = deployment.filter(|deployment| {
             deployment.state == DeploymentState::Running
                 && deployment.task_id == task_id
@@ -277,9 +290,8 @@ impl Deployments {
         });
         let Some(mut deployment) = present else {
             change.commit().await?;
-            if !is_outcome {
-                self.hub
-                    .send(node_id, cancel(task_id, "The deployment has ended."));
+            if goes_on && unwanted {
+                self.hub.send(node_id, cancel(task_id, ENDED));
             }
             return self.finish_older(node_id, task_id, sequence, is_outcome).await;
         };
@@ -299,6 +311,9 @@ impl Deployments {
         save(change.connection(), &mut deployment).await?;
         let effects = self.settle(&mut change, &mut deployment, news).await?;
         change.commit().await?;
+        if is_outcome && goes_on && is_unwanted(&deployment) {
+            self.hub.send(node_id, cancel(task_id, ENDED));
+        }
         self.ack(node_id, task_id, sequence);
         self.act(&deployment, &effects).await
     }
@@ -473,6 +488,16 @@ fn remedy_of(failure: &wire::Failure) -> String {
         (true, true) => "Deploy again: nothing else has to be changed.".to_owned(),
         (true, false) => "Mend the cause, then deploy again.".to_owned(),
     }
+}
+
+const ENDED: &str = "The deployment has ended.";
+
+/// Whether the deployment has ended without its image being wanted on the disk.
+fn is_unwanted(deployment: &Deployment) -> bool {
+    matches!(
+        deployment.state,
+        DeploymentState::Failed | DeploymentState::Cancelled
+    )
 }
 
 fn wrong_image(deployment: &Deployment) -> NodeProblem {

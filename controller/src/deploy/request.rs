@@ -163,7 +163,9 @@ impl Refusal {
             Self::NodeState(name, _) => {
                 format!("Wait for the running deployment or cancel it; imprint why {name} says what it does.")
             }
-            Self::Active(_) => "Say `\"reinstall\": true` if the system may go.".to_owned(),
+            Self::Active(_) => {
+                "Repeat with --reinstall if the system may go (API: `\"reinstall\": true`).".to_owned()
+            }
             Self::DiskRule(_) => "Write conditions like transport=nvme,size>=400GB.".to_owned(),
             Self::NoDisk(_) => {
                 "Name one disk by facts that no other disk has, such as its serial number.".to_owned()

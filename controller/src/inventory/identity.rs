@@ -5,6 +5,7 @@
 
 use imprint_proto::agent::v1::Fingerprint;
 
+use super::node::Node;
 use crate::boot::facts::{BootFacts, MacAddress, parse_serial, parse_uuid, same_uuid};
 
 /// UUIDs that vendors ship on every board.
@@ -113,6 +114,17 @@ pub struct Conflict {
     pub node_ids: Vec<String>,
     /// What contradicts what.
     pub reason: String,
+}
+
+/// What a machine is, by the table of nodes.
+#[derive(Debug, Clone)]
+pub enum Recognised {
+    /// This node.
+    Known(Box<Node>),
+    /// Not seen before.
+    Unknown,
+    /// It shows what belongs to different machines.
+    Contradiction(Conflict),
 }
 
 /// The answer.

@@ -13,7 +13,7 @@ mod tests;
 
 pub use enroll::EnrollError;
 pub use facts::{Disk, Firmware, Inventory, Nic};
-pub use identity::{Conflict, Identity, Known, Shown, identify};
+pub use identity::{Conflict, Identity, Known, Recognised, Shown, identify};
 pub use node::{Node, NodeProblem, NodeState};
 pub use nodes::{InventoryError, NodePage, NodeQuery, Nodes};
 pub(crate) use nodes::{load, set_state};

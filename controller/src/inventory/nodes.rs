@@ -1,12 +1,13 @@
 //! The table of nodes.
 
+use imprint_proto::agent::v1::Fingerprint;
 use serde_json::json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
     facts::Inventory,
-    identity::{Identity, Known, Shown, identify},
+    identity::{Identity, Known, Recognised, Shown, identify},
     node::{Node, NodeProblem, NodeState, SELECT_NODE},
 };
 use crate::{
@@ -240,18 +241,27 @@ impl Nodes {
         self.get(&node.id).await
     }
 
-    /// Which node a booting machine is; `None` when it is unknown or contradicts what is known.
-    pub async fn find_for_boot(&self, facts: &BootFacts) -> Result<Option<Node>, InventoryError> {
-        let shown = Shown::by_boot_loader(facts);
+    /// Which node a booting machine is.
+    pub async fn find_for_boot(&self, facts: &BootFacts) -> Result<Recognised, InventoryError> {
+        self.recognise(&Shown::by_boot_loader(facts)).await
+    }
+
+    /// Which node the machine of an agent is, before anything is kept about it.
+    pub async fn find_for_agent(&self, fingerprint: &Fingerprint) -> Result<Recognised, InventoryError> {
+        self.recognise(&Shown::by_agent(fingerprint)).await
+    }
+
+    async fn recognise(&self, shown: &Shown) -> Result<Recognised, InventoryError> {
         let mut connection = self.db.acquire().await.map_err(doing("look for the machine"))?;
-        match identify(&shown, &candidates(&mut connection, &shown).await?) {
-            Identity::Same(id) => load(&mut connection, &id).await.map_err(Into::into),
-            Identity::New => Ok(None),
-            Identity::Conflict(conflict) => {
-                tracing::warn!(mac = %facts.mac, reason = %conflict, "a booting machine contradicts what is known");
-                Ok(None)
-            }
-        }
+        Ok(
+            match identify(shown, &candidates(&mut connection, shown).await?) {
+                Identity::Same(id) => load(&mut connection, &id)
+                    .await?
+                    .map_or(Recognised::Unknown, |node| Recognised::Known(Box::new(node))),
+                Identity::New => Recognised::Unknown,
+                Identity::Conflict(conflict) => Recognised::Contradiction(conflict),
+            },
+        )
     }
 
     /// Keeps what an agent said about itself when its session began.

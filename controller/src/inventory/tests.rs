@@ -1,7 +1,11 @@
 use imprint_proto::agent::v1::Fingerprint;
 
 use super::*;
-use crate::{app::App, boot::BootFacts, events::EventQuery};
+use crate::{
+    app::App,
+    boot::{BootAction, BootFacts},
+    events::EventQuery,
+};
 
 const UUID_A: &str = "11111111-2222-4333-8444-000000000001";
 const UUID_B: &str = "11111111-2222-4333-8444-000000000002";
@@ -219,12 +223,24 @@ async fn a_machine_becomes_known_once_and_is_found_by_everything() {
     assert_eq!(twin.name, "node-525411abcd01");
 
     let facts = BootFacts::parse("52:54:00:ab:cd:02", UUID_A, "SN-A", "efi").unwrap();
-    assert_eq!(
-        app.nodes.find_for_boot(&facts).await.unwrap().unwrap().id,
-        node.id
+    let known = app.nodes.find_for_boot(&facts).await.unwrap();
+    assert!(
+        matches!(&known, Recognised::Known(found) if found.id == node.id),
+        "{known:?}"
     );
     let stranger = BootFacts::parse("52:54:00:ab:cd:02", UUID_B, "", "efi").unwrap();
-    assert_eq!(app.nodes.find_for_boot(&stranger).await.unwrap(), None);
+    let contradiction = app.nodes.find_for_boot(&stranger).await.unwrap();
+    assert!(
+        matches!(contradiction, Recognised::Contradiction(_)),
+        "{contradiction:?}"
+    );
+    assert!(
+        matches!(
+            app.deployments.boot_action(&stranger).await.unwrap(),
+            BootAction::LocalDisk { .. }
+        ),
+        "a server in service whose hardware changed keeps its system"
+    );
 
     let kinds: Vec<_> = app.events.list(&EventQuery::default()).await.unwrap().items;
     assert_eq!(

@@ -14,7 +14,7 @@ use crate::{
     boot::RedeemError,
     events::NewEvent,
     identity::{IdentityError, IssuedCertificate},
-    inventory::{EnrollError, InventoryError},
+    inventory::{EnrollError, InventoryError, NodeState, Recognised},
 };
 
 /// Longest certificate request that is read.
@@ -36,7 +36,25 @@ impl Enrollment for EnrollmentService {
         let app = &self.0;
         check_csr(&request.csr_der)?;
         let fingerprint = request.fingerprint.unwrap_or_default();
-        if let Err(error) = app.boot_tokens.redeem(&request.boot_token, &fingerprint).await {
+        let redeemed = match app.boot_tokens.redeem(&request.boot_token, &fingerprint).await {
+            Ok(redeemed) => redeemed,
+            Err(error) => return Err(self.refuse(&error, &fingerprint).await),
+        };
+        // Whoever has a token for one NIC must not become another machine by showing that one's UUID or MACs as well.
+        if let Recognised::Known(node) = app
+            .nodes
+            .find_for_agent(&fingerprint)
+            .await
+            .map_err(|error| internal(&error))?
+            && node.state != NodeState::Discovered
+            && !node.macs.contains(&redeemed.mac)
+        {
+            let error = RedeemError::WrongMachine {
+                token_id: redeemed.token_id,
+                mac: redeemed.mac.clone(),
+                expected: format!("MAC address {}", redeemed.mac),
+                got: format!("the identity of node {}, which has no such NIC", node.name),
+            };
             return Err(self.refuse(&error, &fingerprint).await);
         }
         let node = app

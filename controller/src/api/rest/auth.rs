@@ -88,6 +88,6 @@ fn unauthorized(detail: impl Into<String>) -> Problem {
         "unauthorized",
         "A valid API token is needed",
         detail,
-        "Send `Authorization: Bearer <token>`; the first token is in admin.token in the controller's data folder.",
+        "Set IMPRINT_TOKEN or --token-file to a valid token; the first one is in admin.token in the controller's data folder (API: `Authorization: Bearer <token>`).",
     )
 }

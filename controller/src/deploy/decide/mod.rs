@@ -272,11 +272,12 @@ fn agent_works(facts: &Facts) -> Decision {
         Agent::Away => wait(
             facts,
             Waiting::AgentReturn(facts.step),
-            facts.limits.step,
+            // A server that restarts has its firmware's checks before it.
+            facts.limits.step.max(facts.limits.boot),
             &format!(
                 "The agent was lost in step {} and did not call again for {}.",
                 facts.step,
-                shown(facts.limits.step)
+                shown(facts.limits.step.max(facts.limits.boot))
             ),
             "Check the server's power and its network, restart it and deploy again.",
         ),

@@ -227,7 +227,7 @@ fn table() {
                 step: Step::Write,
                 ..base.clone()
             },
-            "stay AgentReturn(Write) 1600",
+            "stay AgentReturn(Write) 2800",
         ),
         (
             "agent gone for good",

@@ -287,6 +287,19 @@ impl FakeAgent {
     }
 
     pub(super) async fn outcome(&mut self, task: &str, result: wire::outcome::Result) {
+        self.send_outcome(task, result).await;
+        assert_eq!(self.acked().await, self.sequence);
+    }
+
+    /// Sends a success that is not wanted any more: cancelled before it is acknowledged, for the agent restarts with
+    /// the acknowledgement.
+    pub(super) async fn unwanted_outcome(&mut self, task: &str, result: wire::outcome::Result) {
+        self.send_outcome(task, result).await;
+        assert_eq!(self.cancelled().await, task);
+        assert_eq!(self.acked().await, self.sequence);
+    }
+
+    async fn send_outcome(&mut self, task: &str, result: wire::outcome::Result) {
         self.sequence += 1;
         let outcome = wire::Outcome {
             task_id: task.to_owned(),
@@ -294,7 +307,6 @@ impl FakeAgent {
             result: Some(result),
         };
         self.send(agent_message::Message::Outcome(outcome)).await;
-        assert_eq!(self.acked().await, self.sequence);
     }
 
     pub(super) async fn progress(&mut self, task: &str, done: u64) {

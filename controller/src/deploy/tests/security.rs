@@ -40,6 +40,21 @@ async fn a_token_of_another_machine_is_an_alarm_and_makes_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_ones_own_nic_does_not_buy_another_nodes_identity() {
+    let rig = Rig::start().await;
+    rig.available().await;
+    let own = crate::boot::BootFacts::parse("52:54:00:00:00:66", "", "", "efi").unwrap();
+    let token = rig.app().boot_tokens.issue(&own).await.unwrap();
+    let mut stolen = fingerprint();
+    stolen.macs.push("52:54:00:00:00:66".to_owned());
+    assert_eq!(
+        rig.enroll(&token.token, stolen).await.err().unwrap().code(),
+        Code::Unauthenticated
+    );
+    assert_eq!(rig.count("alarm.boot-token-wrong-machine").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_machines_in_conflict_are_told_apart_or_refused() {
     let rig = Rig::start().await;
     rig.machine().await;

@@ -239,6 +239,6 @@ async fn a_failure_names_step_cause_and_remedy_and_may_be_tried_again() {
         image_digest: "00".repeat(32),
         ..again.clone()
     };
-    agent.outcome(&task.task_id, success(&other)).await;
+    agent.unwanted_outcome(&task.task_id, success(&other)).await;
     assert_eq!(rig.deployment(&again.id).await.state, DeploymentState::Failed);
 }
