@@ -235,7 +235,7 @@ fn table() {
             Facts {
                 accepted: true,
                 step: Step::Seed,
-                now: at(1600),
+                now: at(2800),
                 ..base.clone()
             },
             "fail seed",
