@@ -91,7 +91,7 @@ impl Drop for Network {
             errors.extend(server.wait().err().map(anyhow::Error::from));
         }
         for link in self.taps.iter().map(String::as_str).chain([BRIDGE]) {
-            errors.extend(ip(&["link", "delete", link]).err());
+            errors.extend(process::tidy(Command::new("ip").args(["link", "delete", link])).err());
         }
         for error in errors {
             eprintln!("network: {error:#}");

@@ -178,6 +178,21 @@ pub fn run(command: &mut Command, timeout: Duration) -> Result<String> {
     Ok(answer.out)
 }
 
+/// Runs a quick program while cleaning up: to its end, also when the operator has stopped the run.
+pub fn tidy(command: &mut Command) -> Result<()> {
+    sys::tie_to_parent(command);
+    let done = command.stdin(Stdio::null()).output();
+    let done = done.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    if !done.status.success() {
+        bail!(
+            "{} failed: {}",
+            describe(command),
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
 /// Runs a program that talks to the operator itself.
 pub fn attached(command: &mut Command, timeout: Duration) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
