@@ -282,8 +282,8 @@ pub fn sweep(target: &Path) -> Result<()> {
             .file_name()
             .and_then(|name| name.to_str())
             .and_then(|name| name.split('.').next());
-        let comm = owner.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-        if comm.is_none_or(|comm| comm.trim() != "imprint-lab") {
+        let program = owner.and_then(|pid| fs::read_link(format!("/proc/{pid}/exe")).ok());
+        if program.is_none_or(|program| !program.to_string_lossy().contains("imprint-lab")) {
             fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }

@@ -131,9 +131,8 @@ fn advertiser(folder: &Path) -> Result<Service> {
 
 /// Starts this program again as the foreign server, which makes a namespace of its own, and plugs it into the bridge.
 fn foreign_server(folder: &Path) -> Result<Child> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log = std::fs::File::create(folder.join("foreign-dhcp.log")).context("cannot create a log file")?;
-    let mut command = Command::new(program);
+    let mut command = process::this_program();
     command
         .arg("internal-dhcp-server")
         .arg(folder.join("foreign-dhcp.leases"));

@@ -178,6 +178,16 @@ pub fn run(command: &mut Command, timeout: Duration) -> Result<String> {
     Ok(answer.out)
 }
 
+/// This program again. By this name it is found even when a build has replaced its file in the meantime.
+pub fn this_program() -> Command {
+    let mut command = Command::new(THIS_PROGRAM);
+    command.arg0("imprint-lab");
+    command
+}
+
+/// The file of the running program.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Runs a quick program while cleaning up: to its end, also when the operator has stopped the run.
 pub fn tidy(command: &mut Command) -> Result<()> {
     sys::tie_to_parent(command);

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::interrupt;
 use crate::lab::Parts;
+use crate::process;
 use crate::scenario::Scenario;
 use crate::sys;
 
@@ -88,8 +89,7 @@ struct Running {
 
 impl Running {
     fn start(scenario: &'static Scenario, parts: &Parts) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = Command::new(program);
+        let mut command = process::this_program();
         command
             .args(["scenario", scenario.name])
             .args(parts_arguments(parts))

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -58,8 +58,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
 /// Starts a demo and waits until its server is on.
 fn start(parts: &Parts, log: &Path) -> Result<Service> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut command = Command::new(program);
+    let mut command = process::this_program();
     command
         .args(["demo", "--firmware", "bios", "--accel", parts.accel.name()])
         .arg("--binaries")

@@ -12,6 +12,7 @@ use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
 use crate::overlay::Overlay;
+use crate::process;
 use crate::story::tell;
 
 const SERVICE: &str = "[Unit]\nDescription=Kill the agent in the middle of a write\n\n\
@@ -20,9 +21,7 @@ const SERVICE: &str = "[Unit]\nDescription=Kill the agent in the middle of a wri
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let folder = tempfile::tempdir_in(&parts.target).context("cannot make a temporary folder")?;
     let overlay = folder.path().join("assassin.img");
-    let own = std::env::current_exe()
-        .and_then(fs::read)
-        .context("cannot read this program's own file")?;
+    let own = fs::read(process::THIS_PROGRAM).context("cannot read this program's own file")?;
     let units = "/etc/systemd/system";
     let archive = Overlay::default()
         .program("/usr/bin/lab-assassin", &own)
