@@ -147,7 +147,7 @@ impl SourceError {
                     "the store refuses this machine: check its certificate or token, and that the image is deployed to it"
                 }
                 StatusCode::NOT_FOUND | StatusCode::GONE => {
-                    "the store doesn't have this object: run `imprint image verify`, or import the image again"
+                    "the store doesn't have this object: restore the folder `store` of the controller's data from a backup"
                 }
                 status if status.is_server_error() => {
                     "look at the log of the controller or store, then deploy again"
@@ -164,7 +164,7 @@ impl SourceError {
                 "use a server that answers range requests, or name a local file"
             }
             SourceError::WrongRange { .. } | SourceError::Long { .. } | SourceError::Short { .. } => {
-                "the object in the store isn't the one of the manifest: run `imprint image verify`, or import again"
+                "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
             }
             SourceError::File { .. } => "check the path and its permissions",
             SourceError::Manifest { .. } => {

@@ -123,7 +123,7 @@ impl Ended {
             Ended::Journal(_) => "make the folder of the journal writable, or remove the file by hand",
             Ended::Source(error) => error.remedy(),
             Ended::Corrupt { .. } => {
-                "the object in the store is damaged, or the memory or network of this machine is: run `imprint image verify`"
+                "deploy another machine from this image: if that fails too, the object in the store is damaged, restore the controller's folder `store` from a backup; if not, check memory and network of this machine"
             }
             Ended::WrongImage { .. } => {
                 "compare the digest with the publisher's; fetch the image again if it changed"

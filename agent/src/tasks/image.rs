@@ -101,7 +101,7 @@ impl ImageWrite<'_> {
             let cause = format!("the manifest is of another image: digest {got}, expected {expected}");
             return Err(self.failure(
                 &cause,
-                "run `imprint image verify`, import the image again if it fails",
+                "restore the folder `store` of the controller's data from a backup",
                 false,
             ));
         }
