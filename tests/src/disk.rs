@@ -83,15 +83,35 @@ impl Disk {
     /// Fills the first and the last MiB and some places between with bytes that are nobody's file system.
     pub fn fill_with_old_data(&self) -> Result<()> {
         let file = self.open_to_write()?;
-        let pattern: Vec<u8> = (0..1_u32 << 20)
-            .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1)
-            .collect();
-        let last = (self.spec.size_mib - 1) << 20;
-        for offset in [0, 17 << 20, 300 << 20, last] {
-            file.write_all_at(&pattern, offset.min(last))
+        for offset in self.old_data() {
+            file.write_all_at(&old_data(), offset)
                 .context("cannot fill the disk")?;
         }
         Ok(())
+    }
+
+    /// Places below `end` where a block of the old data has survived.
+    pub fn surviving_old_data(&self, end: u64) -> Result<Vec<u64>> {
+        let (file, old) = (self.open()?, old_data());
+        let mut found = Vec::new();
+        let mut now = vec![0; old.len()];
+        for offset in self.old_data().into_iter().filter(|offset| *offset < end) {
+            file.read_exact_at(&mut now, offset)
+                .context("cannot read the disk")?;
+            let blocks = old.chunks(OLD_BLOCK).zip(now.chunks(OLD_BLOCK));
+            found.extend(
+                blocks
+                    .enumerate()
+                    .filter(|(_, (old, now))| old == now)
+                    .map(|(index, _)| offset + index as u64 * OLD_BLOCK as u64),
+            );
+        }
+        Ok(found)
+    }
+
+    fn old_data(&self) -> [u64; 4] {
+        let last = (self.spec.size_mib - 1) << 20;
+        [0, 17 << 20, 300 << 20, last].map(|offset| last.min(offset))
     }
 
     /// BLAKE3 over all its bytes.
@@ -169,4 +189,13 @@ impl Disk {
         let file = File::options().write(true).open(&self.path);
         file.with_context(|| format!("cannot open {}", self.path.display()))
     }
+}
+
+const OLD_BLOCK: usize = 512;
+
+/// A MiB without a zero and without a pattern that repeats in it.
+fn old_data() -> Vec<u8> {
+    (0..1_u32 << 20)
+        .map(|i| i.wrapping_mul(2_654_435_761).rotate_left(i >> 8).to_be_bytes()[0] | 1)
+        .collect()
 }

@@ -1,7 +1,9 @@
 //! The disk at the moment of the agent's restart, before the installed system has run: every byte of the image is
 //! there, and only what the finish changes is different.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
 
 use super::fault;
 use crate::compare;
@@ -31,6 +33,15 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         "{} paths of the root file system differ, all of them expected",
         differing.len()
     ));
+    let image_bytes = fs::metadata(&parts.image)
+        .context("cannot look at the image")?
+        .len();
+    let left = node.disks[0].surviving_old_data(image_bytes)?;
+    ensure!(
+        left.is_empty(),
+        "the last tenant's data shows through at {left:?}"
+    );
+    tell("nothing of the old data is left where the image lies");
     let deployment = lab.deployment(&id)?;
     tell(&format!("figures: {}", deployment["write"]));
     Ok(())
