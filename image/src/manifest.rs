@@ -1,5 +1,6 @@
 //! The manifest: which chunk of the disk lies in which frame of which pack.
 
+mod bounds;
 mod error;
 mod identity;
 #[cfg(test)]
@@ -19,6 +20,9 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Longest signed manifest that is accepted: about 1.8 TiB of data that is not zero.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
+
+/// Most runs of chunks that a manifest may have.
+pub(crate) const MAX_RUNS: u64 = 4 << 20;
 
 /// Largest disk that a manifest can describe.
 pub const MAX_DISK_BYTES: u64 = 64 << 40;

@@ -83,6 +83,11 @@ impl PackBuilder {
     pub fn push(&mut self, frame: &[u8], plain: Digest, digest: Digest, plain_bytes: u32) -> u64 {
         let offset = self.bytes.len() as u64;
         let frame_bytes = u32::try_from(frame.len()).expect("a frame is not longer than MAX_FRAME_BYTES");
+        if self.bytes.capacity() == 0 {
+            // Once and for all: growing would copy the pack several times, and end at twice its size.
+            self.bytes
+                .reserve_exact(usize::try_from(MAX_PACK_BYTES).expect("32 MiB"));
+        }
         self.bytes.extend_from_slice(frame);
         self.entries.push(PackEntry {
             plain,

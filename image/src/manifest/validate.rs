@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{FORMAT_VERSION, MAX_DISK_BYTES, Manifest, ManifestError};
+use super::{FORMAT_VERSION, MAX_DISK_BYTES, MAX_RUNS, Manifest, ManifestError};
 use crate::pack::FOOTER_BYTES;
 use crate::{CHUNK_BYTES, MAX_FRAME_BYTES, MAX_PACK_BYTES};
 
 pub(super) fn validate(manifest: &Manifest) -> Result<(), ManifestError> {
     geometry(manifest)?;
+    holes(manifest)?;
     packs(manifest)?;
     for chunk in &manifest.chunks {
         let fault = |what| {
@@ -62,6 +63,19 @@ fn geometry(manifest: &Manifest) -> Result<(), ManifestError> {
             size,
             "a multiple of the sector size, from one sector to 64 TiB",
         );
+    }
+    Ok(())
+}
+
+/// As many as a manifest can name in its runs, each with data behind it.
+fn holes(manifest: &Manifest) -> Result<(), ManifestError> {
+    let limit = (MAX_RUNS - 1) / 2;
+    if manifest.holes.len() as u64 > limit {
+        return Err(ManifestError::Field {
+            field: "the number of holes",
+            got: manifest.holes.len() as u64,
+            expected: format!("at most {limit}"),
+        });
     }
     Ok(())
 }

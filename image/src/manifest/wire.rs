@@ -5,7 +5,9 @@
 
 use prost::Message;
 
-use super::{Chunk, FORMAT_VERSION, Hole, HoleKind, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef};
+use super::{
+    Chunk, FORMAT_VERSION, Hole, HoleKind, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef, bounds,
+};
 use crate::partition::wire::PartitionTableMessage;
 use crate::{Digest, PartitionSummary};
 
@@ -140,6 +142,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
             supported: FORMAT_VERSION,
         });
     }
+    bounds::check(bytes)?;
     let message = ManifestMessage::decode(bytes)?;
     let image_digest = *digests("the image digest", &message.image_digest, 1)?
         .first()

@@ -9,11 +9,12 @@ use crate::{Chunk, Digest, Hole, HoleKind, Manifest, ManifestError, PackRef};
 
 use super::reader::DiskFacts;
 
-/// A pack that is full.
+/// A pack that is full and has no name yet: hashing it is the storing thread's work.
 #[derive(Debug)]
 pub(super) struct FullPack {
-    pub digest: Digest,
-    pub bytes: Vec<u8>,
+    /// Which of the image's packs it is.
+    pub number: u32,
+    pub content: PackBuilder,
 }
 
 /// Where a frame lies. `pack` counts in [`Packer::packs`].
@@ -36,7 +37,7 @@ pub(super) enum Decision {
 
 #[derive(Debug, Default)]
 pub(super) struct Packer {
-    /// The packs in the order of first use; `None` for the one that is being filled.
+    /// The packs in the order of first use; `None` for those that are made here.
     packs: Vec<Option<PackRef>>,
     known_packs: HashMap<Digest, u32>,
     building: PackBuilder,
@@ -119,16 +120,21 @@ impl Packer {
     /// Closes the pack that is being filled, if there is one.
     pub fn close(&mut self) -> Option<FullPack> {
         let number = self.building_as.take()?;
-        let (digest, bytes) = std::mem::take(&mut self.building).finish();
-        self.packs[number as usize] = Some(PackRef {
-            digest,
-            size_bytes: bytes.len() as u64,
-        });
-        Some(FullPack { digest, bytes })
+        Some(FullPack {
+            number,
+            content: std::mem::take(&mut self.building),
+        })
     }
 
-    /// The manifest, once every frame is packed and the last pack closed.
-    pub fn finish(self, disk: DiskFacts) -> Result<Manifest, ManifestError> {
+    /// The manifest, once every frame is packed and every pack that was made here is `stored`.
+    pub fn finish(
+        mut self,
+        disk: DiskFacts,
+        stored: Vec<(u32, PackRef)>,
+    ) -> Result<Manifest, ManifestError> {
+        for (number, pack) in stored {
+            self.packs[number as usize] = Some(pack);
+        }
         let mut holes = Vec::new();
         let mut next = 0u64;
         let mut hole_until = |end: u64, next: u64| {
@@ -164,7 +170,7 @@ impl Packer {
         let packs = self
             .packs
             .into_iter()
-            .map(|pack| pack.expect("every pack has been closed"))
+            .map(|pack| pack.expect("every pack has been stored"))
             .collect();
         let DiskFacts {
             disk_size_bytes,

@@ -12,7 +12,7 @@ use super::reader::{self, DiskFacts, Filled, ReadOptions};
 use super::{ImportError, ImportProgress, PackSink, WriteOptions};
 use crate::frame::Encoder;
 use crate::source::ImageSource;
-use crate::{CHUNK_BYTES, Digest, Manifest};
+use crate::{CHUNK_BYTES, Digest, Manifest, PackRef};
 
 const MAX_THREADS: usize = 32;
 
@@ -115,9 +115,9 @@ pub(super) fn run(
         } = import;
         drop(full_packs);
         // A sink that failed is why packing stopped.
-        join(storing)?;
+        let stored = join(storing)?;
         let disk = result?;
-        Ok(packer.finish(disk)?)
+        Ok(packer.finish(disk, stored)?)
     })
 }
 
@@ -343,15 +343,23 @@ fn work(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, level: i32) {
     }
 }
 
-fn store(sink: &mut dyn PackSink, packs: &Receiver<FullPack>) -> Result<(), ImportError> {
-    for FullPack { digest, bytes } in packs {
+/// Names and stores packs; gives their names by their number in the image.
+fn store(
+    sink: &mut dyn PackSink,
+    packs: &Receiver<FullPack>,
+) -> Result<Vec<(u32, PackRef)>, ImportError> {
+    let mut stored = Vec::new();
+    for FullPack { number, content } in packs {
+        let (digest, bytes) = content.finish();
+        let size_bytes = bytes.len() as u64;
         sink.put_pack(digest, bytes)
             .map_err(|source| ImportError::Sink { pack: digest, source })?;
+        stored.push((number, PackRef { digest, size_bytes }));
     }
-    Ok(())
+    Ok(stored)
 }
 
-fn join(thread: ScopedJoinHandle<'_, Result<(), ImportError>>) -> Result<(), ImportError> {
+fn join<T>(thread: ScopedJoinHandle<'_, Result<T, ImportError>>) -> Result<T, ImportError> {
     thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

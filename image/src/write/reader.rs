@@ -77,12 +77,13 @@ pub(super) fn read_all(
         let Some(mut plain) = spare.take().or_else(&mut take) else {
             return Err(ImportError::Cancelled);
         };
-        plain.clear();
+        // A buffer that was filled before keeps its length, so that nothing is cleared only to be overwritten.
         plain.resize(chunk_bytes, 0);
         let got = fill(source, &mut plain).map_err(|(got, source)| ImportError::Read {
             offset: offset + got as u64,
             source,
         })?;
+        plain[got..].fill(0);
         let last = got < chunk_bytes;
         if last && let Some(expected) = expected.filter(|size| *size != offset + got as u64) {
             return Err(ImportError::Truncated {
