@@ -13,6 +13,7 @@ use crate::{
 };
 
 const LAST_WHEN_FOLLOWING: usize = 10;
+const LARGEST_PAGE: usize = 1000;
 
 pub async fn run(
     client: &Client,
@@ -25,11 +26,10 @@ pub async fn run(
         Some(node) => Some(names::node_id(client, &node).await?),
         None => None,
     };
-    let mut events = list(client, node.as_deref()).await?;
-    let newest = events.last().and_then(|event| event["id"].as_i64()).unwrap_or(0);
-    if let Some(last) = last.or(follow.then_some(LAST_WHEN_FOLLOWING)) {
-        events.drain(..events.len().saturating_sub(last));
-    }
+    let events = match last.or(follow.then_some(LAST_WHEN_FOLLOWING)) {
+        Some(last) => newest(client, node.as_deref(), last).await?,
+        None => client.list(&["v1", "events"], &of(node.as_deref())).await?,
+    };
     let line = |event: &Value| table::event(&read(event), &output.moment());
     if !follow {
         let lines = events.iter().map(|event| format!("{}\n", line(event))).collect();
@@ -38,7 +38,12 @@ pub async fn run(
     for event in &events {
         output.line(event, || line(event))?;
     }
-    let mut follower = Follower::start(client.clone(), node, Some(newest));
+    let cursor = match events.last() {
+        Some(event) => event["id"].as_i64().unwrap_or(0),
+        // Asked for none of the old ones, or there are none: the live ones begin where the log ends now.
+        None => cursor(client).await?,
+    };
+    let mut follower = Follower::start(client.clone(), node, Some(cursor));
     loop {
         let message = tokio::select! {
             message = follower.next() => message,
@@ -54,24 +59,36 @@ pub async fn run(
     }
 }
 
-/// Events are paged by `after`, the id of the last one seen.
-async fn list(client: &Client, node: Option<&str>) -> Result<Vec<Value>, Fault> {
+fn of(node: Option<&str>) -> Vec<(&'static str, &str)> {
+    node.map(|node| ("node", node)).into_iter().collect()
+}
+
+/// The newest events, the oldest of them first. The log is long: it is read from its end.
+async fn newest(client: &Client, node: Option<&str>, last: usize) -> Result<Vec<Value>, Fault> {
     let mut events: Vec<Value> = Vec::new();
-    loop {
-        let after = events
-            .last()
-            .and_then(|event| event["id"].as_i64())
-            .unwrap_or(0)
-            .to_string();
-        let mut query = vec![("after", after.as_str()), ("page_size", "1000")];
-        query.extend(node.map(|node| ("node", node)));
+    let mut token: Option<String> = None;
+    while events.len() < last {
+        let size = (last - events.len()).min(LARGEST_PAGE).to_string();
+        let mut query = of(node);
+        query.extend([("order", "desc"), ("page_size", size.as_str())]);
+        query.extend(token.as_deref().map(|token| ("page_token", token)));
         let mut page = client.get(&["v1", "events"], &query).await?;
         match page["items"].take() {
             Value::Array(more) if !more.is_empty() => events.extend(more),
-            _ => return Ok(events),
+            _ => break,
         }
-        if page["next_page_token"].is_null() {
-            return Ok(events);
+        match page["next_page_token"].as_str() {
+            Some(next) => token = Some(next.to_owned()),
+            None => break,
         }
     }
+    events.truncate(last);
+    events.reverse();
+    Ok(events)
+}
+
+/// The id of the newest event of all, 0 when there is none.
+async fn cursor(client: &Client) -> Result<i64, Fault> {
+    let newest = newest(client, None, 1).await?;
+    Ok(newest.last().and_then(|event| event["id"].as_i64()).unwrap_or(0))
 }

@@ -367,10 +367,10 @@ async fn the_stream_is_followed_across_a_lost_connection() {
         };
         ([("content-type", "text/event-stream")], body).into_response()
     };
-    let list = async || {
-        Json(
-            json!({"items": [{"id": 4, "message": "four"}, {"id": 5, "message": "five"}], "next_page_token": null}),
-        )
+    let list = async |uri: Uri| {
+        // Only the end of a long log is read.
+        assert_eq!(uri.query(), Some("order=desc&page_size=1"));
+        Json(json!({"items": [{"id": 5, "message": "five"}], "next_page_token": "5"}))
     };
     let fake = Fake::serve(
         Router::new()
@@ -390,6 +390,40 @@ async fn the_stream_is_followed_across_a_lost_connection() {
     assert_eq!(asked.all(), ["after=5", "after=6", "after=7"]);
     // The last answer was a refusal: it ends the command.
     assert_eq!(ran.code, 1);
+}
+
+#[tokio::test]
+async fn the_newest_events_are_read_from_the_end_of_the_log() {
+    let asked = Shared::<String>::default();
+    let record = asked.clone();
+    let list = async move |uri: Uri| {
+        record.push(uri.query().unwrap_or_default().to_owned());
+        let items: Vec<_> = match record.all().len() {
+            1 => (501..=1500).rev().map(|id| json!({"id": id})).collect(),
+            _ => (1..=500).rev().map(|id| json!({"id": id})).collect(),
+        };
+        let token = (record.all().len() == 1).then_some("501");
+        Json(json!({"items": items, "next_page_token": token}))
+    };
+    let fake = Fake::serve(Router::new().route("/v1/events", get(list))).await;
+    let ran = fake
+        .run(&["events", "--last", "1200", "--output", "json"])
+        .await;
+    let events = ran.json();
+    let ids: Vec<_> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(ids, (301..=1500).collect::<Vec<_>>());
+    assert_eq!(
+        asked.all(),
+        [
+            "order=desc&page_size=1000",
+            "order=desc&page_size=200&page_token=501"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -20,6 +20,9 @@ pub enum Live {
 struct Follower {
     log: EventLog,
     bell: watch::Receiver<u64>,
+    figures: watch::Receiver<u64>,
+    /// Events may have been written since the table was read last.
+    behind: bool,
     stop: CancellationToken,
     query: EventQuery,
     arrival: u64,
@@ -38,9 +41,13 @@ impl EventLog {
         let follower = Follower {
             log: self.clone(),
             bell: self.bell.subscribe(),
+            figures: self.figures.subscribe(),
+            behind: true,
             stop,
             query: EventQuery {
                 page_size: 500,
+                before: None,
+                newest_first: false,
                 ..query
             },
             arrival: 0,
@@ -66,29 +73,38 @@ impl Follower {
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
-            // Marked before reading: what is committed after the read rings the bell once more.
-            self.bell.borrow_and_update();
-            self.read().await?;
-            if !self.ready.is_empty() {
+            if self.behind {
+                // Marked before reading: what is committed after the read rings the bell once more.
+                self.bell.borrow_and_update();
+                self.behind = self.read_events().await?;
+            }
+            self.figures.borrow_and_update();
+            self.read_figures();
+            if !self.ready.is_empty() || self.behind {
                 continue;
             }
-            tokio::select! {
+            let changed = tokio::select! {
                 () = self.stop.cancelled() => return Ok(None),
-                changed = self.bell.changed() => {
-                    if changed.is_err() {
-                        return Ok(None);
-                    }
-                }
+                changed = self.bell.changed() => changed.map(|()| self.behind = true),
+                changed = self.figures.changed() => changed,
+            };
+            if changed.is_err() {
+                return Ok(None);
             }
         }
     }
 
-    async fn read(&mut self) -> Result<(), DatabaseError> {
+    /// Reads a page; true when there is more.
+    async fn read_events(&mut self) -> Result<bool, DatabaseError> {
         let page = self.log.list(&self.query).await?;
         if let Some(last) = page.items.last() {
             self.query.after = last.id;
         }
         self.ready.extend(page.items.into_iter().map(Live::Event));
+        Ok(page.next.is_some())
+    }
+
+    fn read_figures(&mut self) {
         let (arrival, fresh) = self
             .log
             .board
@@ -104,6 +120,5 @@ impl Follower {
         };
         self.ready
             .extend(fresh.into_iter().filter(wanted).map(Live::Progress));
-        Ok(())
     }
 }

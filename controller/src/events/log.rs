@@ -69,18 +69,23 @@ pub struct NewEvent<'a> {
 pub struct EventQuery {
     /// Only events with a greater id.
     pub after: i64,
+    /// Only events with a smaller id.
+    pub before: Option<i64>,
+    /// The newest first, and so on backwards.
+    pub newest_first: bool,
     /// Only events of this node.
     pub node_id: Option<String>,
     /// At most this many; 100 when 0, 1,000 at most.
     pub page_size: u32,
 }
 
-/// A page of events, oldest first.
+/// A page of events, in the order of the query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventPage {
     /// The events.
     pub items: Vec<Event>,
-    /// The cursor of the next page; `None` on the last one.
+    /// The cursor of the next page (the next `after`, or the next `before` when the newest come first); `None` on the
+    /// last one.
     pub next: Option<i64>,
 }
 
@@ -89,7 +94,10 @@ pub struct EventPage {
 pub struct EventLog {
     pub(super) db: SqlitePool,
     clock: Clock,
+    /// Rung when events were written.
     pub(super) bell: watch::Sender<u64>,
+    /// Rung when figures came in, which are in memory: nobody has to look into the table for them.
+    pub(super) figures: watch::Sender<u64>,
     pub(super) board: Arc<Mutex<ProgressBoard>>,
 }
 
@@ -101,6 +109,7 @@ impl EventLog {
             db,
             clock,
             bell: watch::Sender::new(0),
+            figures: watch::Sender::new(0),
             board: Arc::default(),
         }
     }
@@ -115,6 +124,7 @@ impl EventLog {
         Ok(Change {
             tx,
             log: self.clone(),
+            tells: false,
         })
     }
 
@@ -126,8 +136,7 @@ impl EventLog {
         Ok(event)
     }
 
-    /// Writes an event within a transaction of somebody else, who calls [`EventLog::ring`] after the commit.
-    pub async fn append_in(
+    async fn append_in(
         &self,
         connection: &mut SqliteConnection,
         event: NewEvent<'_>,
@@ -162,8 +171,8 @@ impl EventLog {
         })
     }
 
-    /// Wakes all followers.
-    pub fn ring(&self) {
+    /// Wakes all followers: there are new events.
+    fn ring(&self) {
         self.bell.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -186,7 +195,15 @@ impl EventLog {
         if let Some(node_id) = &query.node_id {
             sql.push(" AND node_id = ").push_bind(node_id);
         }
-        sql.push(" ORDER BY id LIMIT ").push_bind(limit + 1);
+        if let Some(before) = query.before {
+            sql.push(" AND id < ").push_bind(before);
+        }
+        let order = if query.newest_first {
+            " ORDER BY id DESC LIMIT "
+        } else {
+            " ORDER BY id LIMIT "
+        };
+        sql.push(order).push_bind(limit + 1);
         let rows = sql
             .build()
             .fetch_all(&self.db)
@@ -227,6 +244,7 @@ fn event_of(row: &SqliteRow) -> Result<Event, sqlx::Error> {
 pub struct Change {
     tx: Transaction<'static, Sqlite>,
     log: EventLog,
+    tells: bool,
 }
 
 impl Change {
@@ -237,14 +255,17 @@ impl Change {
 
     /// Writes an event; it exists once the change is committed.
     pub async fn append(&mut self, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
+        self.tells = true;
         let log = self.log.clone();
         log.append_in(&mut self.tx, event).await
     }
 
-    /// Makes the change and its events durable, then wakes the followers.
+    /// Makes the change and its events durable, then wakes the followers if there are any events.
     pub async fn commit(self) -> Result<(), DatabaseError> {
         self.tx.commit().await.map_err(doing("commit a change"))?;
-        self.log.ring();
+        if self.tells {
+            self.log.ring();
+        }
         Ok(())
     }
 }

@@ -8,9 +8,11 @@
 mod follow;
 mod log;
 mod progress;
+mod seldom;
 #[cfg(test)]
 mod tests;
 
 pub use follow::Live;
 pub use log::{Change, DatabaseError, Event, EventLog, EventPage, EventQuery, NewEvent, doing};
 pub use progress::{NodeProgress, Progress};
+pub use seldom::Seldom;

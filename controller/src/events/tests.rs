@@ -80,9 +80,56 @@ async fn lists_go_by_cursor_and_node() {
     let even = EventQuery {
         after: start,
         node_id: Some("even".to_owned()),
-        page_size: 0,
+        ..EventQuery::default()
     };
     assert_eq!(app.events.list(&even).await.unwrap().items.len(), 3);
+
+    let mut newest = EventQuery {
+        after: start,
+        newest_first: true,
+        page_size: 2,
+        ..EventQuery::default()
+    };
+    let mut seen = Vec::new();
+    loop {
+        let page = app.events.list(&newest).await.unwrap();
+        seen.extend(page.items.into_iter().map(|event| event.message));
+        newest.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["4", "3", "2", "1", "0"]);
+}
+
+#[tokio::test]
+async fn only_events_send_followers_to_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let after = app.events.newest().await.unwrap();
+    let query = EventQuery {
+        after,
+        ..EventQuery::default()
+    };
+    let mut live = Box::pin(app.events.follow(query, CancellationToken::new()));
+    app.events.progress(figures("a", 1));
+    assert_eq!(
+        live.next().await.unwrap().unwrap(),
+        Live::Progress(figures("a", 1))
+    );
+    // Without events: neither a change that tells nothing nor progress is a reason to read.
+    let mut change = app.events.begin().await.unwrap();
+    sqlx::query("DELETE FROM images")
+        .execute(change.connection())
+        .await
+        .unwrap();
+    change.commit().await.unwrap();
+    app.db.close().await;
+    app.events.progress(figures("a", 2));
+    assert_eq!(
+        live.next().await.unwrap().unwrap(),
+        Live::Progress(figures("a", 2))
+    );
 }
 
 #[tokio::test]
@@ -134,7 +181,7 @@ async fn of_progress_only_the_newest_is_told() {
     let query = EventQuery {
         after,
         node_id: Some("a".to_owned()),
-        page_size: 0,
+        ..EventQuery::default()
     };
     let mut live = Box::pin(app.events.follow(query, CancellationToken::new()));
     for done in 1..=50 {

@@ -71,6 +71,7 @@ impl Events for EventsService {
             after,
             node_id: self.node_id(&request.node).await?,
             page_size: request.page_size,
+            ..EventQuery::default()
         };
         let page = self
             .0
@@ -99,7 +100,7 @@ impl Events for EventsService {
         let query = EventQuery {
             after,
             node_id: self.node_id(&request.node).await?,
-            page_size: 0,
+            ..EventQuery::default()
         };
         let live = self.0.events.follow(query, self.0.shutdown.child_token());
         let events = live.filter_map(|live| {

@@ -41,9 +41,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// A page of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventList {
-    /// The events, oldest first.
+    /// The events, oldest first unless `order=desc`.
     items: Vec<Event>,
-    /// Asks for the next page; null on the last one. It is the id of the last event, and may be given as `after` too.
+    /// Asks for the next page; null on the last one. It is the id of the last event on this page.
     next_page_token: Option<String>,
 }
 
@@ -55,11 +55,25 @@ struct EventListQuery {
     after: Option<i64>,
     /// Only events of this node.
     node: Option<String>,
+    /// `asc` (default): the oldest first; `desc`: the newest first.
+    #[serde(default)]
+    order: Order,
     /// At most this many: 100 when 0 or not given, 1,000 at most.
     #[serde(default)]
     page_size: u32,
     /// `next_page_token` of the page before.
     page_token: Option<String>,
+}
+
+/// Which end of the log comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// The oldest first.
+    #[default]
+    Asc,
+    /// The newest first.
+    Desc,
 }
 
 /// From where on.
@@ -87,7 +101,7 @@ async fn node_id(app: &App, node: Option<&str>) -> Result<Option<String>, Proble
     }
 }
 
-/// What happened, oldest first.
+/// What happened, oldest first, or newest first with `order=desc`.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -104,15 +118,24 @@ async fn list_events(
     query: Result<Query<EventListQuery>, QueryRejection>,
 ) -> Result<Json<EventList>, Problem> {
     let Query(query) = query?;
-    let after = match query.page_token.as_deref().filter(|token| !token.is_empty()) {
-        Some(token) => token.parse().map_err(|_| bad_cursor(token))?,
-        None => query.after.unwrap_or(0),
+    let cursor = query
+        .page_token
+        .as_deref()
+        .filter(|token| !token.is_empty())
+        .map(|token| token.parse().map_err(|_| bad_cursor(token)))
+        .transpose()?;
+    let after = query.after.unwrap_or(0);
+    let (after, before) = match query.order {
+        Order::Asc => (cursor.unwrap_or(after), None),
+        Order::Desc => (after, cursor),
     };
     let node_id = node_id(&app, query.node.as_deref()).await?;
     let page = app
         .events
         .list(&EventQuery {
             after,
+            before,
+            newest_first: query.order == Order::Desc,
             node_id,
             page_size: query.page_size,
         })
@@ -160,7 +183,7 @@ async fn stream_events(
         EventQuery {
             after,
             node_id,
-            page_size: 0,
+            ..EventQuery::default()
         },
         app.shutdown.child_token(),
     );
