@@ -1,4 +1,9 @@
-//! A finished import becomes an image: one transaction, so that it is listed whole or not at all.
+//! A finished import becomes an image, which is listed whole or not at all.
+//!
+//! A large image has a million chunks. They are entered first, a few at a time, so that others can write in between;
+//! they mean nothing before the last transaction enters the packs and the image.
+
+use std::time::{Duration, Instant};
 
 use imprint_image::Manifest;
 use sqlx::SqliteConnection;
@@ -6,6 +11,9 @@ use ulid::Ulid;
 
 use super::{Catalog, CatalogError, Image};
 use crate::clock::timestamp_from_ms;
+
+/// Rows of one transaction.
+const CHUNKS_AT_ONCE: usize = 1000;
 
 /// What an import made.
 #[derive(Debug)]
@@ -33,11 +41,13 @@ impl Catalog {
     /// Enters an image, its packs and its chunks.
     pub async fn insert(&self, new: &NewImage<'_>) -> Result<Image, CatalogError> {
         let image = describe(new);
+        if new.fresh {
+            self.insert_chunks(new.manifest).await?;
+        }
         let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
         insert_image(&mut tx, &image, new.idempotency_key).await?;
         if new.fresh {
             insert_packs(&mut tx, &image.image_digest, new.manifest).await?;
-            insert_chunks(&mut tx, new.manifest).await?;
             sqlx::query("DELETE FROM pending_objects WHERE import_id = ?")
                 .bind(new.import_id)
                 .execute(&mut *tx)
@@ -46,6 +56,61 @@ impl Catalog {
         tx.commit().await?;
         Ok(image)
     }
+
+    /// Enters where chunks lie. One that is known already stays where it is, both places are right, unless no image
+    /// has its pack: that was left by an import which was interrupted.
+    async fn insert_chunks(&self, manifest: &Manifest) -> Result<(), CatalogError> {
+        for chunks in manifest.chunks.chunks(CHUNKS_AT_ONCE) {
+            let begun = Instant::now();
+            let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
+            for chunk in chunks {
+                let pack = &manifest.packs[chunk.pack as usize];
+                sqlx::query(
+                    "INSERT INTO chunks (plain, frame, pack, pack_bytes, frame_at, frame_bytes)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (plain) DO UPDATE SET frame = ?2, pack = ?3, pack_bytes = ?4, frame_at = ?5, frame_bytes = ?6
+                         WHERE NOT EXISTS (SELECT 1 FROM image_packs WHERE image_packs.pack = chunks.pack)",
+                )
+                .bind(chunk.plain.as_bytes().as_slice())
+                .bind(chunk.frame.as_bytes().as_slice())
+                .bind(pack.digest.to_string())
+                .bind(whole(pack.size_bytes))
+                .bind(whole(chunk.offset))
+                .bind(chunk.frame_bytes)
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+            give_way(begun.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    /// Removes what interrupted imports have entered of their chunks.
+    pub(crate) async fn forget_chunks_without_pack(&self) -> Result<u64, CatalogError> {
+        let mut removed = 0;
+        loop {
+            let begun = Instant::now();
+            let done = sqlx::query(
+                "DELETE FROM chunks WHERE plain IN (SELECT plain FROM chunks WHERE NOT EXISTS
+                     (SELECT 1 FROM image_packs WHERE image_packs.pack = chunks.pack) LIMIT ?)",
+            )
+            .bind(CHUNKS_AT_ONCE as i64)
+            .execute(&self.db)
+            .await?
+            .rows_affected();
+            removed += done;
+            if done < CHUNKS_AT_ONCE as u64 {
+                return Ok(removed);
+            }
+            give_way(begun.elapsed()).await;
+        }
+    }
+}
+
+/// Leaves the write lock to others for as long as it was held.
+async fn give_way(held: Duration) {
+    tokio::time::sleep(held.clamp(Duration::from_millis(1), Duration::from_millis(50))).await;
 }
 
 fn describe(new: &NewImage<'_>) -> Image {
@@ -109,26 +174,6 @@ async fn insert_packs(
             .bind(pack.digest.to_string())
             .execute(&mut *tx)
             .await?;
-    }
-    Ok(())
-}
-
-/// A chunk that is known already stays where it is: both places are right.
-async fn insert_chunks(tx: &mut SqliteConnection, manifest: &Manifest) -> Result<(), CatalogError> {
-    for chunk in &manifest.chunks {
-        let pack = &manifest.packs[chunk.pack as usize];
-        sqlx::query(
-            "INSERT INTO chunks (plain, frame, pack, pack_bytes, frame_at, frame_bytes) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(chunk.plain.as_bytes().as_slice())
-        .bind(chunk.frame.as_bytes().as_slice())
-        .bind(pack.digest.to_string())
-        .bind(whole(pack.size_bytes))
-        .bind(whole(chunk.offset))
-        .bind(chunk.frame_bytes)
-        .execute(&mut *tx)
-        .await?;
     }
     Ok(())
 }

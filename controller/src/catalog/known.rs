@@ -6,10 +6,11 @@ use sqlx::Row;
 use super::{Catalog, CatalogError};
 
 impl Catalog {
-    /// Where the frame of a chunk lies, by the digest of its plain bytes.
+    /// Where the frame of a chunk lies, by the digest of its plain bytes. Only of images that are listed: the packs of an
+    /// import that still runs may yet be removed.
     pub async fn known_chunk(&self, plain: &Digest) -> Result<Option<KnownChunk>, CatalogError> {
         let row =
-            sqlx::query("SELECT frame, pack, pack_bytes, frame_at, frame_bytes FROM chunks WHERE plain = ?")
+            sqlx::query("SELECT frame, pack, pack_bytes, frame_at, frame_bytes FROM chunks WHERE plain = ? AND EXISTS (SELECT 1 FROM image_packs WHERE image_packs.pack = chunks.pack)")
                 .bind(plain.as_bytes().as_slice())
                 .fetch_optional(&self.db)
                 .await?;

@@ -112,3 +112,88 @@ async fn chunks_and_packs_are_entered_with_their_image() {
     );
     assert!(app.catalog.known_chunk(&stranger).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_an_interrupted_import_entered_is_not_used_and_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    // The name is taken, so that it ends after its chunks and before its image.
+    insert(&app.catalog, "a", &[5; 4096], true).await.unwrap();
+    let content = [6; 4096];
+    let taken = insert(&app.catalog, "a", &content, true).await;
+    assert!(matches!(taken, Err(CatalogError::NameTaken { .. })));
+    let chunk = manifest(&content).chunks[0].plain;
+    let count = async || -> i64 {
+        sqlx::query_scalar("SELECT COUNT(*) FROM chunks")
+            .fetch_one(&app.db)
+            .await
+            .unwrap()
+    };
+    assert_eq!(count().await, 2);
+    assert!(app.catalog.known_chunk(&chunk).await.unwrap().is_none());
+    assert_eq!(app.catalog.list(0, None).await.unwrap().items.len(), 1);
+
+    // A later import of the same content puts it right, and what is in use stays.
+    sqlx::query("UPDATE chunks SET pack = 'gone' WHERE plain = ?")
+        .bind(chunk.as_bytes().as_slice())
+        .execute(&app.db)
+        .await
+        .unwrap();
+    insert(&app.catalog, "b", &content, true).await.unwrap();
+    let known = app.catalog.known_chunk(&chunk).await.unwrap().unwrap();
+    assert_eq!(known.pack, manifest(&content).packs[0].digest);
+    assert_eq!(app.catalog.forget_chunks_without_pack().await.unwrap(), 0);
+    sqlx::query("UPDATE chunks SET pack = 'gone' WHERE plain = ?")
+        .bind(chunk.as_bytes().as_slice())
+        .execute(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(app.catalog.forget_chunks_without_pack().await.unwrap(), 1);
+    assert_eq!(count().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_can_write_while_a_large_image_is_entered() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let mut large = manifest(&[5; 4096]);
+    let chunk = large.chunks[0].clone();
+    large.chunks = (0..30_000_u64)
+        .map(|index| imprint_image::Chunk {
+            index,
+            plain: Digest::of(&index.to_le_bytes()),
+            ..chunk.clone()
+        })
+        .collect();
+    let catalog = app.catalog.clone();
+    let entering = tokio::spawn(async move {
+        let new = NewImage {
+            name: "large",
+            manifest: &large,
+            manifest_digest: "00".into(),
+            fresh: true,
+            source_format: "raw",
+            created_at_ms: 1_000,
+            idempotency_key: None,
+            import_id: "import",
+        };
+        catalog.insert(&new).await.unwrap();
+    });
+    let mut writes_while_entering = 0;
+    while !entering.is_finished() {
+        sqlx::query("DELETE FROM nodes WHERE id = ''")
+            .execute(&app.db)
+            .await
+            .unwrap();
+        let listed = app.catalog.find("large").await.is_ok();
+        let entered: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM chunks")
+            .fetch_one(&app.db)
+            .await
+            .unwrap();
+        assert!(!listed || entered == 30_000, "listed with {entered} chunks");
+        writes_while_entering += i32::from(entered > 0 && entered < 30_000);
+    }
+    entering.await.unwrap();
+    assert!(writes_while_entering > 0);
+    assert!(app.catalog.find("large").await.is_ok());
+}

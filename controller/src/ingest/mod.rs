@@ -118,13 +118,17 @@ impl Ingest {
 
     /// Removes what imports have left that ended with the controller. Called before anything is served.
     pub async fn recover(&self) -> Result<(), ImportError> {
-        for import_id in self.0.catalog.pending_imports().await? {
-            let removed = self.0.sweep(&import_id).await?;
+        let interrupted = self.0.catalog.pending_imports().await?;
+        for import_id in &interrupted {
+            let removed = self.0.sweep(import_id).await?;
             tracing::info!(
                 import.id = import_id,
                 removed,
                 "removed what an interrupted import had left"
             );
+        }
+        if !interrupted.is_empty() {
+            self.0.catalog.forget_chunks_without_pack().await?;
         }
         Ok(())
     }
@@ -301,7 +305,20 @@ impl Inner {
             idempotency_key: request.idempotency_key.as_deref(),
             import_id,
         };
-        Ok(self.catalog.insert(&new).await?)
+        let inserted = self.catalog.insert(&new).await;
+        // Nobody else enters chunks meanwhile: this import still holds off all others.
+        if inserted.is_err()
+            && fresh
+            && let Err(error) = self.catalog.forget_chunks_without_pack().await
+        {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(
+                import.id = import_id,
+                error,
+                "chunks of a failed import stay entered"
+            );
+        }
+        Ok(inserted?)
     }
 
     /// Removes the objects of an import that nobody uses, and forgets about it.
