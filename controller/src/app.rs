@@ -12,7 +12,7 @@ use crate::{
     db,
     deploy::Deployments,
     events::EventLog,
-    identity::{ApiTokens, Authority},
+    identity::{ApiTokens, Authority, RequestKey},
     ingest::Ingest,
     inventory::Nodes,
     setup::{self, OpenError},
@@ -66,6 +66,7 @@ impl App {
     /// Opens the data folder that [`setup::init`] made and puts the concerns together.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
         let authority = setup::open_authority(&config, &clock)?;
+        let request_key = RequestKey::obtain(&config.data_dir)?;
         let db = setup::open_database(&config).await?;
         let store = Store::open(&config.data_dir)?;
         let events = EventLog::new(db.clone(), clock.clone());
@@ -90,6 +91,7 @@ impl App {
             events.clone(),
             nodes.clone(),
             catalog.clone(),
+            request_key,
             &config,
         );
         Ok(Self(Arc::new(AppInner {

@@ -2,7 +2,8 @@
 //!
 //! A token is made when `node.ipxe` is answered with the ramdisk, handed out inside the identity initrd under a nonce
 //! that only that script names, and exchanged once, over TLS, for a certificate. It is bound to the MAC address of the
-//! boot NIC and, where the firmware gives one, to the SMBIOS UUID. The database keeps its digest only; the plain
+//! boot NIC and, where the firmware gives one, to the SMBIOS UUID. Once spent it belongs to the public key it was spent
+//! for: an agent whose answer was lost asks again with the same key and is answered again. The database keeps its digest only; the plain
 //! token waits in memory until it expires, so after a restart of the controller a machine in mid-boot asks anew
 //! (the boot script does that by itself).
 
@@ -11,13 +12,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use super::facts::{BootFacts, same_uuid};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::identity::KeyDigest;
 use imprint_proto::agent::v1::Fingerprint;
 
 /// Bytes of randomness in a token and in a nonce.
@@ -25,6 +27,9 @@ const SECRET_BYTES: usize = 32;
 
 /// How long spent and expired tokens are remembered, so that a second use is told apart from an unknown token.
 const REMEMBER: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// How long the key that spent a token may ask again: as long as the certificate it got is good.
+const REPEAT: SignedDuration = SignedDuration::from_hours(24);
 
 /// Issues and redeems boot tokens. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +66,7 @@ pub struct PendingIdentity {
     pub issued_at: Timestamp,
 }
 
-/// A token that was accepted; it cannot be used again.
+/// A token that was accepted; no other key can use it from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redeemed {
     /// Id of the token, for events.
@@ -210,36 +215,102 @@ impl BootTokens {
         })
     }
 
-    /// Accepts a token, once, from the machine it was made for.
-    pub async fn redeem(&self, token: &str, machine: &Fingerprint) -> Result<Redeemed, RedeemError> {
-        let now = self.clock.now();
-        let digest = hash(token);
-        let row = sqlx::query(
-            "SELECT id, mac, smbios_uuid, issued_at, expires_at, spent_at, superseded_at FROM boot_tokens WHERE token_hash = ?",
+    /// Whether [`BootTokens::redeem`] would accept the token. Reads only: whoever has no token costs no write.
+    pub async fn check(
+        &self,
+        token: &str,
+        machine: &Fingerprint,
+        key: &KeyDigest,
+    ) -> Result<(), RedeemError> {
+        let mut connection = self.db.acquire().await?;
+        self.judge(&mut connection, token, machine, key).await.map(drop)
+    }
+
+    /// Accepts a token from the machine it was made for, for one public key, within a write transaction of the caller.
+    pub async fn redeem(
+        &self,
+        connection: &mut SqliteConnection,
+        token: &str,
+        machine: &Fingerprint,
+        key: &KeyDigest,
+    ) -> Result<Redeemed, RedeemError> {
+        let redeemed = self.judge(&mut *connection, token, machine, key).await?;
+        sqlx::query(
+            "UPDATE boot_tokens SET spent_at = ?, spent_by = ? WHERE token_hash = ? AND spent_at IS NULL",
         )
-        .bind(&digest)
-        .fetch_optional(&self.db)
+        .bind(self.clock.now_ms())
+        .bind(key.0.as_slice())
+        .bind(hash(token))
+        .execute(connection)
+        .await?;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, w| w.token.as_str() != token);
+        Ok(redeemed)
+    }
+
+    /// Redeems with a key that nobody else has.
+    #[cfg(test)]
+    pub(crate) async fn redeem_by_anybody(
+        &self,
+        token: &str,
+        machine: &Fingerprint,
+    ) -> Result<Redeemed, RedeemError> {
+        let mut key = KeyDigest([0; 32]);
+        getrandom::fill(&mut key.0).expect("the system has random bytes");
+        self.redeem_by(token, machine, &key).await
+    }
+
+    #[cfg(test)]
+    async fn redeem_by(
+        &self,
+        token: &str,
+        machine: &Fingerprint,
+        key: &KeyDigest,
+    ) -> Result<Redeemed, RedeemError> {
+        let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        let redeemed = self.redeem(&mut tx, token, machine, key).await?;
+        tx.commit().await?;
+        Ok(redeemed)
+    }
+
+    async fn judge(
+        &self,
+        connection: &mut SqliteConnection,
+        token: &str,
+        machine: &Fingerprint,
+        key: &KeyDigest,
+    ) -> Result<Redeemed, RedeemError> {
+        let now = self.clock.now();
+        let row = sqlx::query(
+            "SELECT id, mac, smbios_uuid, issued_at, expires_at, spent_at, spent_by, superseded_at FROM boot_tokens \
+             WHERE token_hash = ?",
+        )
+        .bind(hash(token))
+        .fetch_optional(connection)
         .await?
         .ok_or(RedeemError::Unknown)?;
         let token_id: String = row.try_get("id")?;
         let mac: String = row.try_get("mac")?;
         let uuid: Option<String> = row.try_get("smbios_uuid")?;
+        let spent_by: Option<Vec<u8>> = row.try_get("spent_by")?;
+        let expired_at = time(row.try_get("expires_at")?).unwrap_or(Timestamp::MIN);
         if let Some(spent_at) = time(row.try_get("spent_at")?) {
-            return Err(RedeemError::Spent {
-                token_id,
-                mac,
-                spent_at,
-            });
-        }
-        if let Some(superseded_at) = time(row.try_get("superseded_at")?) {
+            let again =
+                spent_by.as_deref() == Some(key.0.as_slice()) && now.duration_since(spent_at) < REPEAT;
+            if !again {
+                return Err(RedeemError::Spent {
+                    token_id,
+                    mac,
+                    spent_at,
+                });
+            }
+        } else if let Some(superseded_at) = time(row.try_get("superseded_at")?) {
             return Err(RedeemError::Superseded {
                 token_id,
                 mac,
                 superseded_at,
             });
-        }
-        let expired_at = time(row.try_get("expires_at")?).unwrap_or(Timestamp::MIN);
-        if expired_at <= now {
+        } else if expired_at <= now {
             return Err(RedeemError::Expired {
                 token_id,
                 mac,
@@ -254,26 +325,10 @@ impl BootTokens {
                 got,
             });
         }
-        let issued_at = time(row.try_get("issued_at")?).unwrap_or(now);
-        // The condition in the statement, not the read above, is what makes it one use under concurrency.
-        let spent = sqlx::query("UPDATE boot_tokens SET spent_at = ? WHERE token_hash = ? AND spent_at IS NULL AND superseded_at IS NULL")
-            .bind(now.as_millisecond())
-            .bind(&digest)
-            .execute(&self.db)
-            .await?;
-        if spent.rows_affected() == 0 {
-            return Err(RedeemError::Spent {
-                token_id,
-                mac,
-                spent_at: now,
-            });
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|_, w| w.token.as_str() != token);
         Ok(Redeemed {
             token_id,
             mac,
-            issued_at,
+            issued_at: time(row.try_get("issued_at")?).unwrap_or(now),
         })
     }
 }

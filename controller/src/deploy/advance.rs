@@ -11,6 +11,7 @@ use super::{
     create::new_task,
     decide::{Agent, Decision, Effect, Facts, Limits, Next, Outcome, decide},
     error::DeployError,
+    history,
     record::{Deployment, load, save},
     state::{DeploymentState, DiskState, Phase, Step, StepState},
     steps::{self, StepChange},
@@ -57,8 +58,8 @@ impl Deployments {
     ) -> Result<Vec<Effect>, DeployError> {
         let mut effects = Vec::new();
         while deployment.state == DeploymentState::Running {
-            let accepted = sequence_taken(change.connection(), &deployment.task_id).await? > 0;
-            let facts = self.facts(deployment, accepted, &news);
+            let task = task_facts(change.connection(), &deployment.task_id).await?;
+            let facts = self.facts(deployment, task, &news);
             match decide(deployment.phase, &facts) {
                 Decision::Stay { .. } => break,
                 Decision::Act(effect) => {
@@ -82,7 +83,7 @@ impl Deployments {
     }
 
     /// Everything a decision about this deployment rests on.
-    pub(super) fn facts(&self, deployment: &Deployment, accepted: bool, news: &News) -> Facts {
+    pub(super) fn facts(&self, deployment: &Deployment, task: TaskFacts, news: &News) -> Facts {
         let watched = |at: Timestamp| at.max(self.watching_since);
         let progress = self.hub.moved_at(&deployment.node_id, &deployment.task_id);
         let limits = &self.timeouts;
@@ -91,7 +92,8 @@ impl Deployments {
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
             powered: deployment.step > Step::Power,
             step: deployment.step,
-            accepted,
+            sent: task.sent,
+            accepted: task.accepted,
             resend: self
                 .hub
                 .may_resend(&deployment.node_id, &deployment.task_id, self.clock.now()),
@@ -206,13 +208,15 @@ impl Deployments {
         Ok(())
     }
 
-    async fn succeed(
+    /// Ends it well. The report may also come after the deadline, when the deployment has failed already.
+    pub(super) async fn succeed(
         &self,
         change: &mut Change,
         deployment: &mut Deployment,
         now: Timestamp,
     ) -> Result<(), DeployError> {
-        let node_state = if deployment.finish {
+        let late = deployment.state == DeploymentState::Failed;
+        let node_state = if deployment.finish || history::has_system(change.connection(), deployment).await? {
             NodeState::Active
         } else {
             NodeState::Available
@@ -247,12 +251,23 @@ impl Deployments {
         .await?;
         let message = match &deployment.first_boot {
             Some(report) => format!(
-                "The installed system reported as {} ({}): the node is active.",
-                report.hostname, report.os_name
+                "The installed system reported as {} ({}){}: the node is active.",
+                report.hostname,
+                report.os_name,
+                if late {
+                    ", late: the deployment had been given up"
+                } else {
+                    ""
+                }
             ),
+            None if node_state == NodeState::Active => {
+                "The data disk is written and verified; restart the server to go back to its system."
+                    .to_owned()
+            }
             None => "The data disk is written and verified.".to_owned(),
         };
-        tell(change, deployment, "deployment.succeeded", message, json!({})).await?;
+        let details = json!({ "late": late, "node_state": node_state });
+        tell(change, deployment, "deployment.succeeded", message, details).await?;
         Ok(())
     }
 
@@ -272,6 +287,14 @@ impl Deployments {
             .await?;
         }
         let (cause, remedy) = (&problem.cause, &problem.remedy);
+        // Nothing was ever sent: what the node ran before, it still runs.
+        let untouched = !history::was_sent(change.connection(), &deployment.id).await?
+            && history::has_system(change.connection(), deployment).await?;
+        let node_state = if untouched {
+            NodeState::Active
+        } else {
+            NodeState::Failed
+        };
         steps::end_open(
             change.connection(),
             &deployment.id,
@@ -285,13 +308,23 @@ impl Deployments {
             change,
             deployment,
             DeploymentState::Failed,
-            NodeState::Failed,
+            node_state,
             Some(problem),
             now,
         )
         .await?;
-        let message = format!("The deployment failed in step {}: {cause} {remedy}", problem.step);
-        tell(change, deployment, "deployment.failed", message, json!(problem)).await?;
+        let kept = if untouched {
+            " Nothing was written: the node keeps its system and is active."
+        } else {
+            ""
+        };
+        let message = format!(
+            "The deployment failed in step {}: {cause} {remedy}{kept}",
+            problem.step
+        );
+        let mut details = json!(problem);
+        details["node_state"] = json!(node_state);
+        tell(change, deployment, "deployment.failed", message, details).await?;
         Ok(())
     }
 
@@ -304,7 +337,7 @@ impl Deployments {
     ) -> Result<(), DeployError> {
         let node_state = match &problem {
             Some(_) => NodeState::Failed,
-            None if self.still_has_its_system(change.connection(), deployment).await? => NodeState::Active,
+            None if history::has_system(change.connection(), deployment).await? => NodeState::Active,
             None => NodeState::Available,
         };
         steps::end_open(
@@ -351,8 +384,11 @@ impl Deployments {
         deployment.finished_at = Some(now);
         deployment.problem = problem.cloned();
         delete_seed(change.connection(), &deployment.id).await?;
-        if state != DeploymentState::Succeeded {
-            // After success the digests stay: a report that is sent again gets the same answer.
+        // After success the digests stay: a report that is sent again gets the same answer. They stay as well where a
+        // whole system is on the disk, which may still come up after it was given up.
+        let may_report = state == DeploymentState::Succeeded
+            || state == DeploymentState::Failed && deployment.disk_state == DiskState::Written;
+        if !may_report {
             sqlx::query("DELETE FROM report_tokens WHERE deployment_id = ?")
                 .bind(&deployment.id)
                 .execute(change.connection())
@@ -360,6 +396,7 @@ impl Deployments {
                 .map_err(doing("withdraw the report token"))?;
         }
         if let Some(node) = inventory::load(change.connection(), &deployment.node_id).await? {
+            let problem = problem.filter(|_| node_state == NodeState::Failed);
             inventory::set_state(change.connection(), &node, node_state, problem).await?;
         }
         self.hub.forget_progress(&deployment.node_id);
@@ -367,25 +404,24 @@ impl Deployments {
         Ok(())
     }
 
-    /// Whether a deployment that wrote nothing leaves an earlier system as it was.
-    async fn still_has_its_system(
+    /// The task, noted as sent before it leaves. `None` when it is not wanted any more: a cancellation may have come
+    /// between the decision and its effect.
+    async fn task_to_send(
         &self,
-        connection: &mut SqliteConnection,
         deployment: &Deployment,
-    ) -> Result<bool, DatabaseError> {
-        if deployment.disk_state != DiskState::Untouched {
-            return Ok(false);
-        }
-        let last: Option<(String, bool)> = sqlx::query_as(
-            "SELECT state, finish FROM deployments WHERE node_id = ? AND id <> ? AND disk_state <> 'untouched' \
-             ORDER BY id DESC LIMIT 1",
+        ca_pem: &str,
+    ) -> Result<Option<wire::Task>, DeployError> {
+        let task = self.task_of(deployment, ca_pem).await?;
+        let noted = sqlx::query(
+            "UPDATE deployment_tasks SET sent_at = COALESCE(sent_at, ?1) WHERE task_id = ?2 AND EXISTS \
+             (SELECT 1 FROM deployments WHERE task_id = ?2 AND state = 'running' AND cancel_requested_at IS NULL)",
         )
-        .bind(&deployment.node_id)
-        .bind(&deployment.id)
-        .fetch_optional(connection)
+        .bind(self.clock.now_ms())
+        .bind(&deployment.task_id)
+        .execute(&self.db)
         .await
-        .map_err(doing("look for the node's earlier deployment"))?;
-        Ok(last.is_some_and(|(state, finish)| state == DeploymentState::Succeeded.as_str() && finish))
+        .map_err(doing("note that the task is sent"))?;
+        Ok((noted.rows_affected() == 1).then_some(task))
     }
 
     /// Does what was decided. Doing it twice is harmless.
@@ -398,11 +434,15 @@ impl Deployments {
                         continue;
                     };
                     let task = self
-                        .task_of(deployment, &ca_pem)
+                        .task_to_send(deployment, &ca_pem)
                         .await
                         .inspect_err(|_| self.hub.unclaim_task(node_id))?;
-                    self.hub
-                        .send(node_id, message(wire::controller_message::Message::Task(task)));
+                    match task {
+                        Some(task) => self
+                            .hub
+                            .send(node_id, message(wire::controller_message::Message::Task(task))),
+                        None => self.hub.unclaim_task(node_id),
+                    }
                 }
                 Effect::SendCancel => {
                     if deployment.state != DeploymentState::Running {
@@ -452,18 +492,29 @@ pub(super) async fn tell(
     change.append(event).await.map(drop)
 }
 
-/// The number of the last message that is kept of a task.
-pub(super) async fn sequence_taken(
+/// What is kept of a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct TaskFacts {
+    /// It has left for the agent.
+    pub sent: bool,
+    /// The agent has said at least one thing about it.
+    pub accepted: bool,
+}
+
+/// What is kept of the task with this id.
+pub(super) async fn task_facts(
     connection: &mut SqliteConnection,
     task_id: &str,
-) -> Result<i64, DatabaseError> {
-    let taken: Option<i64> =
-        sqlx::query_scalar("SELECT sequence_taken FROM deployment_tasks WHERE task_id = ?")
-            .bind(task_id)
-            .fetch_optional(connection)
-            .await
-            .map_err(doing("read the task"))?;
-    Ok(taken.unwrap_or(0))
+) -> Result<TaskFacts, DatabaseError> {
+    let facts: Option<TaskFacts> = sqlx::query_as(
+        "SELECT sent_at IS NOT NULL AS sent, sequence_taken > 0 OR held_at IS NOT NULL AS accepted \
+         FROM deployment_tasks WHERE task_id = ?",
+    )
+    .bind(task_id)
+    .fetch_optional(connection)
+    .await
+    .map_err(doing("read the task"))?;
+    Ok(facts.unwrap_or_default())
 }
 
 async fn delete_seed(connection: &mut SqliteConnection, deployment_id: &str) -> Result<(), DatabaseError> {

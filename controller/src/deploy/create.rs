@@ -3,6 +3,7 @@
 use serde_json::json;
 use sqlx::SqliteConnection;
 use ulid::Ulid;
+use zeroize::Zeroizing;
 
 use super::{
     Deployments,
@@ -30,7 +31,9 @@ impl Deployments {
         request: &DeployRequest,
         key: Option<&str>,
     ) -> Result<Deployment, DeployError> {
-        let hash = blake3::hash(json!(request).to_string().as_bytes());
+        let hash = self
+            .request_key
+            .digest(Zeroizing::new(json!(request).to_string()).as_bytes());
         if let Some(key) = key {
             if key.is_empty() || key.len() > 255 || key.chars().any(|c| c.is_control()) {
                 return Err(DeployError::BadKey(key.chars().count()));

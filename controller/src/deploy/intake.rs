@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     Deployments,
-    advance::{News, cancel, message, tell},
+    advance::{News, cancel, message, task_facts, tell},
     decide::Outcome,
     error::DeployError,
     hub::{Outgoing, Seat},
@@ -134,10 +134,16 @@ impl Deployments {
             });
         };
         if hello.task_id == deployment.task_id {
+            sqlx::query("UPDATE deployment_tasks SET held_at = COALESCE(held_at, ?) WHERE task_id = ?")
+                .bind(self.clock.now_ms())
+                .bind(&deployment.task_id)
+                .execute(connection)
+                .await
+                .map_err(doing("note that the agent holds the task"))?;
             return Ok(Held::Present);
         }
-        let taken = super::advance::sequence_taken(connection, &deployment.task_id).await?;
-        Ok(if taken > 0 { Held::Lost } else { Held::Nothing })
+        let task = task_facts(connection, &deployment.task_id).await?;
+        Ok(if task.accepted { Held::Lost } else { Held::Nothing })
     }
 
     /// A session has ended. Nothing is decided by that: the agent goes on by itself and calls again.

@@ -13,6 +13,7 @@ mod boot_choice;
 mod create;
 mod decide;
 mod error;
+mod history;
 pub mod hostname;
 mod hub;
 mod intake;
@@ -30,7 +31,7 @@ mod user_data;
 mod view;
 mod why;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
 use url::Url;
 
@@ -50,7 +51,8 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, TimeoutConfig, UnknownPolicy},
-    events::EventLog,
+    events::{EventLog, Seldom},
+    identity::RequestKey,
     inventory::Nodes,
 };
 
@@ -62,10 +64,12 @@ pub struct Deployments {
     events: EventLog,
     nodes: Nodes,
     catalog: Catalog,
+    request_key: RequestKey,
     hub: Hub,
     controller_url: Url,
     timeouts: TimeoutConfig,
     unknown: UnknownPolicy,
+    unreadable: Seldom,
     // Nothing moved while nobody watched: deadlines never count from before this.
     watching_since: Timestamp,
 }
@@ -79,6 +83,7 @@ impl Deployments {
         events: EventLog,
         nodes: Nodes,
         catalog: Catalog,
+        request_key: RequestKey,
         config: &Config,
     ) -> Self {
         Self {
@@ -87,9 +92,11 @@ impl Deployments {
             events,
             nodes,
             catalog,
+            request_key,
             controller_url: config.public_url.clone(),
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,
+            unreadable: Seldom::every(SignedDuration::MAX),
             watching_since: clock.now(),
             clock,
         }

@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use sqlx::{FromRow, Row};
+use serde_json::json;
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use tokio::time::MissedTickBehavior;
 
 use super::{
     Deployments,
-    advance::News,
+    advance::{News, TaskFacts},
     decide::{Decision, decide},
     error::DeployError,
     record::Deployment,
 };
-use crate::{api::rest::problem::chain, app::App, events::doing};
+use crate::{
+    api::rest::problem::chain,
+    app::App,
+    events::{NewEvent, doing},
+};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,18 +41,23 @@ impl Deployments {
     /// Looks once at every running deployment.
     pub async fn reconcile(&self) -> Result<(), DeployError> {
         let rows = sqlx::query(
-            "SELECT d.*, t.sequence_taken > 0 AS accepted FROM deployments d \
-             JOIN deployment_tasks t ON t.task_id = d.task_id WHERE d.state = 'running'",
+            "SELECT d.*, t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted \
+             FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id WHERE d.state = 'running'",
         )
         .fetch_all(&self.db)
         .await
         .map_err(doing("list the running deployments"))?;
         for row in rows {
-            let deployment = Deployment::from_row(&row).map_err(doing("read a running deployment"))?;
-            let accepted: bool = row
-                .try_get("accepted")
-                .map_err(doing("read a running deployment"))?;
-            let facts = self.facts(&deployment, accepted, &News::default());
+            // What one row holds must not stop all others.
+            let read = Deployment::from_row(&row).and_then(|it| Ok((it, TaskFacts::from_row(&row)?)));
+            let (deployment, task) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    self.tell_unreadable(&row, error).await;
+                    continue;
+                }
+            };
+            let facts = self.facts(&deployment, task, &News::default());
             if matches!(decide(deployment.phase, &facts), Decision::Stay { .. }) {
                 continue;
             }
@@ -56,5 +66,30 @@ impl Deployments {
             }
         }
         Ok(())
+    }
+
+    /// Once for each row and start of the controller.
+    async fn tell_unreadable(&self, row: &SqliteRow, error: sqlx::Error) {
+        let text = |column: &str| row.try_get::<String, _>(column).unwrap_or_default();
+        let (id, node_id) = (text("id"), text("node_id"));
+        if !self.unreadable.may_tell(&id, self.clock.now()) {
+            return;
+        }
+        let error = doing("read a running deployment")(error);
+        let cause = chain(&error);
+        tracing::error!(deployment.id = id, error = cause, "a deployment stands still");
+        let told = self.events.append(NewEvent {
+            kind: "alarm.deployment-unreadable",
+            node_id: Some(&node_id).filter(|id| !id.is_empty()).map(String::as_str),
+            deployment_id: Some(&id),
+            message: format!(
+                "Deployment {id} stands still, since this controller cannot read what it wrote down of it: {cause}. \
+                 Install the version that wrote it, or restore the data folder from a backup."
+            ),
+            details: json!({ "cause": cause }),
+        });
+        if let Err(error) = told.await {
+            tracing::error!(deployment.id = id, error = %chain(&error), "the alarm could not be kept");
+        }
     }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     Deployments,
-    advance::{News, sequence_taken},
+    advance::{News, task_facts},
     decide::{Decision, Waiting, decide},
     error::DeployError,
     record::Deployment,
@@ -56,12 +56,23 @@ impl Deployments {
                 waiting_for: Some(explanation),
             });
         }
-        let (summary, waiting_for) = resting(&node, connected);
+        let (mut summary, waiting_for) = resting(&node, connected);
+        let mut problem = node.problem;
+        // A deployment that failed before anything was sent left the node as it was.
+        if node.state == NodeState::Active
+            && let Some(failed) = deployment.filter(|last| last.state == DeploymentState::Failed)
+        {
+            summary.push_str(&format!(
+                " Its last deployment ({}) failed before anything was written.",
+                failed.image_name
+            ));
+            problem = failed.problem;
+        }
         Ok(Why {
             state: node.state,
             summary,
             deadline: None,
-            problem: node.problem,
+            problem,
             waiting_for,
         })
     }
@@ -72,8 +83,8 @@ impl Deployments {
         deployment: &Deployment,
     ) -> Result<(Waiting, Option<Timestamp>), DeployError> {
         let mut connection = self.db.acquire().await.map_err(doing("read the task"))?;
-        let accepted = sequence_taken(&mut connection, &deployment.task_id).await? > 0;
-        let facts = self.facts(deployment, accepted, &News::default());
+        let task = task_facts(&mut connection, &deployment.task_id).await?;
+        let facts = self.facts(deployment, task, &News::default());
         Ok(match decide(deployment.phase, &facts) {
             Decision::Stay { waiting_for, until } => (waiting_for, Some(until)),
             // Between two steps of the reconciler.

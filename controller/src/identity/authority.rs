@@ -8,7 +8,7 @@ use std::{
 
 use imprint_image::{Manifest, PublicKey, SignedManifest, SigningKey};
 use jiff::Timestamp;
-use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
+use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 
 use super::{IdentityError, ServerCertificate, certificate, keyfile, server_certificate};
@@ -40,6 +40,10 @@ pub struct IssuedCertificate {
     /// When it ends.
     pub expires_at: Timestamp,
 }
+
+/// BLAKE3 of a public key (its SubjectPublicKeyInfo).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyDigest(pub [u8; 32]);
 
 impl Authority {
     /// Where the CA's certificate lies, for operators to hand to callers.
@@ -149,6 +153,15 @@ impl Authority {
         })
     }
 
+    /// The public key of a certificate request whose signature proves that its sender has the private one.
+    pub fn key_of_request(csr_der: &[u8]) -> Result<KeyDigest, IdentityError> {
+        let request = CertificateSigningRequestDer::from(csr_der);
+        let request = CertificateSigningRequestParams::from_der(&request).map_err(IdentityError::Request)?;
+        Ok(KeyDigest(
+            blake3::hash(&request.public_key.subject_public_key_info()).into(),
+        ))
+    }
+
     /// The server certificate for these names: the one in the data folder while it suits, else a new one.
     pub fn server_certificate(&self, names: &[String]) -> Result<ServerCertificate, IdentityError> {
         server_certificate::obtain(
@@ -167,6 +180,11 @@ impl fmt::Debug for Authority {
             .field("folder", &self.0.folder)
             .finish_non_exhaustive()
     }
+}
+
+/// Where keys and certificates lie.
+pub(super) fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join(FOLDER)
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

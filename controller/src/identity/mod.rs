@@ -5,6 +5,7 @@
 mod authority;
 mod certificate;
 mod keyfile;
+mod request_key;
 mod server_certificate;
 #[cfg(test)]
 mod tests;
@@ -12,9 +13,10 @@ mod tokens;
 
 use std::path::PathBuf;
 
-pub use authority::{Authority, IssuedCertificate};
+pub use authority::{Authority, IssuedCertificate, KeyDigest};
 pub use certificate::node_id_of;
 pub(crate) use keyfile::write_whole;
+pub use request_key::RequestKey;
 pub use server_certificate::ServerCertificate;
 pub(crate) use tokens::generate as generate_token;
 pub use tokens::{ApiTokens, NewToken, Role, TokenError};

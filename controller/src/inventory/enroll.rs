@@ -10,7 +10,7 @@ use super::{
     node::{Node, NodeState},
     nodes::{Nodes, candidates, load},
 };
-use crate::events::{DatabaseError, NewEvent, doing};
+use crate::events::{Change, DatabaseError, NewEvent, doing};
 
 /// A machine cannot be made known.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +27,36 @@ pub enum EnrollError {
 }
 
 impl Nodes {
-    /// The node of a machine that shows this fingerprint; an unknown one becomes known as `discovered`.
+    /// As [`Nodes::enroll_in`], on its own; a machine in conflict leaves an alarm.
     pub async fn enroll(&self, fingerprint: &Fingerprint, agent_version: &str) -> Result<Node, EnrollError> {
+        let mut change = self.events.begin().await?;
+        match self.enroll_in(&mut change, fingerprint, agent_version).await {
+            Ok(node) => {
+                change.commit().await?;
+                Ok(node)
+            }
+            Err(error) => {
+                drop(change);
+                if let EnrollError::Conflict(conflict) = &error {
+                    self.tell_conflict(conflict, fingerprint).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The node of a machine that shows this fingerprint; an unknown one becomes known as `discovered`. After an error
+    /// the change is not to be committed.
+    pub async fn enroll_in(
+        &self,
+        change: &mut Change,
+        fingerprint: &Fingerprint,
+        agent_version: &str,
+    ) -> Result<Node, EnrollError> {
         let shown = Shown::by_agent(fingerprint);
         if shown.macs.is_empty() {
             return Err(EnrollError::Anonymous);
         }
-        let mut change = self.events.begin().await?;
         let known = candidates(change.connection(), &shown).await?;
         let id = match identify(&shown, &known) {
             Identity::Same(id) => id,
@@ -59,22 +82,7 @@ impl Nodes {
                     .await?;
                 id
             }
-            Identity::Conflict(conflict) => {
-                change
-                    .append(NewEvent {
-                        kind: "alarm.identity-conflict",
-                        node_id: conflict.node_ids.first().map(String::as_str),
-                        deployment_id: None,
-                        message: format!("A machine was refused: {}.", conflict.reason),
-                        details: json!({
-                            "nodes": conflict.node_ids, "macs": shown.macs, "uuid": shown.uuid, "serial": shown.serial,
-                            "remedy": "Check whether a NIC was moved or whether two machines carry the same SMBIOS data.",
-                        }),
-                    })
-                    .await?;
-                change.commit().await?;
-                return Err(EnrollError::Conflict(conflict));
-            }
+            Identity::Conflict(conflict) => return Err(EnrollError::Conflict(conflict)),
         };
         sqlx::query(
             "UPDATE nodes SET smbios_uuid = COALESCE(?, smbios_uuid), serial = COALESCE(?, serial), agent_version = ?, last_seen_at = ? WHERE id = ?",
@@ -89,8 +97,29 @@ impl Nodes {
         .map_err(doing("keep the machine's identity"))?;
         keep_macs(change.connection(), &id, &shown.macs).await?;
         let node = load(change.connection(), &id).await?;
-        change.commit().await?;
         node.ok_or_else(|| doing("read the node")(sqlx::Error::RowNotFound).into())
+    }
+
+    /// Writes that a machine was refused because it contradicts what is known.
+    pub async fn tell_conflict(
+        &self,
+        conflict: &Conflict,
+        fingerprint: &Fingerprint,
+    ) -> Result<(), DatabaseError> {
+        let shown = Shown::by_agent(fingerprint);
+        self.events
+            .append(NewEvent {
+                kind: "alarm.identity-conflict",
+                node_id: conflict.node_ids.first().map(String::as_str),
+                deployment_id: None,
+                message: format!("A machine was refused: {}.", conflict.reason),
+                details: json!({
+                    "nodes": conflict.node_ids, "macs": shown.macs, "uuid": shown.uuid, "serial": shown.serial,
+                    "remedy": "Check whether a NIC was moved or whether two machines carry the same SMBIOS data.",
+                }),
+            })
+            .await
+            .map(drop)
     }
 }
 

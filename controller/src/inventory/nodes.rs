@@ -243,25 +243,17 @@ impl Nodes {
 
     /// Which node a booting machine is.
     pub async fn find_for_boot(&self, facts: &BootFacts) -> Result<Recognised, InventoryError> {
-        self.recognise(&Shown::by_boot_loader(facts)).await
+        let mut connection = self.db.acquire().await.map_err(doing("look for the machine"))?;
+        Ok(recognise(&mut connection, &Shown::by_boot_loader(facts)).await?)
     }
 
     /// Which node the machine of an agent is, before anything is kept about it.
-    pub async fn find_for_agent(&self, fingerprint: &Fingerprint) -> Result<Recognised, InventoryError> {
-        self.recognise(&Shown::by_agent(fingerprint)).await
-    }
-
-    async fn recognise(&self, shown: &Shown) -> Result<Recognised, InventoryError> {
-        let mut connection = self.db.acquire().await.map_err(doing("look for the machine"))?;
-        Ok(
-            match identify(shown, &candidates(&mut connection, shown).await?) {
-                Identity::Same(id) => load(&mut connection, &id)
-                    .await?
-                    .map_or(Recognised::Unknown, |node| Recognised::Known(Box::new(node))),
-                Identity::New => Recognised::Unknown,
-                Identity::Conflict(conflict) => Recognised::Contradiction(conflict),
-            },
-        )
+    pub async fn find_for_agent(
+        &self,
+        connection: &mut SqliteConnection,
+        fingerprint: &Fingerprint,
+    ) -> Result<Recognised, DatabaseError> {
+        recognise(connection, &Shown::by_agent(fingerprint)).await
     }
 
     /// Keeps what an agent said about itself when its session began.
@@ -354,6 +346,18 @@ impl Nodes {
             .map_err(doing("keep when the node was seen"))?;
         Ok(())
     }
+}
+
+async fn recognise(connection: &mut SqliteConnection, shown: &Shown) -> Result<Recognised, DatabaseError> {
+    Ok(
+        match identify(shown, &candidates(&mut *connection, shown).await?) {
+            Identity::Same(id) => load(connection, &id)
+                .await?
+                .map_or(Recognised::Unknown, |node| Recognised::Known(Box::new(node))),
+            Identity::New => Recognised::Unknown,
+            Identity::Conflict(conflict) => Recognised::Contradiction(conflict),
+        },
+    )
 }
 
 /// The node with this id.

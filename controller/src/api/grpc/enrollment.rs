@@ -1,9 +1,10 @@
-//! gRPC: enrollment. A boot token is exchanged, once, for a certificate.
+//! gRPC: enrollment. A boot token is exchanged for a certificate, for one key only.
 
 use imprint_proto::agent::v1::{
     EnrollRequest, EnrollResponse, Fingerprint, RenewRequest, RenewResponse,
     enrollment_server::{Enrollment, EnrollmentServer},
 };
+use jiff::SignedDuration;
 use serde_json::json;
 use tonic::{Request, Response, Status, service::RoutesBuilder};
 
@@ -12,60 +13,43 @@ use crate::{
     api::rest::problem::chain,
     app::App,
     boot::RedeemError,
-    events::NewEvent,
-    identity::{IdentityError, IssuedCertificate},
-    inventory::{EnrollError, InventoryError, NodeState, Recognised},
+    events::{DatabaseError, NewEvent, Seldom},
+    identity::{Authority, IdentityError, IssuedCertificate, KeyDigest},
+    inventory::{EnrollError, InventoryError, Node, NodeState, Recognised},
 };
 
 /// Longest certificate request that is read.
 const MAX_CSR: usize = 16 * 1024;
 
+/// How often the same refusal is told of the same machine.
+const TELL_EVERY: SignedDuration = SignedDuration::from_mins(10);
+
 /// Adds the service to the server.
 pub fn register(routes: &mut RoutesBuilder, app: &App) {
-    routes.add_service(EnrollmentServer::new(EnrollmentService(app.clone())));
+    routes.add_service(EnrollmentServer::new(EnrollmentService {
+        app: app.clone(),
+        seldom: Seldom::every(TELL_EVERY),
+    }));
 }
 
 /// `imprint.agent.v1.Enrollment`.
 #[derive(Debug, Clone)]
-struct EnrollmentService(App);
+struct EnrollmentService {
+    app: App,
+    seldom: Seldom,
+}
 
 #[tonic::async_trait]
 impl Enrollment for EnrollmentService {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let request = request.into_inner();
-        let app = &self.0;
         check_csr(&request.csr_der)?;
-        let fingerprint = request.fingerprint.unwrap_or_default();
-        let redeemed = match app.boot_tokens.redeem(&request.boot_token, &fingerprint).await {
-            Ok(redeemed) => redeemed,
-            Err(error) => return Err(self.refuse(&error, &fingerprint).await),
+        let key = Authority::key_of_request(&request.csr_der).map_err(|error| not_issued(&error))?;
+        let fingerprint = request.fingerprint.clone().unwrap_or_default();
+        let (node, issued) = match self.exchange(&request, &fingerprint, &key).await {
+            Ok(exchanged) => exchanged,
+            Err(refusal) => return Err(self.refuse(refusal, &fingerprint).await),
         };
-        // Whoever has a token for one NIC must not become another machine by showing that one's UUID or MACs as well.
-        if let Recognised::Known(node) = app
-            .nodes
-            .find_for_agent(&fingerprint)
-            .await
-            .map_err(|error| internal(&error))?
-            && node.state != NodeState::Discovered
-            && !node.macs.contains(&redeemed.mac)
-        {
-            let error = RedeemError::WrongMachine {
-                token_id: redeemed.token_id,
-                mac: redeemed.mac.clone(),
-                expected: format!("MAC address {}", redeemed.mac),
-                got: format!("the identity of node {}, which has no such NIC", node.name),
-            };
-            return Err(self.refuse(&error, &fingerprint).await);
-        }
-        let node = app
-            .nodes
-            .enroll(&fingerprint, &request.agent_version)
-            .await
-            .map_err(|error| refused(&error))?;
-        let issued = app
-            .authority
-            .issue_node_certificate(&request.csr_der, &node.id)
-            .map_err(|error| not_issued(&error))?;
         tracing::info!(
             node.id = node.id,
             node.name = node.name,
@@ -81,7 +65,7 @@ impl Enrollment for EnrollmentService {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let node_id = peer_node(&request)?;
-        let app = &self.0;
+        let app = &self.app;
         let node = app.nodes.get(&node_id).await.map_err(|error| match error {
             InventoryError::NotFound { .. } => {
                 Status::unauthenticated("The node of this certificate is not known any more.")
@@ -102,16 +86,111 @@ impl Enrollment for EnrollmentService {
     }
 }
 
+/// Why a machine gets no certificate.
+#[derive(Debug)]
+enum Refusal {
+    Token(RedeemError),
+    Machine(EnrollError),
+    Request(IdentityError),
+    Database(DatabaseError),
+}
+
+impl From<RedeemError> for Refusal {
+    fn from(error: RedeemError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<EnrollError> for Refusal {
+    fn from(error: EnrollError) -> Self {
+        Self::Machine(error)
+    }
+}
+
+impl From<DatabaseError> for Refusal {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
 impl EnrollmentService {
-    /// Refuses a token; what should never happen is an alarm in the log.
-    async fn refuse(&self, error: &RedeemError, fingerprint: &Fingerprint) -> Status {
+    /// Token, node and certificate in one transaction: either the machine is known and its token spent, or nothing
+    /// has happened. An answer that is lost afterwards is given again to the same key.
+    async fn exchange(
+        &self,
+        request: &EnrollRequest,
+        fingerprint: &Fingerprint,
+        key: &KeyDigest,
+    ) -> Result<(Node, IssuedCertificate), Refusal> {
+        let (app, token) = (&self.app, request.boot_token.as_str());
+        // Whoever has no token does not get as far as the write lock.
+        app.boot_tokens.check(token, fingerprint, key).await?;
+        let mut change = app.events.begin().await?;
+        let redeemed = app
+            .boot_tokens
+            .redeem(change.connection(), token, fingerprint, key)
+            .await?;
+        // Whoever has a token for one NIC must not become another machine by showing that one's UUID or MACs as well.
+        if let Recognised::Known(node) = app.nodes.find_for_agent(change.connection(), fingerprint).await?
+            && node.state != NodeState::Discovered
+            && !node.macs.contains(&redeemed.mac)
+        {
+            change.commit().await?;
+            return Err(Refusal::Token(RedeemError::WrongMachine {
+                token_id: redeemed.token_id,
+                mac: redeemed.mac.clone(),
+                expected: format!("MAC address {}", redeemed.mac),
+                got: format!("the identity of node {}, which has no such NIC", node.name),
+            }));
+        }
+        let node = app
+            .nodes
+            .enroll_in(&mut change, fingerprint, &request.agent_version)
+            .await?;
+        let issued = app
+            .authority
+            .issue_node_certificate(&request.csr_der, &node.id)
+            .map_err(Refusal::Request)?;
+        change.commit().await?;
+        Ok((node, issued))
+    }
+
+    /// Refuses a machine. An agent tries again and again: the same reason is told once in a while.
+    async fn refuse(&self, refusal: Refusal, fingerprint: &Fingerprint) -> Status {
+        match refusal {
+            Refusal::Token(error) => self.refuse_token(&error, fingerprint).await,
+            Refusal::Machine(error) => {
+                if let EnrollError::Conflict(conflict) = &error
+                    && self.may_tell(&format!("conflict {}", conflict.reason))
+                    && let Err(error) = self.app.nodes.tell_conflict(conflict, fingerprint).await
+                {
+                    return internal(&error);
+                }
+                refused(&error)
+            }
+            Refusal::Request(error) => not_issued(&error),
+            Refusal::Database(error) => internal(&error),
+        }
+    }
+
+    fn may_tell(&self, news: &str) -> bool {
+        self.seldom.may_tell(news, self.app.clock.now())
+    }
+
+    /// Whatever a token is refused for says something about the boot network: the worst of it is an alarm.
+    async fn refuse_token(&self, error: &RedeemError, fingerprint: &Fingerprint) -> Status {
         let (kind, mac) = match error {
             RedeemError::Spent { mac, .. } => ("alarm.boot-token-reused", mac),
             RedeemError::WrongMachine { mac, .. } => ("alarm.boot-token-wrong-machine", mac),
+            RedeemError::Superseded { mac, .. } => ("boot-token.superseded", mac),
+            RedeemError::Expired { mac, .. } => ("boot-token.expired", mac),
             RedeemError::Database(_) => return internal(error),
-            _ => return Status::unauthenticated(error.to_string()),
+            RedeemError::Unknown => return Status::unauthenticated(error.to_string()),
         };
-        let node = self.0.nodes.find(mac).await.ok();
+        if !self.may_tell(&format!("{kind} {mac}")) {
+            return Status::unauthenticated(error.to_string());
+        }
+        let node = self.app.nodes.find(mac).await.ok();
         let event = NewEvent {
             kind,
             node_id: node.as_ref().map(|node| node.id.as_str()),
@@ -123,7 +202,7 @@ impl EnrollmentService {
                 "shown_uuid": fingerprint.smbios_uuid.chars().take(64).collect::<String>(),
             }),
         };
-        match self.0.events.append(event).await {
+        match self.app.events.append(event).await {
             Ok(_) => Status::unauthenticated(error.to_string()),
             Err(error) => internal(&error),
         }

@@ -39,11 +39,11 @@ async fn a_token_is_good_once() {
     clock.advance(SignedDuration::from_secs(60));
     let spent = clock.now();
     let own = machine(&["52:54:00:00:00:09", MAC], UUID);
-    let redeemed = tokens.redeem(&issued.token, &own).await.unwrap();
+    let redeemed = tokens.redeem_by_anybody(&issued.token, &own).await.unwrap();
     assert_eq!((redeemed.mac.as_str(), redeemed.issued_at), (MAC, issued_at));
 
     clock.advance(SignedDuration::from_secs(60));
-    match tokens.redeem(&issued.token, &own).await.unwrap_err() {
+    match tokens.redeem_by_anybody(&issued.token, &own).await.unwrap_err() {
         RedeemError::Spent {
             token_id,
             mac,
@@ -56,8 +56,50 @@ async fn a_token_is_good_once() {
     }
     // It stays known as spent, even long after it would have expired.
     clock.advance(LIFE);
-    let error = tokens.redeem(&issued.token, &own).await.unwrap_err();
+    let error = tokens.redeem_by_anybody(&issued.token, &own).await.unwrap_err();
     assert!(matches!(error, RedeemError::Spent { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_key_that_spent_it_may_ask_again_for_a_day() {
+    let (_dir, app, clock) = controller().await;
+    let tokens = &app.boot_tokens;
+    let own = machine(&[MAC], UUID);
+    let key = KeyDigest([7; 32]);
+    let issued = tokens.issue(&facts(MAC, UUID)).await.unwrap();
+    let first = tokens.redeem_by(&issued.token, &own, &key).await.unwrap();
+    // Its answer was lost; in the meantime the token would have expired.
+    clock.advance(LIFE + LIFE);
+    tokens.check(&issued.token, &own, &key).await.unwrap();
+    assert_eq!(tokens.redeem_by(&issued.token, &own, &key).await.unwrap(), first);
+    for (token, machine, key) in [
+        (&issued.token, &own, KeyDigest([8; 32])),
+        (&issued.token, &machine(&["52:54:00:00:00:02"], UUID), key),
+    ] {
+        tokens.redeem_by(token, machine, &key).await.unwrap_err();
+    }
+    clock.advance(REPEAT);
+    let error = tokens.redeem_by(&issued.token, &own, &key).await.unwrap_err();
+    assert!(matches!(error, RedeemError::Spent { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_check_spends_nothing() {
+    let (_dir, app, _clock) = controller().await;
+    let issued = app.boot_tokens.issue(&facts(MAC, UUID)).await.unwrap();
+    let own = machine(&[MAC], UUID);
+    let key = KeyDigest([7; 32]);
+    // A writer that never ends does not hold up those who only ask.
+    let mut writer = app.db.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    sqlx::query("DELETE FROM boot_tokens WHERE id = ''")
+        .execute(&mut *writer)
+        .await
+        .unwrap();
+    app.boot_tokens.check(&issued.token, &own, &key).await.unwrap();
+    let error = app.boot_tokens.check("made up", &own, &key).await.unwrap_err();
+    assert!(matches!(error, RedeemError::Unknown), "{error}");
+    drop(writer);
+    assert!(app.boot_tokens.pending(&issued.nonce).is_some());
 }
 
 #[tokio::test]
@@ -65,7 +107,7 @@ async fn of_two_at_the_same_time_one_wins() {
     let (_dir, app, _clock) = controller().await;
     let issued = app.boot_tokens.issue(&facts(MAC, "")).await.unwrap();
     let own = machine(&[MAC], UUID);
-    let redeem = || app.boot_tokens.redeem(&issued.token, &own);
+    let redeem = || app.boot_tokens.redeem_by_anybody(&issued.token, &own);
     let (a, b, c) = tokio::join!(redeem(), redeem(), redeem());
     let (won, lost): (Vec<_>, Vec<_>) = [a, b, c].into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 2));
@@ -80,11 +122,19 @@ async fn a_token_ends_with_its_time() {
     let own = machine(&[MAC], UUID);
     let early = app.boot_tokens.issue(&facts(MAC, UUID)).await.unwrap();
     clock.advance(LIFE - SignedDuration::from_secs(1));
-    app.boot_tokens.redeem(&early.token, &own).await.unwrap();
+    app.boot_tokens
+        .redeem_by_anybody(&early.token, &own)
+        .await
+        .unwrap();
 
     let late = app.boot_tokens.issue(&facts(MAC, UUID)).await.unwrap();
     clock.advance(LIFE);
-    match app.boot_tokens.redeem(&late.token, &own).await.unwrap_err() {
+    match app
+        .boot_tokens
+        .redeem_by_anybody(&late.token, &own)
+        .await
+        .unwrap_err()
+    {
         RedeemError::Expired { mac, expired_at, .. } => {
             assert_eq!((mac.as_str(), expired_at), (MAC, clock.now()));
         }
@@ -106,7 +156,7 @@ async fn what_was_never_issued_is_unknown() {
     ] {
         let error = app
             .boot_tokens
-            .redeem(token, &machine(&[MAC], UUID))
+            .redeem_by_anybody(token, &machine(&[MAC], UUID))
             .await
             .unwrap_err();
         assert!(matches!(error, RedeemError::Unknown), "{error}");
@@ -123,14 +173,19 @@ async fn only_the_machine_that_was_booted_can_use_it() {
         (machine(&[], UUID), MAC),
         (machine(&[MAC], other), UUID),
     ] {
-        match app.boot_tokens.redeem(&issued.token, &machine).await.unwrap_err() {
+        match app
+            .boot_tokens
+            .redeem_by_anybody(&issued.token, &machine)
+            .await
+            .unwrap_err()
+        {
             RedeemError::WrongMachine { expected, .. } => assert!(expected.contains(named), "{expected}"),
             other => panic!("{other}"),
         }
     }
     // The attempts of others do not use it up.
     app.boot_tokens
-        .redeem(&issued.token, &machine(&[MAC], UUID))
+        .redeem_by_anybody(&issued.token, &machine(&[MAC], UUID))
         .await
         .unwrap();
 }
@@ -142,7 +197,7 @@ async fn boot_loader_and_kernel_may_read_the_uuid_differently() {
         let issued = app.boot_tokens.issue(&facts(MAC, booted)).await.unwrap();
         let redeemed = app
             .boot_tokens
-            .redeem(&issued.token, &machine(&[MAC], shown))
+            .redeem_by_anybody(&issued.token, &machine(&[MAC], shown))
             .await;
         assert!(redeemed.is_ok(), "{booted:?} {shown:?} {redeemed:?}");
     }
@@ -157,15 +212,15 @@ async fn a_newer_token_replaces_those_of_the_same_machine() {
     let first = tokens.issue(&facts(MAC, UUID)).await.unwrap();
     clock.advance(SignedDuration::from_secs(30));
     let second = tokens.issue(&facts(MAC, UUID)).await.unwrap();
-    match tokens.redeem(&first.token, &own).await.unwrap_err() {
+    match tokens.redeem_by_anybody(&first.token, &own).await.unwrap_err() {
         RedeemError::Superseded { superseded_at, .. } => assert_eq!(superseded_at, clock.now()),
         other => panic!("{other}"),
     }
     assert!(tokens.pending(&first.nonce).is_none());
     assert!(tokens.pending(&second.nonce).is_some());
-    tokens.redeem(&second.token, &own).await.unwrap();
+    tokens.redeem_by_anybody(&second.token, &own).await.unwrap();
     let other = machine(&["52:54:00:00:00:02"], "");
-    tokens.redeem(&neighbour.token, &other).await.unwrap();
+    tokens.redeem_by_anybody(&neighbour.token, &other).await.unwrap();
 }
 
 #[tokio::test]
@@ -180,7 +235,7 @@ async fn an_identity_waits_until_its_token_is_used_or_expires() {
     }
     assert!(tokens.pending(&issued.token).is_none(), "the token is no nonce");
     tokens
-        .redeem(&issued.token, &machine(&[MAC], UUID))
+        .redeem_by_anybody(&issued.token, &machine(&[MAC], UUID))
         .await
         .unwrap();
     assert!(tokens.pending(&issued.nonce).is_none());
@@ -225,6 +280,10 @@ async fn old_tokens_are_forgotten_in_the_end() {
     let first = app.boot_tokens.issue(&facts(MAC, UUID)).await.unwrap();
     clock.advance(LIFE + REMEMBER + SignedDuration::from_secs(1));
     drop(app.boot_tokens.issue(&facts(MAC, UUID)).await.unwrap());
-    let error = app.boot_tokens.redeem(&first.token, &own).await.unwrap_err();
+    let error = app
+        .boot_tokens
+        .redeem_by_anybody(&first.token, &own)
+        .await
+        .unwrap_err();
     assert!(matches!(error, RedeemError::Unknown), "{error}");
 }

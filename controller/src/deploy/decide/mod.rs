@@ -64,6 +64,8 @@ pub struct Facts {
     pub powered: bool,
     /// The step that was reached.
     pub step: Step,
+    /// The present task has left for the agent at some time, in this session or in an earlier one.
+    pub sent: bool,
     /// The agent has said at least one thing about the present task.
     pub accepted: bool,
     /// The task was sent a while ago: an agent that says nothing about it may have been busy and is told again.
@@ -288,12 +290,17 @@ fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
     if facts.outcome.is_some() || facts.restarted {
         return Decision::Go(Next::Cancelled(None));
     }
-    let never_taken = !facts.accepted
-        && matches!(
-            facts.agent,
-            Agent::Away | Agent::Connected { task_sent: false, .. }
-        );
-    if never_taken {
+    // A task that was sent in a session that is lost may have arrived. An agent that has called again since then would
+    // have named it.
+    let calls_without_it = matches!(
+        facts.agent,
+        Agent::Connected {
+            busy: false,
+            task_sent: false,
+            ..
+        }
+    );
+    if !facts.accepted && (!facts.sent || calls_without_it) {
         return Decision::Go(Next::Cancelled(None));
     }
     if let Agent::Connected {

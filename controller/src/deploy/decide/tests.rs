@@ -12,6 +12,7 @@ fn facts() -> Facts {
         agent: Agent::Away,
         powered: false,
         step: Step::Power,
+        sent: false,
         accepted: false,
         resend: false,
         restarted: false,
@@ -329,6 +330,49 @@ fn table() {
             "cancelled false",
         ),
         (
+            "cancel after a session was lost in which the task was sent",
+            AgentWorks,
+            Facts {
+                sent: true,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "stay CancelConfirmation 1090",
+        ),
+        (
+            "cancel, and nobody can say whether the task arrived",
+            AgentWorks,
+            Facts {
+                sent: true,
+                cancel_requested_at: Some(at(1000)),
+                now: at(1090),
+                ..base.clone()
+            },
+            "cancelled true",
+        ),
+        (
+            "cancel, and the agent that called again does not hold the task",
+            AgentWorks,
+            Facts {
+                agent: ready,
+                sent: true,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "cancelled false",
+        ),
+        (
+            "cancel before it is known what the agent holds",
+            AgentWorks,
+            Facts {
+                agent: connected(true, false, false),
+                sent: true,
+                cancel_requested_at: Some(at(1000)),
+                ..base.clone()
+            },
+            "act SendCancel",
+        ),
+        (
             "cancel while it works",
             AgentWorks,
             Facts {
@@ -436,7 +480,7 @@ prop_compose! {
     fn any_facts()(
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
         agent in any_agent(), outcome in any_outcome(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
-        flags in proptest::array::uniform6(any::<bool>()),
+        flags in proptest::array::uniform7(any::<bool>()),
     ) -> Facts {
         Facts {
             now: at(now),
@@ -450,6 +494,7 @@ prop_compose! {
             data_disk: flags[3],
             reported: flags[4],
             resend: flags[5],
+            sent: flags[6],
             moved_at: at(moved),
             cancel_requested_at: cancel.map(at),
             ..facts()

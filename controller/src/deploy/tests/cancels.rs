@@ -100,3 +100,52 @@ async fn a_reinstallation_that_is_cancelled_before_it_begins_leaves_the_system_a
         Err(DeployError::Ended { .. })
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_after_a_lost_session_does_not_believe_that_nothing_arrived() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    let task = agent.task().await.task_id;
+    drop(agent);
+    rig.until_away().await;
+    let cancelling = rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    assert_eq!(cancelling.state, DeploymentState::Running);
+
+    // The agent had taken it, and calls again.
+    let mut agent = rig.connect(&machine, hello("boot-1", &task)).await;
+    assert_eq!(agent.cancelled().await, task);
+    rig.app().deployments.reconcile().await.unwrap();
+    assert_eq!(
+        rig.deployment(&deployment.id).await.state,
+        DeploymentState::Running
+    );
+    agent
+        .outcome(
+            &task,
+            outcome::Result::Cancelled(Cancelled { head_cleared: true }),
+        )
+        .await;
+    assert_eq!(
+        rig.deployment(&deployment.id).await.state,
+        DeploymentState::Cancelled
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_after_a_restart_of_the_controller_knows_that_the_task_was_sent() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    agent.task().await;
+    let rig = rig.restart().await;
+    drop(agent);
+    rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    assert_eq!(
+        rig.deployment(&deployment.id).await.state,
+        DeploymentState::Running
+    );
+    rig.clock.advance(SignedDuration::from_secs(90));
+    rig.app().deployments.reconcile().await.unwrap();
+    assert_eq!(node_state(&rig, &machine).await, NodeState::Failed);
+}

@@ -176,9 +176,79 @@ async fn a_system_that_never_reports_fails() {
     let failed = rig.deployment(&deployment.id).await;
     assert_eq!(failed.problem.unwrap().step, "first_boot_report");
     assert!(!rig.boots_ramdisk().await, "its disk holds a whole system");
+    assert_eq!(
+        rig.app().nodes.get(&machine.node_id).await.unwrap().state,
+        NodeState::Failed
+    );
+
+    // It had only been slow: what it reports late ends the deployment well.
+    rig.clock.advance(minutes(30));
+    let token = report_token(&task);
+    rig.report(&token, first_boot(&deployment, "b1")).await.unwrap();
+    let succeeded = rig.deployment(&deployment.id).await;
+    assert_eq!(
+        (succeeded.state, succeeded.problem),
+        (DeploymentState::Succeeded, None)
+    );
+    let node = rig.app().nodes.get(&machine.node_id).await.unwrap();
+    assert_eq!((node.state, node.problem), (NodeState::Active, None));
+    let event = rig.events().await.pop().unwrap();
+    assert_eq!(event.kind, "deployment.succeeded");
+    assert!(event.message.contains("late"), "{}", event.message);
+    rig.report(&token, first_boot(&deployment, "b1")).await.unwrap();
+    assert_eq!(rig.count("deployment.succeeded").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_report_of_a_system_that_is_being_replaced_is_refused() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    let task = agent.task().await;
+    agent.outcome(&task.task_id, success(&deployment)).await;
+    rig.clock.advance(minutes(30));
+    rig.app().deployments.reconcile().await.unwrap();
+    rig.deploy(&machine).await;
     let late = rig
         .report(&report_token(&task), first_boot(&deployment, "b1"))
         .await
         .unwrap_err();
     assert_eq!(late.code(), Code::Unauthenticated);
+    assert_eq!(
+        rig.deployment(&deployment.id).await.state,
+        DeploymentState::Failed
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_cannot_be_read_stops_no_other() {
+    let rig = Rig::start().await;
+    let (machine, agent) = rig.available().await;
+    drop(agent);
+    rig.until_away().await;
+    let deployment = rig.deploy(&machine).await;
+    // An older id, so that it comes first.
+    sqlx::query("INSERT INTO nodes (id, name, state, created_at) VALUES ('0', 'other', 'deploying', 0)")
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    for statement in [
+        "CREATE TABLE damaged AS SELECT * FROM deployments",
+        "UPDATE damaged SET id = '0', node_id = '0', task_id = '0', phase = 'of-the-future'",
+        "INSERT INTO deployments SELECT * FROM damaged",
+        "INSERT INTO deployment_tasks (task_id, deployment_id, node_id, attempt, created_at) VALUES ('0', '0', '0', 1, 0)",
+        "DROP TABLE damaged",
+    ] {
+        let mut connection = rig.app().db.acquire().await.unwrap();
+        sqlx::query(statement).execute(&mut *connection).await.unwrap();
+    }
+    rig.clock.advance(minutes(30));
+    for _ in 0..3 {
+        rig.app().deployments.reconcile().await.unwrap();
+    }
+    assert_eq!(
+        rig.deployment(&deployment.id).await.state,
+        DeploymentState::Failed
+    );
+    assert_eq!(rig.count("alarm.deployment-unreadable").await, 1);
 }

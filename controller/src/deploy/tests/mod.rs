@@ -1,5 +1,6 @@
 mod cancels;
 mod deadlines;
+mod reinstalls;
 mod requests;
 mod restarts;
 mod rig;

@@ -3,7 +3,7 @@ use imprint_proto::agent::v1::{Step as S, StepKind as K};
 use serde_json::{Value, json};
 
 use super::rig::*;
-use crate::testing::problem;
+use crate::{deploy::DeployRequest, testing::problem};
 
 async fn post(rig: &Rig, path: &str, body: &Value) -> reqwest::Response {
     rig.server
@@ -190,6 +190,21 @@ async fn a_repeated_request_makes_one_deployment() {
     );
     let (status, kind, _) = problem(post(&rig, "/v1/deployments", &body).await).await;
     assert_eq!((status, kind.as_str()), (409, "node-not-available"));
+
+    // Whoever gets the database cannot guess at what a request held.
+    let kept: Vec<u8> = sqlx::query_scalar("SELECT request_hash FROM idempotency_keys")
+        .fetch_one(&rig.app().db)
+        .await
+        .unwrap();
+    let request: DeployRequest = serde_json::from_value(body).unwrap();
+    assert_ne!(
+        kept,
+        blake3::hash(json!(request).to_string().as_bytes()).as_bytes()
+    );
+    // It is recognised after a restart as well.
+    let rig = rig.restart().await;
+    let third = rig.app().deployments.create(&request, Some("k1")).await.unwrap();
+    assert_eq!(first["id"], third.id);
 }
 
 /// Reads frames of a stream until one satisfies the condition.

@@ -92,8 +92,17 @@ impl Rig {
         token: &str,
         fingerprint: wire::Fingerprint,
     ) -> Result<Machine, Status> {
-        let key = KeyPair::generate().unwrap();
-        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        self.enroll_with(&KeyPair::generate().unwrap(), token, fingerprint)
+            .await
+    }
+
+    pub(super) async fn enroll_with(
+        &self,
+        key: &KeyPair,
+        token: &str,
+        fingerprint: wire::Fingerprint,
+    ) -> Result<Machine, Status> {
+        let csr = CertificateParams::default().serialize_request(key).unwrap();
         let request = wire::EnrollRequest {
             boot_token: token.to_owned(),
             csr_der: csr.der().to_vec(),
@@ -216,6 +225,33 @@ impl Rig {
             BootAction::Ramdisk { reason } => !reason.is_empty(),
             BootAction::LocalDisk { reason } => reason.is_empty(),
         }
+    }
+
+    /// A machine that runs its own system, deployed from here; its agent is gone.
+    pub(super) async fn active(&self) -> (Machine, Deployment) {
+        let (machine, mut agent) = self.available().await;
+        let deployment = self.deploy(&machine).await;
+        let task = agent.task().await;
+        agent
+            .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
+            .await;
+        agent.outcome(&task.task_id, success(&deployment)).await;
+        self.report(&report_token(&task), first_boot(&deployment, "b1"))
+            .await
+            .unwrap();
+        drop(agent);
+        self.until_away().await;
+        (machine, deployment)
+    }
+
+    /// Waits until the agent's session has ended.
+    pub(super) async fn until_away(&self) {
+        self.until(|app| async move {
+            !app.deployments
+                .hub()
+                .is_connected(&app.nodes.find(MAC).await.unwrap().id)
+        })
+        .await;
     }
 
     /// Waits until something that happens elsewhere has happened.

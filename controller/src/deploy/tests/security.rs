@@ -24,6 +24,79 @@ async fn a_boot_token_works_once_and_its_second_use_is_an_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_answer_was_lost_is_answered_again() {
+    let rig = Rig::start().await;
+    let token = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    let key = KeyPair::generate().unwrap();
+    let first = rig.enroll_with(&key, &token.token, fingerprint()).await.unwrap();
+    let again = rig.enroll_with(&key, &token.token, fingerprint()).await.unwrap();
+    assert_eq!(first.node_id, again.node_id);
+    drop(rig.connect(&again, hello("boot-1", "")).await);
+    assert_eq!(rig.count("node.discovered").await, 1);
+    assert_eq!(rig.count("alarm.boot-token-reused").await, 0);
+    rig.enroll(&token.token, fingerprint()).await.err().unwrap();
+    assert_eq!(rig.count("alarm.boot-token-reused").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_machine_does_not_spend_its_token() {
+    let rig = Rig::start().await;
+    rig.machine().await;
+    let other = crate::boot::BootFacts::parse("52:54:00:ab:cd:09", "", "", "efi").unwrap();
+    let token = rig.app().boot_tokens.issue(&other).await.unwrap();
+    let contradicting = Fingerprint {
+        smbios_uuid: UUID.replace("0001", "0002"),
+        smbios_serial: String::new(),
+        macs: vec!["52:54:00:ab:cd:09".to_owned(), MAC.to_owned()],
+    };
+    for _ in 0..3 {
+        let refused = rig
+            .enroll(&token.token, contradicting.clone())
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    }
+    assert_eq!(
+        rig.count("alarm.identity-conflict").await,
+        1,
+        "told once in a while"
+    );
+    let mended = Fingerprint {
+        macs: vec!["52:54:00:ab:cd:09".to_owned()],
+        ..contradicting
+    };
+    rig.enroll(&token.token, mended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_came_too_late_are_told_once_in_a_while() {
+    let rig = Rig::start().await;
+    let machine = rig.machine().await;
+    let first = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    let second = rig.app().boot_tokens.issue(&facts()).await.unwrap();
+    for _ in 0..2 {
+        rig.enroll(&first.token, fingerprint()).await.err().unwrap();
+    }
+    rig.clock.advance(jiff::SignedDuration::from_mins(15));
+    for _ in 0..2 {
+        rig.enroll(&second.token, fingerprint()).await.err().unwrap();
+    }
+    for kind in ["boot-token.superseded", "boot-token.expired"] {
+        let told: Vec<_> = rig
+            .events()
+            .await
+            .into_iter()
+            .filter(|event| event.kind == kind)
+            .collect();
+        assert_eq!(told.len(), 1, "{kind}");
+        assert_eq!(told[0].node_id.as_deref(), Some(machine.node_id.as_str()));
+    }
+    rig.enroll(&first.token, fingerprint()).await.err().unwrap();
+    assert_eq!(rig.count("boot-token.superseded").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_machine_is_an_alarm_and_makes_no_node() {
     let rig = Rig::start().await;
     let token = rig.app().boot_tokens.issue(&facts()).await.unwrap();
@@ -120,4 +193,20 @@ async fn only_a_certificate_opens_a_session_or_renews() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_stranger_does_not_wait_for_writers() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    agent.task().await;
+    let writer = rig.app().db.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let report = rig.report("made up", first_boot(&deployment, "b1"));
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(10), report)
+        .await
+        .expect("it needs no write lock")
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    drop(writer);
 }
