@@ -77,6 +77,9 @@ pub enum WriteCommandError {
     /// The process can't listen for signals.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+    /// Told to stop before anything was written.
+    #[error("the write was cancelled before anything was written")]
+    Cancelled,
     /// The manifest can't be had.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -108,6 +111,7 @@ impl WriteCommandError {
             }
             WriteCommandError::Ca { .. } => "give a file of PEM certificates",
             WriteCommandError::Client(_) => "give the roots to trust with --ca FILE: the system has none",
+            WriteCommandError::Cancelled => "write again when wanted",
             WriteCommandError::Signals(_) => "report this as a fault of the agent",
             WriteCommandError::Source(error) => error.remedy(),
             WriteCommandError::Target(error) => error.remedy(),
@@ -158,8 +162,11 @@ async fn write(args: &WriteArgs, show: &Show) -> Result<Done, WriteCommandError>
             let location: Location = manifest.parse()?;
             let client = client(args, &location)?;
             let keys = keys(args.pubkey.as_deref())?;
-            let manifest =
-                load_manifest(&location, &client, &keys, options.patience, options.read_timeout).await?;
+            let loaded = load_manifest(&location, &client, &keys, options.patience, options.read_timeout);
+            let manifest = tokio::select! {
+                loaded = loaded => loaded?,
+                () = cancel.cancelled() => return Err(WriteCommandError::Cancelled),
+            };
             let sector = NonZeroU32::new(manifest.logical_sector_bytes);
             let target = target::open(&args.target, Some(manifest.disk_size_bytes), sector)?;
             let packs = PackSource::beside_manifest(&location, client);

@@ -8,11 +8,13 @@ use std::{
 use imprint_image::{MAX_MANIFEST_BYTES, Manifest, PublicKey, SignedManifest};
 use reqwest::Client;
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use super::{
     Location, Patience, SourceError,
     body::{answer, refusal},
-    patience::Verdict,
+    patience::{Verdict, is_worth_a_note},
+    whole_cause,
 };
 
 /// Whose signature a manifest needs.
@@ -48,10 +50,23 @@ pub async fn load_manifest(
                 match read_url(client, url, read_timeout).await {
                     Ok(bytes) => break bytes,
                     Err(error) if error.is_permanent() => return Err(error),
-                    Err(error) => match patience.after(error, Instant::now(), None) {
-                        Verdict::Again { delay, .. } => sleep(delay).await,
-                        Verdict::Enough(error) => return Err(error),
-                    },
+                    Err(error) => {
+                        let cause = whole_cause(&error);
+                        match patience.after(error, Instant::now(), None) {
+                            Verdict::Again { delay, attempt } => {
+                                if is_worth_a_note(attempt) {
+                                    warn!(
+                                        cause,
+                                        attempt,
+                                        ?delay,
+                                        "the manifest cannot be read, trying again"
+                                    );
+                                }
+                                sleep(delay).await;
+                            }
+                            Verdict::Enough(error) => return Err(error),
+                        }
+                    }
                 }
             }
         }

@@ -2,9 +2,14 @@
 
 use std::{
     fs,
-    process::{Command, Output},
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sha2::{Digest, Sha256};
 
 use crate::support::*;
@@ -143,4 +148,33 @@ fn a_manifest_of_a_stranger_is_refused_before_the_disk_is_touched() {
     assert!(!output.status.success());
     assert!(stderr(&output).contains("is refused"), "{}", stderr(&output));
     assert_same(&disk.content(), &vec![0xA5; 32 * MIB]);
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_told_and_the_wait_for_it_ends_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens where a listener has just been.
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_imprint-agent"))
+        .args(["write", "--manifest", &format!("http://{address}/manifests/ab")])
+        .args(["--patience", "600", "--target"])
+        .arg(dir.path().join("disk"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let retry = said
+        .find(|line| line.contains("trying again"))
+        .expect("a retry is told");
+    assert!(retry.contains(&address.to_string()), "{retry}");
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    // The lines end with the process: without an answer to the signal, with its patience.
+    let rest: Vec<String> = said.collect();
+    assert!(rest.iter().any(|line| line.contains("was cancelled")), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!dir.path().join("disk").exists());
 }
