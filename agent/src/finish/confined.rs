@@ -22,7 +22,10 @@ use nix::{
 
 /// Deepest tree that is removed.
 const MAX_DEPTH: usize = 64;
-const TEMPORARY: &str = ".imprint.new";
+/// What a file is called until it is whole.
+pub(super) const TEMPORARY: &str = ".imprint.new";
+/// Nothing that we write is larger.
+const MAX_ERASED: u64 = 64 << 20;
 
 /// Something below the root could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +208,35 @@ impl ConfinedRoot {
             }
         };
         remove().map_err(failed("remove", path))
+    }
+
+    /// Overwrites a regular file with zeroes where it lies, flushes and removes it. True when it was there. What can't
+    /// be a file of ours (a link, a file with a second name, a very large one) is left as it is.
+    ///
+    /// # Errors
+    /// When it can't be overwritten or removed.
+    pub fn erase(&self, path: &str) -> Result<bool, ConfinedError> {
+        let erase = || {
+            let (Some(folder), name) = self.parent(path, None)? else {
+                return Ok(false);
+            };
+            let ours = |found: &FileStat| kind(found) == Kind::File && found.st_nlink == 1;
+            if !stat(&folder, name)?.is_some_and(|found| ours(&found)) {
+                return Ok(false);
+            }
+            let how = OpenHow::new()
+                .flags(OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+                .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+            let mut file = File::from(openat2(&folder, name, how)?);
+            let len = file.metadata()?.len();
+            if len > MAX_ERASED {
+                return Ok(false);
+            }
+            io::copy(&mut io::repeat(0).take(len), &mut file)?;
+            file.sync_all()?;
+            remove_name(&folder, name)
+        };
+        erase().map_err(failed("overwrite", path))
     }
 
     /// Removes whatever is there, folders with all in them; links inside are removed, not followed.

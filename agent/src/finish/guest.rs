@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     confined::{ConfinedError, ConfinedRoot},
     profile::Profile,
+    secrets::{self, GUEST},
 };
 
 /// Where the ramdisk keeps the plugin and its units.
@@ -39,7 +40,7 @@ pub enum GuestError {
 }
 
 /// Facts about the installation that stay in the installed system.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Traces {
     /// The deployment.
     pub deployment_id: String,
@@ -81,7 +82,8 @@ pub fn install(
                 "ca_pem": plan.ca_pem,
                 "report_token": plan.report_token,
             });
-            root.write("etc/imprint/guest.json", pretty(&config).as_bytes(), 0o600)?;
+            secrets::erase_token(root)?;
+            root.write(&format!("{GUEST}/guest.json"), pretty(&config).as_bytes(), 0o600)?;
             format!("guest plugin installed with {units} unit(s)")
         }
         None => "no guest plugin in the plan".to_owned(),

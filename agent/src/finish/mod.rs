@@ -21,6 +21,7 @@ pub mod filesystem;
 pub mod guest;
 mod layout;
 pub mod profile;
+mod secrets;
 pub mod seed;
 pub mod settle;
 pub mod table;
@@ -146,6 +147,12 @@ pub enum FinishError {
     /// A file of the installed system.
     #[error("the installed system cannot be edited")]
     File(#[from] ConfinedError),
+    /// What is overwritten stays where it was.
+    #[error("{system} keeps what is overwritten until its space is needed")]
+    CopyOnWrite {
+        /// The file system.
+        system: &'static str,
+    },
     /// The guest plugin.
     #[error(transparent)]
     Guest(#[from] guest::GuestError),
@@ -177,6 +184,7 @@ impl FinishError {
             Self::Kernel { .. } | Self::Settle { .. } | Self::PartitionMissing { .. } => {
                 "look at the kernel's messages on the machine's console for faults of the disk, then deploy again"
             }
+            Self::CopyOnWrite { .. } => "erase the disk before it leaves your hands",
             Self::Mount { .. } | Self::Unmount { .. } | Self::File(_) | Self::Guest(_) => {
                 "check that the file system of the image is sound (fsck) and has free space, import it again and deploy again"
             }
@@ -317,6 +325,27 @@ pub fn guest(
     })
 }
 
+/// Overwrites user-data and report token on a disk whose system is not wanted. The answer is how many files there were.
+///
+/// # Errors
+/// When that can't be done for certain; see [`FinishError`].
+pub fn erase_secrets(places: &Places, disk: &WrittenDisk) -> Result<usize, FinishError> {
+    clear_mounts(places)?;
+    let layout = find_layout(places, disk)?;
+    let mut count = 0;
+    with_root(places, &layout, |root| {
+        let (seed, token) = (secrets::erase_seed(root), secrets::erase_token(root));
+        count = seed? + token?;
+        Ok(Done::default())
+    })?;
+    if layout.system == FileSystem::Btrfs && count > 0 {
+        return Err(FinishError::CopyOnWrite {
+            system: layout.system.name(),
+        });
+    }
+    Ok(count)
+}
+
 fn with_root(
     places: &Places,
     layout: &Layout,
@@ -439,4 +468,4 @@ pub fn boot_entry(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

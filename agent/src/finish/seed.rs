@@ -6,9 +6,9 @@ use super::{
     cleanup,
     confined::{ConfinedError, ConfinedRoot},
     profile::Profile,
+    secrets::{self, SEED},
 };
 
-const SEED: &str = "var/lib/cloud/seed/nocloud";
 const DATA_SOURCE: &str = "etc/cloud/cloud.cfg.d/99-imprint.cfg";
 const DATA_SOURCE_TEXT: &str = "# Written by Imprint: the seed in /var/lib/cloud/seed/nocloud and no other source.\n\
      datasource_list: [NoCloud, None]\n";
@@ -34,6 +34,8 @@ pub fn apply(
     plan: &FinishPlan,
 ) -> Result<(String, Vec<String>), ConfinedError> {
     let mut notes = Vec::new();
+    // An earlier agent of this task may have left a seed, which would be removed below but stay on the disk.
+    secrets::erase_seed(root)?;
     let removed = cleanup::identity(root, profile.cloud_init)?;
     let seed = plan.seed.as_ref();
     let detail = if profile.cloud_init {

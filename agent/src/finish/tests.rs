@@ -7,7 +7,7 @@ use imprint_proto::agent::v1::{CloudInitSeed, GuestPlan};
 
 use super::*;
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 const CAP_SYS_RESOURCE: u32 = 24;
 
@@ -20,7 +20,7 @@ fn has_capability(number: u32) -> bool {
     u64::from_str_radix(mask.trim(), 16).unwrap() >> number & 1 == 1
 }
 
-struct Loop(String);
+pub(crate) struct Loop(pub(crate) String);
 
 impl Drop for Loop {
     fn drop(&mut self) {
@@ -43,7 +43,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// A disk of 96 MiB with an image of 40 MiB on it: GPT, one ext4 partition with something like a root inside.
-fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
+pub(crate) fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
     let (tree, partition, image) = (folder.join("tree"), folder.join("ext4"), folder.join("image"));
     for path in ["etc/ssh", "usr/lib/systemd", "usr/bin", "var/lib", "opt"] {
         fs::create_dir_all(tree.join(path)).unwrap();

@@ -407,6 +407,121 @@ async fn a_success_that_the_controller_refuses_does_not_restart_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_end_was_acknowledged_is_not_begun_again_by_a_restarted_agent() {
+    let mut world = World::new(SignedDuration::from_hours(24)).await;
+    let (stop, agent) = world.start();
+    let mut line = world.line().await;
+    line.greet().await;
+    line.send(Theirs::Task(deploy("T", "serial=none"))).await;
+    let outcome = line.outcome().await;
+    line.send(Theirs::Ack(Ack {
+        task_id: "T".into(),
+        sequence: outcome.sequence,
+    }))
+    .await;
+    let state = world.folder.path().join("state");
+    let pending = || Outbox::open(&state).unwrap().unfinished_task();
+    timeout(PATIENCE, async {
+        while pending().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the acknowledgement arrives");
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+
+    // As if it had been killed after the acknowledgement and before it noted the end.
+    let file = crate::tasks::record::RecordFile::of(&world.folder.path().join("state"));
+    let mut record = file.load().unwrap().unwrap();
+    assert!(record.ended);
+    (record.ended, record.task) = (false, Some(deploy("T", "serial=none")));
+    file.save(&record).unwrap();
+
+    let (stop, agent) = world.start();
+    let mut line = world.line().await;
+    line.greet().await;
+    line.send(Theirs::Task(deploy("T2", "serial=none"))).await;
+    let Ours::Step(step) = line.next().await else {
+        panic!("a step of the new task")
+    };
+    assert_eq!((step.task_id.as_str(), step.sequence), ("T2", 1));
+    assert!(file.load().unwrap().unwrap().task_id() == "T2");
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_task_is_answered_while_one_runs() {
+    let mut world = World::new(SignedDuration::from_hours(24)).await;
+    let (stop, agent) = world.start();
+    let mut line = world.line().await;
+    line.greet().await;
+    line.send(Theirs::Task(deploy("T", "serial=none"))).await;
+    let Ours::Step(_) = line.next().await else {
+        panic!("the first task runs")
+    };
+    line.send(Theirs::Task(deploy("T2", "serial=none"))).await;
+    let refusal = line.outcome().await;
+    assert_eq!((refusal.task_id.as_str(), refusal.sequence), ("T2", 1));
+    let Some(outcome::Result::Failure(failure)) = refusal.result.clone() else {
+        panic!("{refusal:?}")
+    };
+    assert!(failure.cause.contains("another task (T)") && failure.retryable);
+    assert!(!failure.remedy.is_empty() && !failure.head_cleared);
+    assert_eq!(line.outcome().await.task_id, "T", "the first task goes on");
+    drop(line);
+
+    // It is as durable as any outcome, and stays the answer although the agent is free by now.
+    let mut line = world.line().await;
+    line.greet().await;
+    line.send(Theirs::Task(deploy("T2", "serial=none"))).await;
+    let first = line.outcome().await;
+    assert_eq!(first.task_id, "T");
+    assert_eq!(line.outcome().await, refusal);
+    line.send(Theirs::Ack(Ack {
+        task_id: "T2".into(),
+        sequence: 1,
+    }))
+    .await;
+    line.send(Theirs::Task(deploy("T3", "serial=none"))).await;
+    assert_eq!(line.outcome().await.task_id, "T3");
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_comes_in_the_moment_of_the_outcome_is_begun_afterwards() {
+    let mut world = World::new(SignedDuration::from_hours(24)).await;
+    let (stop, agent) = world.start();
+    let mut line = world.line().await;
+    line.greet().await;
+    let kind = Some(task::Kind::Reboot(RebootTask {}));
+    let task_id = "R".to_owned();
+    line.send(Theirs::Task(Task { task_id, kind })).await;
+    let outcome = line.outcome().await;
+    line.send(Theirs::Task(deploy("T", "serial=none"))).await;
+    line.send(Theirs::Cancel(CancelTask {
+        task_id: "R".into(),
+        reason: "cancelled".into(),
+    }))
+    .await;
+    line.send(Theirs::Ack(Ack {
+        task_id: "R".into(),
+        sequence: outcome.sequence,
+    }))
+    .await;
+    let next = line.outcome().await;
+    let Some(outcome::Result::Failure(failure)) = next.result else {
+        panic!("{next:?}")
+    };
+    assert_eq!(next.task_id, "T");
+    assert!(failure.cause.contains("no disk matches"), "{}", failure.cause);
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn renews_its_certificate_at_two_thirds_of_its_life() {
     let mut world = World::new(SignedDuration::from_secs(4)).await;
     let (stop, agent) = world.start();

@@ -67,6 +67,15 @@ pub struct Session {
     pub status: watch::Sender<String>,
 }
 
+/// What of the outbox has gone out in a session.
+#[derive(Debug, Default)]
+struct Sent {
+    task: String,
+    number: u64,
+    /// Refused tasks.
+    refused: Vec<String>,
+}
+
 /// Why a session ended.
 enum End {
     /// Told to stop.
@@ -199,7 +208,7 @@ impl Session {
         let mut progress = self.tasks.progress();
         let mut tick = interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut sent, mut last_sent) = ((String::new(), 0), Instant::now());
+        let (mut sent, mut last_sent) = (Sent::default(), Instant::now());
         let mut renewal = Backoff::new(Duration::from_secs(300));
         let mut next_renewal = Instant::now();
         changes.mark_changed();
@@ -250,18 +259,28 @@ impl Session {
     async fn send_pending(
         &self,
         sender: &mpsc::Sender<AgentMessage>,
-        sent: &mut (String, u64),
+        sent: &mut Sent,
     ) -> Result<bool, Status> {
         let task = self.outbox.task();
-        if sent.0 != task {
-            *sent = (task, 0); // a new task counts from 1 again
+        if sent.task != task {
+            (sent.task, sent.number) = (task, 0); // a new task counts from 1 again
         }
         let mut any = false;
-        for message in self.outbox.pending_after(sent.1) {
+        for message in self.outbox.pending_after(sent.number) {
             let number = sequence(&message);
             send_message(sender, message).await?;
-            sent.1 = number;
+            sent.number = number;
             any = true;
+        }
+        let refusals = self.outbox.refusals();
+        sent.refused
+            .retain(|task_id| refusals.iter().any(|refusal| refusal.task_id == *task_id));
+        for refusal in refusals {
+            if !sent.refused.contains(&refusal.task_id) {
+                sent.refused.push(refusal.task_id.clone());
+                send(sender, Ours::Outcome(refusal)).await?;
+                any = true;
+            }
         }
         Ok(any)
     }

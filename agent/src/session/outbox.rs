@@ -19,6 +19,9 @@ use crate::identity::private_file;
 /// make the agent collect without end.
 const MOST_PENDING: usize = 2000;
 
+/// Refused tasks that a controller which does not listen may leave here.
+const MOST_REFUSED: usize = 16;
+
 /// What is kept in the file.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Kept {
@@ -31,6 +34,23 @@ struct Kept {
     acknowledged: u64,
     #[prost(message, repeated, tag = "4")]
     pending: Vec<AgentMessage>,
+    /// How the task ended, also once that is acknowledged.
+    #[prost(message, optional, tag = "5")]
+    end: Option<End>,
+    /// Outcomes of tasks that were refused, each with a task of its own.
+    #[prost(message, repeated, tag = "6")]
+    refused: Vec<Outcome>,
+}
+
+/// The outcome of the task, in short.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct End {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Whether it is a success.
+    #[prost(bool, tag = "2")]
+    pub success: bool,
 }
 
 /// Messages that must arrive.
@@ -77,6 +97,7 @@ impl Outbox {
         if kept.task_id != task_id {
             *kept = Kept {
                 task_id: task_id.to_owned(),
+                refused: std::mem::take(&mut kept.refused),
                 ..Kept::default()
             };
             self.save(&kept);
@@ -98,22 +119,66 @@ impl Outbox {
         self.save(&kept);
     }
 
-    /// Adds the outcome; the answer is its number.
+    /// Adds the outcome; the answer is its number. A task ends once: a second outcome is dropped. That the task has
+    /// ended is kept in the same moment as the outcome itself, and for longer than it.
     pub fn push_outcome(&self, mut outcome: Outcome) -> u64 {
         let mut kept = self.lock();
+        if let Some(end) = kept.end {
+            return end.number;
+        }
         kept.last += 1;
         outcome.task_id.clone_from(&kept.task_id);
         outcome.sequence = kept.last;
+        let end = End {
+            number: kept.last,
+            success: matches!(outcome.result, Some(Ended::Success(_))),
+        };
+        kept.end = Some(end);
         kept.pending.push(AgentMessage {
             message: Some(Kind::Outcome(outcome)),
         });
         self.save(&kept);
-        kept.last
+        end.number
+    }
+
+    /// Adds the outcome of another task than the one whose messages are here: one that was never begun. Its first
+    /// message is its last.
+    pub fn refuse(&self, task_id: &str, mut outcome: Outcome) {
+        let mut kept = self.lock();
+        if kept.task_id == task_id || kept.refused.iter().any(|refused| refused.task_id == task_id) {
+            return;
+        }
+        task_id.clone_into(&mut outcome.task_id);
+        outcome.sequence = 1;
+        kept.refused.push(outcome);
+        let excess = kept.refused.len().saturating_sub(MOST_REFUSED);
+        kept.refused.drain(..excess);
+        self.save(&kept);
+    }
+
+    /// Whether the task was refused, and the controller may not know it yet.
+    #[must_use]
+    pub fn has_refused(&self, task_id: &str) -> bool {
+        self.lock()
+            .refused
+            .iter()
+            .any(|refused| refused.task_id == task_id)
+    }
+
+    /// Outcomes of refused tasks that are not acknowledged.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Outcome> {
+        self.lock().refused.clone()
     }
 
     /// The controller has all up to this number. Words about another task are old.
     pub fn acknowledge(&self, task_id: &str, number: u64) {
         let mut kept = self.lock();
+        if kept.refused.iter().any(|refused| refused.task_id == task_id) {
+            kept.refused.retain(|refused| refused.task_id != task_id);
+            self.save(&kept);
+            return;
+        }
         if kept.task_id != task_id || number <= kept.acknowledged {
             return;
         }
@@ -147,26 +212,11 @@ impl Outbox {
         (!kept.pending.is_empty()).then(|| kept.task_id.clone())
     }
 
-    /// The outcome of the task is here or has been acknowledged already.
+    /// How the task has ended, whether that is acknowledged or not; none while it has not.
     #[must_use]
-    pub fn has_outcome(&self, task_id: &str) -> Option<u64> {
+    pub fn end(&self, task_id: &str) -> Option<End> {
         let kept = self.lock();
-        if kept.task_id != task_id {
-            return None;
-        }
-        let outcome = |message: &&AgentMessage| matches!(message.message, Some(Kind::Outcome(_)));
-        kept.pending.iter().find(outcome).map(sequence)
-    }
-
-    /// Whether the outcome of the task that waits here is a success; none when there is no outcome.
-    #[must_use]
-    pub fn outcome_is_success(&self, task_id: &str) -> Option<bool> {
-        let kept = self.lock();
-        let mut messages = kept.pending.iter().filter(|_| kept.task_id == task_id);
-        messages.find_map(|message| match &message.message {
-            Some(Kind::Outcome(outcome)) => Some(matches!(outcome.result, Some(Ended::Success(_)))),
-            _ => None,
-        })
+        kept.end.filter(|_| kept.task_id == task_id)
     }
 
     /// Tells of every change.
@@ -232,11 +282,14 @@ mod tests {
         outbox.begin("T1");
         assert_eq!(numbers(&outbox, 0), [2]);
         outbox.push_step(event("c"));
-        assert_eq!(outbox.has_outcome("T1"), None);
+        assert_eq!(outbox.end("T1"), None);
         assert_eq!(outbox.push_outcome(Outcome::default()), 4);
-        assert_eq!(outbox.has_outcome("T1"), Some(4));
-        assert_eq!(outbox.outcome_is_success("T1"), Some(false));
-        assert_eq!(outbox.outcome_is_success("T2"), None);
+        let end = Some(End {
+            number: 4,
+            success: false,
+        });
+        assert_eq!((outbox.end("T1"), outbox.end("T2")), (end, None));
+        assert_eq!(outbox.push_outcome(Outcome::default()), 4, "a task ends once");
         assert_eq!(
             (numbers(&outbox, 0), numbers(&outbox, 2)),
             (vec![2, 3, 4], vec![3, 4])
@@ -244,13 +297,47 @@ mod tests {
         outbox.acknowledge("T1", 99);
         outbox.acknowledge("T1", 1);
         assert_eq!((numbers(&outbox, 0), outbox.unfinished_task()), (vec![], None));
+        drop(outbox);
+        let outbox = Outbox::open(state.path()).unwrap();
+        assert_eq!(outbox.end("T1"), end, "an acknowledged end is still known");
         outbox.begin("T2");
+        assert_eq!(outbox.end("T2"), None);
         outbox.push_step(event("d"));
         assert_eq!(numbers(&outbox, 0), [1], "each task counts from 1");
         let pending = outbox.pending_after(0);
         assert!(
             matches!(&pending[0].message, Some(Kind::Step(step)) if step.task_id == "T2" && step.detail == "d")
         );
+    }
+
+    #[test]
+    fn a_refusal_waits_beside_the_task_until_it_is_acknowledged() {
+        let state = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(state.path()).unwrap();
+        outbox.begin("T1");
+        outbox.push_step(event("a"));
+        for refused in ["T1", "T2", "T2"] {
+            outbox.refuse(refused, Outcome::default());
+        }
+        assert_eq!(
+            numbers(&outbox, 0),
+            [1],
+            "the task's own messages are as they were"
+        );
+        drop(outbox);
+        let outbox = Outbox::open(state.path()).unwrap();
+        outbox.begin("T3");
+        let refusals = outbox.refusals();
+        assert_eq!(refusals.len(), 1);
+        assert_eq!((refusals[0].task_id.as_str(), refusals[0].sequence), ("T2", 1));
+        assert!(outbox.has_refused("T2") && !outbox.has_refused("T1"));
+        outbox.acknowledge("T2", 1);
+        assert!(outbox.refusals().is_empty());
+        for number in 0..100 {
+            outbox.refuse(&format!("R{number}"), Outcome::default());
+        }
+        assert_eq!(outbox.refusals().len(), MOST_REFUSED);
+        assert!(outbox.has_refused("R99"));
     }
 
     #[test]

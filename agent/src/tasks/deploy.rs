@@ -54,7 +54,7 @@ impl<'a> Deploy<'a> {
         let mut result = self.steps(record).await;
         if let Err(failure) = &mut result {
             if record.touched && !failure.head_cleared {
-                self.clear_head(record, failure).await;
+                self.disarm(record, failure).await;
             }
             if !failure.is_clean_cancel(record.touched) {
                 self.reporter.failed(failure);
@@ -209,6 +209,8 @@ impl<'a> Deploy<'a> {
         };
         if !record.is_finished(Step::Seed) {
             let began = self.begin(Step::Seed, "identity of the machine")?;
+            record.seeded = true;
+            self.tasks.save(record);
             let (places, layout, plan) = (self.around.places.clone(), layout.clone(), plan.clone());
             let done = self
                 .finishing(Step::Seed, move || finish::seed(&places, &layout, &plan))
@@ -258,26 +260,22 @@ impl<'a> Deploy<'a> {
         }
     }
 
-    /// The disk could boot and must not.
-    async fn clear_head(&self, record: &Record, failure: &mut StepFailure) {
-        let problem = if failure.hung {
-            "it does not answer".to_owned()
-        } else {
-            match disk::clear_head(&self.around.places, record).await {
-                Ok(()) => {
-                    failure.head_cleared = true;
-                    return;
-                }
-                Err(trouble) => trouble.cause,
-            }
-        };
-        let name = record.disk.as_ref().map_or("", |disk| &disk.kernel_name);
-        failure.cause.push_str(&format!(
-            "; and the head of {name} could not be cleared: {problem}"
-        ));
-        failure
-            .remedy
-            .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
+    /// The disk could boot, and tell secrets, and must not.
+    async fn disarm(&self, record: &mut Record, failure: &mut StepFailure) {
+        let disarmed = self.tasks.disarm(record, failure.hung).await;
+        failure.head_cleared = disarmed.head_cleared;
+        disarmed.tell(&mut failure.cause, &mut failure.remedy);
+        if disarmed.erased > 0 {
+            self.reporter.note(
+                Step::Seed,
+                "user-data and report token were overwritten on the disk",
+            );
+        }
+        // A clean cancel has no words of its own.
+        for trouble in disarmed.troubles {
+            self.reporter
+                .note(failure.step, &format!("{}: {}", trouble.cause, trouble.remedy));
+        }
     }
 
     fn image(&self) -> &imprint_proto::agent::v1::ImageSource {

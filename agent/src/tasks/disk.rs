@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
 use crate::{
-    finish::{self, Places},
+    finish::{self, Places, WrittenDisk},
     session::backoff::chain,
     target::{self, BlockDevice, Target as _},
 };
@@ -139,8 +139,81 @@ pub(super) fn still_there(path: &Path, claimed: &str) -> Result<(), Trouble> {
     same(claimed, &now)
 }
 
-/// The disk of the task must not boot.
-pub(super) async fn clear_head(places: &Places, record: &Record) -> Result<(), Trouble> {
+/// What became of a disk whose system is not wanted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Disarmed {
+    /// Nothing boots from it.
+    pub head_cleared: bool,
+    /// Files with secrets that were overwritten.
+    pub erased: usize,
+    /// What could not be done, and what an operator has to know because of it.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Disarmed {
+    /// Adds what could not be done to the words about the failure.
+    pub(super) fn tell(&self, cause: &mut String, remedy: &mut String) {
+        for trouble in &self.troubles {
+            cause.push_str(&format!("; and {}", trouble.cause));
+            remedy.push_str(&format!("; {}", trouble.remedy));
+        }
+    }
+}
+
+/// The disk of the task must not boot, and must not hand its secrets to whoever looks at it next: first those are
+/// overwritten, since that needs the partition table, then the head is cleared. `hung`: it is not asked at all.
+pub(super) async fn disarm(places: &Places, record: &Record, hung: bool) -> Disarmed {
+    let silent = || Trouble::new("it does not answer", "");
+    let name = record.disk.as_ref().map_or("", |disk| &disk.kernel_name);
+    let mut disarmed = Disarmed::default();
+    if record.seeded {
+        let erased = if hung {
+            Err(silent())
+        } else {
+            erase_secrets(places, record).await
+        };
+        match erased {
+            Ok(count) => disarmed.erased = count,
+            Err(trouble) => disarmed.troubles.push(Trouble::new(
+                format!(
+                    "user-data and report token may still be readable on {name}: {}",
+                    trouble.cause
+                ),
+                "treat the secrets in the user-data as known to whoever gets the disk",
+            )),
+        }
+    }
+    let cleared = if hung {
+        Err(silent())
+    } else {
+        clear_head(places, record).await
+    };
+    match cleared {
+        Ok(()) => disarmed.head_cleared = true,
+        Err(trouble) => disarmed.troubles.push(Trouble::new(
+            format!("the head of {name} could not be cleared: {}", trouble.cause),
+            "the disk may still boot the unfinished system: deploy again or wipe it",
+        )),
+    }
+    disarmed
+}
+
+async fn erase_secrets(places: &Places, record: &Record) -> Result<usize, Trouble> {
+    let disk = record.disk.clone().unwrap_or_default();
+    let written = WrittenDisk {
+        name: disk.kernel_name,
+        sector_bytes: u64::from(disk.logical_sector_bytes),
+        size_bytes: disk.size_bytes,
+    };
+    let (places, claimed) = (places.clone(), record.identity.clone());
+    blocking(CLEAR_LIMIT, move || {
+        still_there(&places.device(&written), &claimed)?;
+        finish::erase_secrets(&places, &written).map_err(|error| Trouble::new(chain(&error), error.remedy()))
+    })
+    .await
+}
+
+async fn clear_head(places: &Places, record: &Record) -> Result<(), Trouble> {
     let name = record.disk.as_ref().map(|disk| disk.kernel_name.clone());
     let (places, claimed) = (places.clone(), record.identity.clone());
     let path = places.dev.join(name.unwrap_or_default());
@@ -169,9 +242,15 @@ pub(super) fn claim(path: &Path, claimed: Option<&str>) -> Result<Arc<BlockDevic
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, fs};
+
+    use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan, GuestPlan};
 
     use super::*;
+    use crate::finish::{
+        guest::Traces,
+        tests::{MIB, disk as loop_disk},
+    };
 
     fn disks(names: &[&str]) -> Vec<Disk> {
         let disk = |name: &&str| Disk {
@@ -241,5 +320,85 @@ mod tests {
         let trouble = same("block 8:0 disk 3", "block 8:0 disk 9").unwrap_err();
         assert!(trouble.cause.contains("is gone") && !trouble.remedy.is_empty());
         assert!(still_there(Path::new("/dev/no-such-disk"), "block 8:0 disk 3").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_not_wanted_keeps_no_secret_and_no_head() {
+        const SECRET: &str = "secret-of-the-user-data";
+        let folder = tempfile::tempdir().unwrap();
+        let Some((device, image)) = loop_disk(folder.path(), 512) else {
+            return; // no root, no loop devices
+        };
+        let disk = Disk {
+            kernel_name: device.0.strip_prefix("/dev/").unwrap().to_owned(),
+            logical_sector_bytes: 512,
+            size_bytes: 96 * MIB,
+            ..Disk::default()
+        };
+        let places = Places {
+            mounts: folder.path().join("mnt"),
+            guest: folder.path().join("guest"),
+            ..Places::below(Path::new("/"), folder.path())
+        };
+        fs::create_dir_all(&places.guest).unwrap();
+        fs::write(places.guest.join("imprint-guest"), "ELF").unwrap();
+        let written = WrittenDisk {
+            name: disk.kernel_name.clone(),
+            sector_bytes: 512,
+            size_bytes: 96 * MIB,
+        };
+        let secret = || format!("#cloud-config\npassword: {SECRET}\n").into_bytes();
+        let plan = FinishPlan {
+            seed: Some(CloudInitSeed {
+                meta_data: secret(),
+                user_data: secret(),
+                vendor_data: secret(),
+                network_config: secret(),
+            }),
+            guest: Some(GuestPlan {
+                report_token: SECRET.into(),
+                ..GuestPlan::default()
+            }),
+            ..FinishPlan::default()
+        };
+        let layout = finish::find_layout(&places, &written).unwrap();
+        // The second time is that of an agent that was killed in between.
+        for _ in 0..2 {
+            finish::seed(&places, &layout, &plan).unwrap();
+            finish::guest(&places, &layout, &plan, &Traces::default()).unwrap();
+        }
+        let on_disk = || {
+            let bytes = fs::read(&image).unwrap();
+            bytes
+                .windows(SECRET.len())
+                .filter(|bytes| *bytes == SECRET.as_bytes())
+                .count()
+        };
+        assert_eq!(on_disk(), 5, "nothing is left of the first time");
+
+        let record = Record {
+            identity: target::identity_of(Path::new(&device.0)).unwrap(),
+            disk: Some(disk),
+            seeded: true,
+            ..Record::default()
+        };
+        let disarmed = disarm(&places, &record, false).await;
+        assert_eq!(disarmed.troubles, []);
+        assert!(disarmed.head_cleared && disarmed.erased == 5, "{disarmed:?}");
+        assert_eq!(on_disk(), 0);
+        assert!(fs::read(&image).unwrap()[..1 << 20].iter().all(|byte| *byte == 0));
+
+        // Without a table the files can't be found: that is told, and the head is cleared all the same.
+        let disarmed = disarm(&places, &record, false).await;
+        assert!(disarmed.head_cleared);
+        let (mut cause, mut remedy) = ("it failed".to_owned(), "look".to_owned());
+        disarmed.tell(&mut cause, &mut remedy);
+        assert!(
+            cause.starts_with("it failed; and user-data and report token may still"),
+            "{cause}"
+        );
+        assert!(remedy.contains("secrets in the user-data"), "{remedy}");
+        let disarmed = disarm(&places, &record, true).await;
+        assert_eq!((disarmed.head_cleared, disarmed.troubles.len()), (false, 2));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use futures::FutureExt as _;
 use imprint_proto::agent::v1::{
-    Cancelled, Failure, Outcome, Progress, Success, Task, outcome::Result as Ended, task::Kind,
+    Cancelled, Failure, Outcome, Progress, Step, Success, Task, outcome::Result as Ended, task::Kind,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ mod image;
 pub mod record;
 pub mod report;
 
+use disk::Disarmed;
 use record::{Record, RecordFile};
 use report::{Reporter, StepFailure};
 
@@ -75,10 +76,14 @@ pub struct Tasks {
     tracker: TaskTracker,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Running {
     task_id: String,
     cancel: CancellationToken,
+    /// Its outcome is decided: the controller may take this agent for free before it is.
+    ending: bool,
+    /// What came meanwhile and is begun afterwards.
+    next: Option<Task>,
 }
 
 impl Tasks {
@@ -133,14 +138,23 @@ impl Tasks {
     /// Takes a task. One that is here already goes on; a second one beside a running one is refused, since two can't
     /// have the machine: the controller cancels the first one when it means it.
     pub fn accept(self: &Arc<Self>, task: Task) {
-        if let Some(running) = self.running().as_ref() {
-            if running.task_id != task.task_id {
-                tracing::error!(
-                    task.id = task.task_id,
-                    running = running.task_id,
-                    "a second task is refused while one runs; cancel the running one first"
-                );
+        if self.outbox.has_refused(&task.task_id) {
+            return; // its outcome is sent until it is acknowledged
+        }
+        if let Some(running) = self.running().as_mut() {
+            if running.task_id == task.task_id {
+                return;
             }
+            if running.ending {
+                running.next = Some(task);
+                return;
+            }
+            tracing::error!(
+                task.id = task.task_id,
+                running = running.task_id,
+                "a second task is refused while one runs; cancel the running one first"
+            );
+            self.outbox.refuse(&task.task_id, busy(&running.task_id));
             return;
         }
         match self.file.load() {
@@ -185,6 +199,8 @@ impl Tasks {
         *self.running() = Some(Running {
             task_id: task_id.clone(),
             cancel: cancel.clone(),
+            ending: record.ended,
+            next: None,
         });
         self.outbox.begin(&task_id);
         let tasks = Arc::clone(self);
@@ -193,8 +209,11 @@ impl Tasks {
             if work.catch_unwind().await.is_err() {
                 tasks.fault(&mut record).await;
             }
-            *tasks.running() = None;
             tasks.progress.send_replace(None);
+            let next = tasks.running().take().and_then(|running| running.next);
+            if let Some(next) = next {
+                tasks.accept(next);
+            }
         });
     }
 
@@ -203,10 +222,10 @@ impl Tasks {
         let task_id = record.task_id().to_owned();
         tracing::info!(task.id = task_id, "task begins");
         if !record.ended
-            && let Some(success) = self.outbox.outcome_is_success(&task_id)
+            && let Some(end) = self.outbox.end(&task_id)
         {
             // An earlier agent was killed right after it had told the end.
-            self.end(record, success && restarts(record));
+            self.end(record, end.success && restarts(record));
         }
         if !record.ended {
             let (result, restart) = match record.task.clone().and_then(|task| task.kind) {
@@ -228,14 +247,11 @@ impl Tasks {
                     false,
                 ),
             };
-            self.outbox.push_outcome(Outcome {
-                result: Some(result),
-                ..Outcome::default()
-            });
+            self.tell(result);
             self.end(record, restart);
         }
         if record.restart {
-            if let Some(number) = self.outbox.has_outcome(&task_id) {
+            if let Some(end) = self.outbox.end(&task_id) {
                 tracing::info!(
                     task.id = task_id,
                     "waiting for the controller to keep the outcome, then restarting"
@@ -243,7 +259,7 @@ impl Tasks {
                 let refused = tokio::select! {
                     biased;
                     () = cancel.cancelled() => true,
-                    () = self.outbox.acknowledged(&task_id, number) => cancel.is_cancelled(),
+                    () = self.outbox.acknowledged(&task_id, end.number) => cancel.is_cancelled(),
                 };
                 if refused {
                     return self.refused(record).await;
@@ -252,6 +268,18 @@ impl Tasks {
             tracing::info!(task.id = task_id, "restarting the machine");
             (self.around.restart)();
         }
+    }
+
+    /// Hands the outcome to the outbox. That comes before anything else: the outbox knows from then on that the task
+    /// has ended, whatever happens to this process before [`Self::end`].
+    fn tell(&self, result: Ended) {
+        if let Some(running) = self.running().as_mut() {
+            running.ending = true;
+        }
+        self.outbox.push_outcome(Outcome {
+            result: Some(result),
+            ..Outcome::default()
+        });
     }
 
     /// The outcome is in the outbox.
@@ -272,14 +300,14 @@ impl Tasks {
             task.id = record.task_id(),
             "cancelled after its end; the machine is not restarted"
         );
-        if record.touched
-            && let Err(trouble) = disk::clear_head(&self.around.places, record).await
-        {
-            tracing::error!(
-                cause = trouble.cause,
-                remedy = trouble.remedy,
-                "the head of the disk could not be cleared; it may still boot the cancelled system"
-            );
+        if record.touched {
+            for trouble in self.disarm(record, false).await.troubles {
+                tracing::error!(
+                    cause = trouble.cause,
+                    remedy = trouble.remedy,
+                    "the disk of the cancelled deployment is not as it should be left"
+                );
+            }
         }
         record.restart = false;
         self.save(record);
@@ -287,7 +315,7 @@ impl Tasks {
 
     /// The agent itself has failed inside of the task; the panic's own words are in the log.
     async fn fault(&self, record: &mut Record) {
-        if record.ended {
+        if record.ended || self.outbox.end(record.task_id()).is_some() {
             tracing::error!(
                 task.id = record.task_id(),
                 "the agent has a fault; its task had ended"
@@ -303,24 +331,24 @@ impl Tasks {
             ..Failure::default()
         };
         if record.touched {
-            match disk::clear_head(&self.around.places, record).await {
-                Ok(()) => failure.head_cleared = true,
-                Err(trouble) => {
-                    failure.cause.push_str(&format!(
-                        "; and the head of its disk could not be cleared: {}",
-                        trouble.cause
-                    ));
-                    failure
-                        .remedy
-                        .push_str("; the disk may still boot the unfinished system: deploy again or wipe it");
-                }
-            }
+            let disarmed = self.disarm(record, false).await;
+            failure.head_cleared = disarmed.head_cleared;
+            disarmed.tell(&mut failure.cause, &mut failure.remedy);
         }
-        self.outbox.push_outcome(Outcome {
-            result: Some(Ended::Failure(failure)),
-            ..Outcome::default()
-        });
+        self.tell(Ended::Failure(failure));
         self.end(record, false);
+    }
+
+    /// Leaves the disk of a task without anything that boots and without secrets.
+    async fn disarm(&self, record: &mut Record, hung: bool) -> Disarmed {
+        if record.seeded && !record.ended {
+            // An agent that is killed meanwhile must not go on as if they were there.
+            record
+                .finished
+                .retain(|finished| !matches!(finished.step(), Step::Seed | Step::Guest));
+            self.save(record);
+        }
+        disk::disarm(&self.around.places, record, hung).await
     }
 
     fn save(&self, record: &Record) {
@@ -343,6 +371,21 @@ fn restarts(record: &Record) -> bool {
     }
 }
 
+/// The answer to a task that comes while another one runs.
+fn busy(running: &str) -> Outcome {
+    let failure = Failure {
+        cause: format!("the agent already works on another task ({running})"),
+        remedy: "wait until the other deployment of this node has ended or cancel it, then deploy again"
+            .to_owned(),
+        retryable: true,
+        ..Failure::default()
+    };
+    Outcome {
+        result: Some(Ended::Failure(failure)),
+        ..Outcome::default()
+    }
+}
+
 /// A cancel that has left a disk which may boot is a failure.
 fn ended(failure: StepFailure, touched: bool) -> Ended {
     if failure.is_clean_cancel(touched) {
@@ -361,8 +404,6 @@ fn ended(failure: StepFailure, touched: bool) -> Ended {
 
 #[cfg(test)]
 mod tests {
-    use imprint_proto::agent::v1::Step;
-
     use super::*;
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Record {
     /// What tells the claimed disk from every other one in this boot, also from a later one of the same name.
     #[prost(string, tag = "12")]
     pub identity: String,
+    /// The step that writes user-data has begun: they may be on the disk, finished or not.
+    #[prost(bool, tag = "13")]
+    pub seeded: bool,
 }
 
 /// A step that is done.
