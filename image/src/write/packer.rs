@@ -127,11 +127,7 @@ impl Packer {
     }
 
     /// The manifest, once every frame is packed and every pack that was made here is `stored`.
-    pub fn finish(
-        mut self,
-        disk: DiskFacts,
-        stored: Vec<(u32, PackRef)>,
-    ) -> Result<Manifest, ManifestError> {
+    pub fn finish(mut self, disk: DiskFacts, stored: Vec<(u32, PackRef)>) -> Result<Manifest, ManifestError> {
         for (number, pack) in stored {
             self.packs[number as usize] = Some(pack);
         }

@@ -344,10 +344,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, level: i32) {
 }
 
 /// Names and stores packs; gives their names by their number in the image.
-fn store(
-    sink: &mut dyn PackSink,
-    packs: &Receiver<FullPack>,
-) -> Result<Vec<(u32, PackRef)>, ImportError> {
+fn store(sink: &mut dyn PackSink, packs: &Receiver<FullPack>) -> Result<Vec<(u32, PackRef)>, ImportError> {
     let mut stored = Vec::new();
     for FullPack { number, content } in packs {
         let (digest, bytes) = content.finish();

@@ -1,0 +1,159 @@
+//! Writes the seeds of the fuzz targets and the artifact that tests read back: `fixtures REPOSITORY`.
+//!
+//! Both are checked in. The seeds may be written anew at any time; the artifact is of the first version of the format
+//! and is meant to stay as it is. Needs `qemu-img`.
+
+use std::error::Error;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::Path;
+use std::process::Command;
+
+use imprint_image::frame::Encoder;
+use imprint_image::write::{ArtifactWriter, DirSink, WriteOptions};
+use imprint_image::{Manifest, SignedManifest};
+
+#[path = "../../fuzz/src/lib.rs"]
+#[allow(dead_code)]
+mod targets;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let root = std::env::args().nth(1).ok_or("name the repository's folder")?;
+    let root = Path::new(&root);
+    let artifact = root.join("image/tests/artifact-v1");
+    let seeds = root.join("fuzz/seeds");
+    for (target, _) in targets::TARGETS {
+        fs::create_dir_all(seeds.join(target))?;
+    }
+    let manifest = store(&artifact)?;
+    let signed = SignedManifest::sign(&manifest, &targets::well_known_key()).encode();
+    fs::write(seeds.join("manifest/small"), manifest.encode())?;
+    fs::write(seeds.join("signed/small"), signed)?;
+    for (number, pack) in manifest.packs.iter().enumerate() {
+        let name = pack.digest.to_string();
+        fs::copy(
+            artifact.join("packs").join(name),
+            seeds.join(format!("pack_index/{number}")),
+        )?;
+    }
+    frames(&seeds)?;
+    compressed(&seeds)?;
+    partitions(&seeds)?;
+    qcow2(&seeds)
+}
+
+/// Text, a hole, the same text again, and a last chunk of one sector.
+fn disk() -> Vec<u8> {
+    let mut disk = vec![0; (3 << 20) + 4096];
+    let text = b"Imprint's disk. ".repeat(1 << 16);
+    disk[..1 << 20].copy_from_slice(&text);
+    disk[2 << 20..3 << 20].copy_from_slice(&text);
+    disk[3 << 20..].fill(7);
+    disk
+}
+
+fn store(base: &Path) -> Result<Manifest, Box<dyn Error>> {
+    let options = WriteOptions {
+        logical_sector_bytes: Some(4096),
+        ..WriteOptions::default()
+    };
+    let mut writer = ArtifactWriter::new(DirSink::new(base)?, options);
+    let manifest = writer.import_stream(&mut Cursor::new(disk()))?;
+    let signed = SignedManifest::sign(&manifest, &targets::well_known_key()).encode();
+    fs::create_dir_all(base.join("manifests"))?;
+    fs::write(
+        base.join("manifests").join(manifest.image_digest.to_string()),
+        signed,
+    )?;
+    Ok(manifest)
+}
+
+fn frames(seeds: &Path) -> Outcome {
+    let mixed: Vec<u8> = (0u32..6000).flat_map(|n| (n * n / 7).to_le_bytes()).collect();
+    for (name, plain) in [("text", b"Imprint's disk. ".repeat(200)), ("numbers", mixed)] {
+        let mut frame = Vec::new();
+        Encoder::new(3)?.encode(&plain, &mut frame)?;
+        let len = u32::try_from(plain.len())?.to_le_bytes();
+        fs::write(seeds.join("frame").join(name), [&len[..], &frame].concat())?;
+    }
+    Ok(())
+}
+
+fn compressed(seeds: &Path) -> Outcome {
+    let plain: Vec<u8> = (0u32..3000).flat_map(|n| (n * n / 7).to_le_bytes()).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain)?;
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
+    xz.write_all(&plain)?;
+    let all = [
+        ("gz", gzip.finish()?),
+        ("xz", xz.finish()?),
+        ("zst", zstd::stream::encode_all(&plain[..], 3)?),
+    ];
+    for (name, bytes) in all {
+        fs::write(seeds.join("compressed").join(name), &bytes)?;
+        fs::write(seeds.join("detect").join(name), &bytes[..600])?;
+    }
+    fs::write(seeds.join("detect/vhdx"), b"vhdxfile, and no more")?;
+    fs::write(seeds.join("detect/vmdk"), b"KDMV, and no more")?;
+    Ok(())
+}
+
+fn partitions(seeds: &Path) -> Outcome {
+    let mut mbr = vec![0; 8 << 10];
+    mbr[440..444].copy_from_slice(&[1, 2, 3, 4]);
+    for (entry, kind, first, sectors) in [(0, 0x83, 1u32, 2u32), (1, 0x05, 4, 8)] {
+        let at = 446 + 16 * entry;
+        mbr[at + 4] = kind;
+        mbr[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
+        mbr[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
+    }
+    mbr[510..512].copy_from_slice(&[0x55, 0xAA]);
+    let mut record = mbr[..512].to_vec();
+    record[446 + 20] = 0;
+    mbr[4 * 512..5 * 512].copy_from_slice(&record);
+    fs::write(seeds.join("partitions/mbr"), &mbr)?;
+    fs::write(seeds.join("detect/mbr"), &mbr[..512])?;
+    let mut disk = Cursor::new(vec![0; 48 << 10]);
+    let mut gpt = gptman::GPT::new_from(&mut disk, 512, [9; 16])?;
+    gpt[1] = gptman::GPTPartitionEntry {
+        partition_type_guid: [0xAF; 16],
+        unique_partition_guid: [5; 16],
+        starting_lba: gpt.header.first_usable_lba,
+        ending_lba: gpt.header.last_usable_lba,
+        attribute_bits: 0,
+        partition_name: "root".into(),
+    };
+    gpt.write_into(&mut disk)?;
+    gptman::GPT::write_protective_mbr_into(&mut disk, 512)?;
+    fs::write(seeds.join("partitions/gpt"), disk.into_inner())?;
+    Ok(())
+}
+
+fn qcow2(seeds: &Path) -> Outcome {
+    let raw = seeds.join("qcow2/raw");
+    let mut disk = vec![0; 40 << 10];
+    disk[..3000].copy_from_slice(&b"Imprint's disk. ".repeat(188)[..3000]);
+    disk[20_000..20_010].fill(5);
+    fs::write(&raw, disk)?;
+    for (name, options) in [
+        ("v3", &["-o", "cluster_size=512"][..]),
+        ("v2", &["-o", "compat=0.10,cluster_size=1k"]),
+        ("zlib", &["-c", "-o", "cluster_size=1k"]),
+        ("zstd", &["-c", "-o", "cluster_size=4k,compression_type=zstd"]),
+    ] {
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args(options)
+            .args([&raw, &seeds.join("qcow2").join(name)])
+            .status()?;
+        if !status.success() {
+            return Err(format!("qemu-img ended with {status}").into());
+        }
+    }
+    fs::copy(seeds.join("qcow2/v3"), seeds.join("detect/qcow2"))?;
+    fs::remove_file(raw)?;
+    Ok(())
+}
