@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tracing::warn;
@@ -28,6 +29,32 @@ use crate::{
 const TICK: Duration = Duration::from_millis(400);
 /// After a failure, a disk gets this long to end what it was doing and to clear its head.
 pub(super) const LAST_CHANCE: Duration = Duration::from_secs(30);
+
+/// The ends of a disk are being cleared.
+#[derive(Debug)]
+pub(super) struct Clearing {
+    task: JoinHandle<Result<(), WriteError>>,
+    over: bool,
+}
+
+impl Clearing {
+    /// Waits until it is done. Can be dropped half-way and called again.
+    pub(super) async fn done(&mut self) -> Result<(), Ended> {
+        let cleared = (&mut self.task).await;
+        self.over = true;
+        match cleared {
+            Ok(cleared) => cleared.map_err(Ended::from),
+            Err(error) => Err(Ended::Internal {
+                what: error.to_string(),
+            }),
+        }
+    }
+
+    /// Whether it is done, well or not.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+}
 
 /// A target that is being written.
 #[derive(Debug)]
@@ -48,7 +75,6 @@ pub(super) struct Claim {
 impl Claim {
     pub(super) fn new(
         target: Arc<dyn Target>,
-        workers: usize,
         progress: watch::Sender<WriteProgress>,
         patience: Duration,
     ) -> Self {
@@ -56,7 +82,7 @@ impl Claim {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Claim {
             target,
-            meter: Arc::new(Meter::new(workers)),
+            meter: Arc::new(Meter::new()),
             reporter: Reporter::new(progress),
             phase: Phase::Clearing,
             tick,
@@ -75,12 +101,19 @@ impl Claim {
         Ok(())
     }
 
-    /// Clears the head alone, when an earlier run has cleared both ends.
-    pub(super) async fn clear_head(&mut self) -> Result<(), Ended> {
+    /// Begins what is done to the disk first, while others get ready: clears both its ends, or its head alone when an
+    /// earlier run has cleared both.
+    pub(super) fn begin_clearing(&mut self, ends: bool) -> Clearing {
         self.touched = true;
-        self.on_disk(clear_head).await?;
+        let (target, meter) = (Arc::clone(&self.target), Arc::clone(&self.meter));
+        let clear = if ends { clear_ends } else { clear_head };
+        let task = tokio::task::spawn_blocking(move || meter.disk(|| clear(&*target)));
+        Clearing { task, over: false }
+    }
+
+    /// The clearing has ended well.
+    pub(super) fn is_cleared(&mut self) {
         self.head_is_clear = true;
-        Ok(())
     }
 
     /// Runs what writes the head.
@@ -122,7 +155,7 @@ impl Claim {
         operate: impl FnOnce(&dyn Target) -> Result<T, WriteError> + Send + 'static,
     ) -> Result<T, Ended> {
         let (target, meter) = (Arc::clone(&self.target), Arc::clone(&self.meter));
-        self.blocking(move || meter.disk(0, || operate(&*target)).map_err(Ended::from))
+        self.blocking(move || meter.disk(|| operate(&*target)).map_err(Ended::from))
             .await
     }
 

@@ -1,22 +1,23 @@
 //! The data path: an image from its packs onto a disk, proven.
 //!
 //! ```text
-//! plan ──> fetchers (async, a few ranges in flight) ──> queue ──> workers (threads) ──> disk
-//!               takes a slot of memory per frame                  frame digest, decode, plain digest, write
-//!                                   coordinator <── events ──────────┘
+//! plan ──> fetchers (async, a few ranges in flight) ──> queue ──> workers (threads) ──> stage (a deep queue) ──> disk
+//!               takes a slot of memory per frame                  frame digest, decode   io_uring or threads
+//!                                   coordinator <── events ──────────┴──────────────────────┘
 //!                                   ledger, journal, progress, retries
 //! ```
 //!
 //! * [`plan`] makes ranges of neighbouring frames out of the manifest, in the order of the disk.
 //! * [`fetch`] reads ranges, goes on after a break with the chunks that are missing, and knows when to give up.
-//! * [`worker`] threads prove, decode and write chunks, and zero the holes while no chunk waits.
+//! * [`worker`] threads prove and decode chunks, straight into buffers of the stage.
+//! * [`stage`] writes them, many at a time, and zeroes the holes meanwhile.
 //! * [`run`] is the coordinator: it keeps the [`ledger`](head), writes the [`journal`], asks again for a chunk that
 //!   came wrong, and stops all the others at the first permanent error.
 //! * [`head`] holds chunk 0 in memory until a [`Verified`] value exists, which only a complete ledger gives.
 //! * [`raw`] is the same for a plain image file that is no artifact: one stream, one digest at its end.
 //!
-//! Invariants: nothing is written to the disk before the image is known to fit; no byte is written before its digests
-//! hold; chunk 0 is written last, between two flushes; memory is bounded by [`WriteOptions::max_memory_bytes`]
+//! Invariants: nothing is written to the disk before the image is known to fit; no byte is written before the digest of
+//! its frame holds; chunk 0 is written last, between two flushes; memory is bounded by [`WriteOptions::max_memory_bytes`]
 //! whatever the image's size; when this module returns an error, no thread of it writes to the disk any more, and
 //! the head of the disk is clear.
 
@@ -32,6 +33,7 @@ mod queue;
 pub mod raw;
 mod read_back;
 mod run;
+mod stage;
 mod worker;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -41,6 +43,7 @@ pub use head::{Verified, Withheld};
 use imprint_image::Manifest;
 pub use progress::{Limit, Phase, WriteProgress};
 pub use run::write_image;
+pub use stage::{Writer, WriterChoice};
 
 use crate::{source::PackSource, target::Target};
 
@@ -70,6 +73,8 @@ pub struct WriteOptions {
     pub connections: usize,
     /// Threads that decode and write; one per core if not given.
     pub workers: Option<usize>,
+    /// What writes to the disk.
+    pub writer: WriterChoice,
     /// How long stores that can't be reached are asked again while nothing at all comes.
     pub patience: Duration,
     /// How long one read from the network may take.
@@ -86,6 +91,7 @@ impl Default for WriteOptions {
             journal: None,
             connections: 4,
             workers: None,
+            writer: WriterChoice::Auto,
             patience: Duration::from_secs(600),
             read_timeout: Duration::from_secs(30),
             disk_patience: Duration::from_secs(300),

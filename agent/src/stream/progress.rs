@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,6 +15,9 @@ use tokio::sync::watch;
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// What limits is decided over at least this time.
 const LIMIT_WINDOW: Duration = Duration::from_secs(1);
+
+/// Operations of the disk that are watched at once.
+const MOST_IN_DISK: usize = 64;
 
 /// The newest state of a write. Lossy: only the latest one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +69,7 @@ pub enum Limit {
     Network,
     /// Workers hash and decode.
     Cpu,
-    /// Workers wait for the disk.
+    /// Workers wait for buffers that the disk has not taken yet.
     Disk,
 }
 
@@ -79,14 +85,14 @@ pub(super) struct Meter {
     pub(super) retries: AtomicU32,
     idle: AtomicU64,
     cpu: AtomicU64,
-    disk: AtomicU64,
+    blocked: AtomicU64,
     last_fetch: AtomicU64,
-    /// Per worker: since when it is inside an operation of the disk; 0 when it isn't.
-    in_disk: Box<[AtomicU64]>,
+    /// Per operation of the disk that is going on: since when; 0 where there is none.
+    in_disk: [AtomicU64; MOST_IN_DISK],
 }
 
 impl Meter {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new() -> Self {
         Meter {
             started: Instant::now(),
             done: AtomicU64::new(0),
@@ -97,9 +103,9 @@ impl Meter {
             retries: AtomicU32::new(0),
             idle: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
-            disk: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
             last_fetch: AtomicU64::new(0),
-            in_disk: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            in_disk: [const { AtomicU64::new(0) }; MOST_IN_DISK],
         }
     }
 
@@ -136,12 +142,34 @@ impl Meter {
         timed(&self.cpu, compute)
     }
 
-    /// Runs an operation of the disk for a worker.
-    pub(super) fn disk<T>(&self, worker: usize, operate: impl FnOnce() -> T) -> T {
-        self.in_disk[worker].store(self.now(), Relaxed);
-        let done = timed(&self.disk, operate);
-        self.in_disk[worker].store(0, Relaxed);
-        done
+    /// Runs something that waits until the disk has taken what came before.
+    pub(super) fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+        timed(&self.blocked, wait)
+    }
+
+    /// Runs an operation of the disk.
+    pub(super) fn disk<T>(self: &Arc<Self>, operate: impl FnOnce() -> T) -> T {
+        let _in_disk = self.in_disk();
+        operate()
+    }
+
+    /// Runs an operation of the disk that makes zeroes.
+    pub(super) fn zeroing<T>(self: &Arc<Self>, operate: impl FnOnce() -> T) -> T {
+        self.disk(operate)
+    }
+
+    /// An operation of the disk begins; it ends when the value is dropped.
+    pub(super) fn in_disk(self: &Arc<Self>) -> InDisk {
+        let now = self.now();
+        // With more operations than places, those that find none are not watched, and the others are.
+        let place = self
+            .in_disk
+            .iter()
+            .position(|place| place.compare_exchange(0, now, Relaxed, Relaxed).is_ok());
+        InDisk {
+            meter: Arc::clone(self),
+            place,
+        }
     }
 
     /// For how long the slowest operation that is still going on hasn't come back from the disk.
@@ -162,7 +190,22 @@ impl Meter {
         Busy {
             idle: self.idle.load(Relaxed),
             cpu: self.cpu.load(Relaxed),
-            disk: self.disk.load(Relaxed),
+            blocked: self.blocked.load(Relaxed),
+        }
+    }
+}
+
+/// An operation of the disk that is going on.
+#[derive(Debug)]
+pub(super) struct InDisk {
+    meter: Arc<Meter>,
+    place: Option<usize>,
+}
+
+impl Drop for InDisk {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.meter.in_disk[place].store(0, Relaxed);
         }
     }
 }
@@ -183,15 +226,15 @@ fn nanos(duration: Duration) -> u64 {
 struct Busy {
     idle: u64,
     cpu: u64,
-    disk: u64,
+    blocked: u64,
 }
 
 /// What limits, by how workers spent their time: the largest part.
 fn limit(before: Busy, after: Busy) -> Option<Limit> {
     let idle = (after.idle - before.idle, Limit::Network);
     let cpu = (after.cpu - before.cpu, Limit::Cpu);
-    let disk = (after.disk - before.disk, Limit::Disk);
-    let most = [idle, cpu, disk].into_iter().max_by_key(|(time, _)| *time)?;
+    let blocked = (after.blocked - before.blocked, Limit::Disk);
+    let most = [idle, cpu, blocked].into_iter().max_by_key(|(time, _)| *time)?;
     (most.0 > 0).then_some(most.1)
 }
 
@@ -280,7 +323,7 @@ mod tests {
         let before = Busy {
             idle: 100,
             cpu: 100,
-            disk: 100,
+            blocked: 100,
         };
         let table = [
             ((190, 150, 120), Some(Limit::Network)),
@@ -288,8 +331,8 @@ mod tests {
             ((110, 120, 130), Some(Limit::Disk)),
             ((100, 100, 100), None),
         ];
-        for ((idle, cpu, disk), expected) in table {
-            assert_eq!(limit(before, Busy { idle, cpu, disk }), expected);
+        for ((idle, cpu, blocked), expected) in table {
+            assert_eq!(limit(before, Busy { idle, cpu, blocked }), expected);
         }
     }
 
@@ -298,7 +341,7 @@ mod tests {
         let (sender, receiver) = watch::channel(WriteProgress::default());
         let mut reporter = Reporter::new(sender);
         reporter.data_to_write = 10_000;
-        let meter = Meter::new(1);
+        let meter = Meter::new();
         let start = Instant::now();
         reporter.publish(Phase::Writing, &meter, start);
         assert_eq!(receiver.borrow().eta_seconds, None);
@@ -315,10 +358,16 @@ mod tests {
 
     #[test]
     fn an_operation_that_does_not_come_back_is_seen() {
-        let meter = Meter::new(2);
+        let meter = Arc::new(Meter::new());
         assert_eq!(meter.longest_in_disk(), Duration::ZERO);
-        let inside = meter.disk(1, || meter.longest_in_disk());
-        assert!(inside > Duration::ZERO);
+        let first = meter.in_disk();
+        // Another one that comes back in between doesn't hide it.
+        meter.disk(|| ());
+        assert!(meter.longest_in_disk() > Duration::ZERO);
+        drop(first);
+        assert_eq!(meter.longest_in_disk(), Duration::ZERO);
+        let many: Vec<_> = (0..2 * MOST_IN_DISK).map(|_| meter.in_disk()).collect();
+        drop(many);
         assert_eq!(meter.longest_in_disk(), Duration::ZERO);
     }
 }

@@ -8,13 +8,12 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::plan::ZeroRun;
-
 /// The fixed number of frame buffers: who has none waits, and that is the bound on memory.
 #[derive(Debug)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
+    frame_bytes: usize,
 }
 
 /// One frame's memory; returned when dropped.
@@ -25,10 +24,13 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    pub(super) fn new(count: usize) -> Arc<Self> {
+    /// Room for `count` frames of at most `frame_bytes`. A buffer has its full size from the start and never grows, so
+    /// that memory isn't copied, and is only touched as far as frames fill it.
+    pub(super) fn new(count: usize, frame_bytes: usize) -> Arc<Self> {
         Arc::new(Slots {
             free: Arc::new(Semaphore::new(count)),
             buffers: Mutex::new(Vec::with_capacity(count)),
+            frame_bytes,
         })
     }
 
@@ -38,7 +40,8 @@ impl Slots {
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        let bytes = lock(&self.buffers).pop().unwrap_or_default();
+        let used = lock(&self.buffers).pop();
+        let bytes = used.unwrap_or_else(|| Vec::with_capacity(self.frame_bytes));
         Slot {
             bytes,
             home: Arc::clone(self),
@@ -71,17 +74,7 @@ pub(super) struct Frame {
     pub(super) slot: Slot,
 }
 
-/// Work for a worker.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Prove, decode and write.
-    Frame(Frame),
-    /// Make zero.
-    Zero(ZeroRun),
-}
-
-/// What is to be done next. Frames go first: they hold memory that the network waits for; holes are done when no
-/// frame is there.
+/// Frames that wait for a worker.
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
     state: Mutex<State>,
@@ -91,21 +84,12 @@ pub(super) struct WorkQueue {
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Frame>,
-    zeroes: VecDeque<ZeroRun>,
     stopped: bool,
 }
 
 impl WorkQueue {
-    /// A queue that already holds all that has to be zeroed.
-    pub(super) fn new(zeroes: Vec<ZeroRun>) -> Arc<Self> {
-        let state = State {
-            zeroes: zeroes.into(),
-            ..State::default()
-        };
-        Arc::new(WorkQueue {
-            state: Mutex::new(state),
-            ready: Condvar::new(),
-        })
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
     }
 
     /// Adds a frame. Never waits: the number of slots bounds the number of frames.
@@ -117,36 +101,25 @@ impl WorkQueue {
         }
     }
 
-    /// The next job; waits for one. `None` once the queue is stopped.
-    pub(super) fn next(&self) -> Option<Job> {
+    /// The next frame; waits for one. `None` once the queue is stopped.
+    pub(super) fn next(&self) -> Option<Frame> {
         let mut state = lock(&self.state);
         loop {
             if state.stopped {
                 return None;
             }
             if let Some(frame) = state.frames.pop_front() {
-                return Some(Job::Frame(frame));
-            }
-            if let Some(run) = state.zeroes.pop_front() {
-                return Some(Job::Zero(run));
+                return Some(frame);
             }
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Whether the queue was stopped: a worker asks before it touches the disk.
-    pub(super) fn is_stopped(&self) -> bool {
-        lock(&self.state).stopped
     }
 
     /// Ends all work; what waits is dropped.
     pub(super) fn stop(&self) {
         let mut state = lock(&self.state);
         state.stopped = true;
-        let dropped = (
-            std::mem::take(&mut state.frames),
-            std::mem::take(&mut state.zeroes),
-        );
+        let dropped = std::mem::take(&mut state.frames);
         drop(state);
         drop(dropped);
         self.ready.notify_all();
@@ -166,37 +139,31 @@ mod tests {
 
     #[test]
     fn no_more_frames_than_slots_and_their_memory_is_used_again() {
-        let slots = Slots::new(2);
+        let slots = Slots::new(2, 8192);
         let mut first = slots.take().now_or_never().unwrap();
         first.bytes.extend_from_slice(&[1; 5000]);
         let second = slots.take().now_or_never().unwrap();
         assert!(slots.take().now_or_never().is_none());
+        let place = first.bytes.as_ptr().addr();
         drop(first);
         let again = slots.take().now_or_never().unwrap();
         assert!(again.bytes.is_empty());
-        assert!(again.bytes.capacity() >= 5000);
+        assert_eq!(again.bytes.capacity(), 8192);
+        assert_eq!(again.bytes.as_ptr().addr(), place);
         drop(second);
     }
 
     #[test]
-    fn frames_go_before_holes_and_a_stopped_queue_gives_nothing() {
-        let run = ZeroRun {
-            chunks: 0..1,
-            bytes: 0..512,
-        };
-        let queue = WorkQueue::new(vec![run.clone(), run]);
-        let slots = Slots::new(2);
+    fn a_stopped_queue_gives_nothing_and_keeps_no_memory() {
+        let queue = WorkQueue::new();
+        let slots = Slots::new(2, 4096);
         let frame = || Frame {
             position: 7,
             origin: 0,
             slot: slots.take().now_or_never().unwrap(),
         };
         queue.push(frame());
-        assert!(matches!(
-            queue.next(),
-            Some(Job::Frame(Frame { position: 7, .. }))
-        ));
-        assert!(matches!(queue.next(), Some(Job::Zero(_))));
+        assert!(matches!(queue.next(), Some(Frame { position: 7, .. })));
         queue.push(frame());
         queue.stop();
         assert!(queue.next().is_none());

@@ -93,7 +93,6 @@ pub async fn write_raw(
 ) -> Result<RawWritten, WriteFailure> {
     let claim = Claim::new(
         Arc::clone(&request.target),
-        WRITERS,
         progress,
         request.options.disk_patience,
     );

@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -20,7 +20,7 @@ pub(super) fn compare(
     manifest: &Manifest,
     chunks: Range<usize>,
     target: &dyn Target,
-    meter: &Meter,
+    meter: &Arc<Meter>,
     threads: usize,
     cancel: &CancellationToken,
 ) -> Result<(), Ended> {
@@ -28,7 +28,7 @@ pub(super) fn compare(
     let stop = AtomicBool::new(false);
     let failed = Mutex::new(None);
     thread::scope(|scope| {
-        for worker in 0..threads {
+        for _ in 0..threads {
             let (next, stop, failed) = (&next, &stop, &failed);
             scope.spawn(move || {
                 let mut buffer = AlignedBuf::new(manifest.chunk_bytes as usize);
@@ -39,7 +39,7 @@ pub(super) fn compare(
                     }
                     let compared = match cancel.is_cancelled() {
                         true => Err(Ended::Cancelled),
-                        false => compare_one(manifest, position, target, meter, worker, &mut buffer),
+                        false => compare_one(manifest, position, target, meter, &mut buffer),
                     };
                     if let Err(error) = compared {
                         stop.store(true, Relaxed);
@@ -62,14 +62,13 @@ fn compare_one(
     manifest: &Manifest,
     position: usize,
     target: &dyn Target,
-    meter: &Meter,
-    worker: usize,
+    meter: &Arc<Meter>,
     buffer: &mut AlignedBuf,
 ) -> Result<(), Ended> {
     let chunk = &manifest.chunks[position];
     let place = manifest.chunk_range(chunk.index);
     buffer.set_len(usize::try_from(place.end - place.start).expect("a chunk is at most a MiB"));
-    meter.disk(worker, || target.read_at(buffer, place.start))?;
+    meter.disk(|| target.read_at(buffer, place.start))?;
     let got = meter.cpu(|| Digest::of(buffer));
     if got != chunk.plain {
         let (device, expected) = (target.id().clone(), chunk.plain);

@@ -23,16 +23,17 @@ use tracing::{info, warn};
 use super::{
     WriteFailure, WriteFigures, WriteNote, WriteProgress, WriteRequest, Written,
     budget::Budget,
-    claim::{Claim, LAST_CHANCE},
+    claim::{Claim, Clearing, LAST_CHANCE},
     failure::Ended,
     fetch::Fetcher,
     head::{Ledger, Withheld},
     journal::{Header, Journal},
-    plan::{self, FetchRange},
+    plan::{self, FetchRange, ZeroRun},
     progress::Phase,
     queue::{Slots, WorkQueue},
     read_back,
-    worker::{Event, Workshop},
+    stage::{Stage, StageOptions},
+    worker::{self, Event, Workshop},
 };
 use crate::target::Zeroed;
 
@@ -66,6 +67,7 @@ struct Run {
     manifest: Arc<Manifest>,
     request: WriteRequest,
     budget: Budget,
+    largest_frame: usize,
     claim: Claim,
     notes: UnboundedSender<WriteNote>,
     cancel: CancellationToken,
@@ -108,24 +110,25 @@ impl Run {
             .max()
             .unwrap_or(1);
         let cores = available_parallelism().map_or(2, usize::from);
+        let mut options = request.options.clone();
+        if target.rotates() {
+            // One stream of chunks that comes in the order of the disk.
+            options.connections = 1;
+        }
         let budget = Budget::fit(
-            &request.options,
+            &options,
             cores,
             u64::from(manifest.chunk_bytes),
             u64::from(largest_frame),
         )?;
 
-        let claim = Claim::new(
-            Arc::clone(target),
-            budget.workers,
-            progress,
-            request.options.disk_patience,
-        );
+        let claim = Claim::new(Arc::clone(target), progress, request.options.disk_patience);
         Ok(Run {
             ledger: Ledger::new(&manifest),
             manifest,
             request,
             budget,
+            largest_frame: largest_frame as usize,
             claim,
             notes,
             cancel,
@@ -136,14 +139,14 @@ impl Run {
     }
 
     async fn write(&mut self) -> Result<Written, Ended> {
-        self.begin().await?;
-        self.claim.phase = Phase::Writing;
-        let head = self.transfer().await?;
+        let clearing = self.begin()?;
+        let head = self.transfer(clearing).await?;
         self.finish(head).await
     }
 
-    /// Clears the ends of the disk; or only its head, when an earlier run has begun this write.
-    async fn begin(&mut self) -> Result<(), Ended> {
+    /// Finds what is to be done; begins to clear the ends of the disk, or only its head, when an earlier run has begun
+    /// this write.
+    fn begin(&mut self) -> Result<Clearing, Ended> {
         let mut ends_cleared = false;
         if let Some(path) = &self.request.options.journal {
             let target = &self.request.target;
@@ -159,6 +162,7 @@ impl Run {
                 self.resume(earlier.done);
             }
         }
+        let clearing = self.claim.begin_clearing(!ends_cleared);
         self.claim.reporter.bytes_total = self.manifest.disk_size_bytes;
         let missing = self
             .manifest
@@ -169,9 +173,7 @@ impl Run {
             self.claim.reporter.bytes_to_fetch += u64::from(chunk.frame_bytes);
             self.claim.reporter.data_to_write += len(&self.manifest.chunk_range(chunk.index));
         }
-
         if ends_cleared {
-            self.claim.clear_head().await?;
             self.note(WriteNote::Resumed {
                 chunks: self.chunks_resumed,
             });
@@ -179,12 +181,17 @@ impl Run {
                 chunks = self.chunks_resumed,
                 "an earlier run had begun this write; going on"
             );
-        } else {
-            self.claim.clear_ends().await?;
-            let noted = self.journal.as_mut().map_or(Ok(()), Journal::ends_cleared);
-            self.keep_journal(noted);
         }
-        Ok(())
+        Ok(clearing)
+    }
+
+    /// Nothing of the last owner is at the ends of the disk any more: now it may be written.
+    fn cleared(&mut self, stage: &Stage) {
+        self.claim.is_cleared();
+        let noted = self.journal.as_mut().map_or(Ok(()), Journal::ends_cleared);
+        self.keep_journal(noted);
+        self.claim.phase = Phase::Writing;
+        stage.open();
     }
 
     fn resume(&mut self, done: Vec<Range<u64>>) {
@@ -201,51 +208,81 @@ impl Run {
     }
 
     /// Fetches, proves and writes all that is missing. Gives back the head, unless the image has a hole there.
-    async fn transfer(&mut self) -> Result<Option<Withheld>, Ended> {
-        let manifest = Arc::clone(&self.manifest);
-        let queue = WorkQueue::new(plan::zero_runs(&manifest, |chunk| self.ledger.is_done(chunk)));
-        let stop = StopOnDrop(Arc::clone(&queue));
+    async fn transfer(&mut self, mut clearing: Clearing) -> Result<Option<Withheld>, Ended> {
         let (events, mut inbox) = mpsc::unbounded_channel();
-        let shop = Arc::new(Workshop {
-            manifest: Arc::clone(&manifest),
-            target: Arc::clone(&self.request.target),
-            queue: Arc::clone(&queue),
-            meter: Arc::clone(&self.claim.meter),
-            events,
-        });
-        for worker in 0..self.budget.workers {
-            match shop.start(worker) {
-                Err(error) if worker == 0 => return Err(Ended::Threads(error)),
-                Err(error) => warn!(%error, worker, "going on with fewer threads"),
-                Ok(()) => {}
-            }
-        }
-        drop(shop);
-        let fetcher = Arc::new(Fetcher {
-            manifest,
-            packs: self.request.packs.clone(),
-            queue,
-            slots: Slots::new(self.budget.slots),
-            meter: Arc::clone(&self.claim.meter),
-            notes: self.notes.clone(),
-            patience: self.request.options.patience,
-            read_timeout: self.request.options.read_timeout,
-        });
-        let transferred = self.coordinate(&fetcher, &mut inbox).await;
+        let transferred = match self.start(events) {
+            Ok(crew) => self.coordinate(&crew, &mut clearing, &mut inbox).await,
+            Err(ended) => Err(ended),
+        };
         // Nobody is on the disk any more when this function returns, except on one that hangs.
-        drop(stop);
-        let left = async { while inbox.recv().await.is_some() {} };
+        let left = async {
+            if !clearing.is_over() {
+                // What it ended with is told by the clearing of the head that follows.
+                clearing.done().await.ok();
+            }
+            while inbox.recv().await.is_some() {}
+        };
         if timeout(LAST_CHANCE, left).await.is_err() {
             return Err(self.claim.hung());
         }
         transferred
     }
 
+    /// Starts all threads.
+    fn start(&mut self, events: UnboundedSender<Event>) -> Result<Crew, Ended> {
+        let manifest = Arc::clone(&self.manifest);
+        let runs: Arc<[ZeroRun]> = plan::zero_runs(&manifest, |chunk| self.ledger.is_done(chunk)).into();
+        let options = StageOptions {
+            buffers: self.budget.buffers(),
+            buffer_bytes: manifest.chunk_bytes as usize,
+            depth: self.budget.writes,
+            writer: self.request.options.writer,
+        };
+        let tell = worker::pass_on(events.clone(), Arc::clone(&runs));
+        let meter = &self.claim.meter;
+        let target = Arc::clone(&self.request.target);
+        let stage = Stage::start(target, &options, Arc::clone(meter), &tell).map_err(Ended::Threads)?;
+        info!(writer = %stage.writer(), depth = options.depth, workers = self.budget.workers, "writing");
+        for (tag, run) in (0_u64..).zip(&*runs) {
+            stage.zero(run.bytes.clone(), tag);
+        }
+        let crew = Crew {
+            stage: Arc::new(stage),
+            queue: WorkQueue::new(),
+        };
+        let shop = Arc::new(Workshop {
+            manifest,
+            queue: Arc::clone(&crew.queue),
+            stage: Arc::clone(&crew.stage),
+            meter: Arc::clone(meter),
+            events,
+        });
+        for worker in 0..self.budget.workers {
+            match shop.start() {
+                Err(error) if worker == 0 => return Err(Ended::Threads(error)),
+                Err(error) => warn!(%error, worker, "going on with fewer threads"),
+                Ok(()) => {}
+            }
+        }
+        Ok(crew)
+    }
+
     async fn coordinate(
         &mut self,
-        fetcher: &Arc<Fetcher>,
+        crew: &Crew,
+        clearing: &mut Clearing,
         inbox: &mut UnboundedReceiver<Event>,
     ) -> Result<Option<Withheld>, Ended> {
+        let fetcher = Arc::new(Fetcher {
+            manifest: Arc::clone(&self.manifest),
+            packs: self.request.packs.clone(),
+            queue: Arc::clone(&crew.queue),
+            slots: Slots::new(self.budget.slots, self.largest_frame),
+            meter: Arc::clone(&self.claim.meter),
+            notes: self.notes.clone(),
+            patience: self.request.options.patience,
+            read_timeout: self.request.options.read_timeout,
+        });
         let mut pending: VecDeque<FetchRange> =
             plan::fetches(&self.manifest, |chunk| self.ledger.is_done(chunk)).into();
         // Dropped at the end of this function, whatever it is: that ends all requests.
@@ -253,14 +290,18 @@ impl Run {
         let mut corrupt: HashMap<usize, u32> = HashMap::new();
         let mut head = None;
         let cancel = self.cancel.clone();
-        while self.ledger.verified().is_none() {
+        while self.ledger.verified().is_none() || !clearing.is_over() {
             while fetching.len() < self.budget.connections
                 && let Some(range) = pending.pop_front()
             {
-                fetching.spawn(Arc::clone(fetcher).fetch(range));
+                fetching.spawn(Arc::clone(&fetcher).fetch(range));
             }
             tokio::select! {
                 () = cancel.cancelled() => return Err(Ended::Cancelled),
+                cleared = clearing.done(), if !clearing.is_over() => {
+                    cleared?;
+                    self.cleared(&crew.stage);
+                }
                 Some(fetched) = fetching.join_next(), if !fetching.is_empty() => match fetched {
                     Ok(fetched) => fetched?,
                     Err(error) => return Err(Ended::Internal { what: error.to_string() }),
@@ -291,8 +332,8 @@ impl Run {
                         pending.push_front(FetchRange { pack, chunks: position..position + 1, origin: origin + 1 });
                     }
                     Some(Event::Disk(error)) => return Err(error.into()),
-                    Some(Event::Died { worker }) => {
-                        return Err(Ended::Internal { what: format!("thread write-{worker} died") });
+                    Some(Event::Died { thread }) => {
+                        return Err(Ended::Internal { what: format!("a thread {thread} died") });
                     }
                     None => return Err(Ended::Internal { what: "all threads ended early".to_owned() }),
                 },
@@ -407,11 +448,16 @@ fn len(range: &Range<u64>) -> u64 {
     range.end - range.start
 }
 
-/// Ends the workers even when the write is dropped half-way.
-struct StopOnDrop(Arc<WorkQueue>);
+/// The threads of a write, as their coordinator holds them.
+struct Crew {
+    stage: Arc<Stage>,
+    queue: Arc<WorkQueue>,
+}
 
-impl Drop for StopOnDrop {
+impl Drop for Crew {
+    /// Ends all threads, even when the write is dropped half-way.
     fn drop(&mut self) {
-        self.0.stop();
+        self.queue.stop();
+        self.stage.stop();
     }
 }

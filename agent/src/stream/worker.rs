@@ -1,15 +1,10 @@
-//! A thread that carries chunks from the queue to the disk, proven.
+//! A thread that proves and decodes frames, straight into buffers of the write stage.
 
-use std::{
-    io,
-    ops::Range,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    thread,
-};
+use std::{io, ops::Range, sync::Arc, thread};
 
 use imprint_image::{
     Manifest,
-    frame::{Decoder, FrameError, verify_and_decode},
+    frame::{Decoder, FrameError, verify_frame_and_decode},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -17,11 +12,15 @@ use super::{
     head::Withheld,
     plan::ZeroRun,
     progress::Meter,
-    queue::{Frame, Job, WorkQueue},
+    queue::{Frame, WorkQueue},
+    stage::{Report, Stage, Tell},
 };
-use crate::target::{AlignedBuf, Target, WriteError, Zeroed};
+use crate::target::{WriteError, Zeroed};
 
-/// What a worker tells the coordinator.
+/// What a decoder needs for its stack: its tables are on the heap.
+const STACK_BYTES: usize = 512 << 10;
+
+/// What the threads of a write tell the coordinator.
 #[derive(Debug)]
 pub(super) enum Event {
     /// These chunks are proven and on the disk.
@@ -38,64 +37,68 @@ pub(super) enum Event {
     },
     /// The disk refused.
     Disk(WriteError),
-    /// The thread died.
-    Died { worker: usize },
+    /// A thread died.
+    Died { thread: &'static str },
+}
+
+/// Passes on what the write stage tells. Its tags are the indices of chunks, and for zeroes the places in `runs`.
+pub(super) fn pass_on(events: UnboundedSender<Event>, runs: Arc<[ZeroRun]>) -> Tell {
+    Arc::new(move |report| {
+        let event = match report {
+            Report::Written { tag, .. } => Event::Done(tag..tag + 1),
+            Report::Zeroed { tag, how, .. } => {
+                let place = usize::try_from(tag).expect("a tag is a place in memory");
+                Event::Zeroed(runs[place].clone(), how)
+            }
+            Report::Failed(error) => Event::Disk(error),
+            Report::Died { thread } => Event::Died { thread },
+        };
+        // If the coordinator is gone, nobody waits.
+        events.send(event).ok();
+    })
 }
 
 /// What all workers of one write share.
 #[derive(Debug)]
 pub(super) struct Workshop {
     pub(super) manifest: Arc<Manifest>,
-    pub(super) target: Arc<dyn Target>,
     pub(super) queue: Arc<WorkQueue>,
+    pub(super) stage: Arc<Stage>,
     pub(super) meter: Arc<Meter>,
     pub(super) events: UnboundedSender<Event>,
 }
 
 impl Workshop {
-    /// Starts the worker number `worker`. It ends when the queue is stopped; when all have ended and this value is
-    /// dropped, the channel of events is closed.
-    pub(super) fn start(self: &Arc<Self>, worker: usize) -> io::Result<()> {
+    /// Starts a worker. It ends when the queue is stopped.
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
         let decoder = Decoder::new()?;
         let shop = Arc::clone(self);
         thread::Builder::new()
-            .name(format!("write-{worker}"))
+            .name("decode".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _farewell = Farewell {
-                    worker,
                     events: shop.events.clone(),
                 };
-                shop.work(worker, decoder);
+                shop.work(decoder);
             })?;
         Ok(())
     }
 
-    fn work(&self, worker: usize, mut decoder: Decoder) {
-        let mut buffer = self.buffer();
-        while let Some(job) = self.meter.idle(|| self.queue.next()) {
-            let event = match job {
-                Job::Frame(frame) => self.frame(worker, frame, &mut buffer, &mut decoder),
-                Job::Zero(run) => Some(self.zero(worker, run)),
+    fn work(&self, mut decoder: Decoder) {
+        while let Some(frame) = self.meter.idle(|| self.queue.next()) {
+            let Some(event) = self.frame(frame, &mut decoder) else {
+                continue;
             };
-            let Some(event) = event else { return };
             if self.events.send(event).is_err() {
                 return;
             }
         }
     }
 
-    fn buffer(&self) -> AlignedBuf {
-        AlignedBuf::new(self.manifest.chunk_bytes as usize)
-    }
-
-    /// Proves, decodes and writes a chunk. `None` when the write was stopped meanwhile.
-    fn frame(
-        &self,
-        worker: usize,
-        frame: Frame,
-        buffer: &mut AlignedBuf,
-        decoder: &mut Decoder,
-    ) -> Option<Event> {
+    /// Proves and decodes a chunk, and hands it on. The proof is the digest of the frame, which the manifest names:
+    /// only bytes that its signer vouches for reach the decoder, and those decode into exactly one chunk.
+    fn frame(&self, frame: Frame, decoder: &mut Decoder) -> Option<Event> {
         let Frame {
             position,
             origin,
@@ -104,10 +107,12 @@ impl Workshop {
         let chunk = &self.manifest.chunks[position];
         let place = self.manifest.chunk_range(chunk.index);
         let len = usize::try_from(place.end - place.start).expect("a chunk is at most a MiB");
+        // `None` when the write was stopped meanwhile.
+        let mut buffer = self.meter.blocked(|| self.stage.buffer())?;
         buffer.set_len(len);
         let proven = self
             .meter
-            .cpu(|| verify_and_decode(&slot.bytes, chunk, len, buffer, decoder));
+            .cpu(|| verify_frame_and_decode(&slot.bytes, chunk, len, &mut buffer, decoder));
         // The network may have its memory back before the disk is asked.
         drop(slot);
         if let Err(error) = proven {
@@ -118,41 +123,15 @@ impl Workshop {
             });
         }
         if chunk.index == 0 {
-            return Some(Event::Head(Withheld::new(std::mem::replace(
-                buffer,
-                self.buffer(),
-            ))));
+            return Some(Event::Head(Withheld::new(buffer.into_buffer())));
         }
-        if self.queue.is_stopped() {
-            return None;
-        }
-        match self
-            .meter
-            .disk(worker, || self.target.write_at(buffer, place.start))
-        {
-            Ok(()) => {
-                self.meter.written.fetch_add(len as u64, Relaxed);
-                Some(Event::Done(chunk.index..chunk.index + 1))
-            }
-            Err(error) => Some(Event::Disk(error)),
-        }
-    }
-
-    fn zero(&self, worker: usize, run: ZeroRun) -> Event {
-        let (offset, len) = (run.bytes.start, run.bytes.end - run.bytes.start);
-        match self.meter.disk(worker, || self.target.zero(offset, len)) {
-            Ok(how) => {
-                self.meter.zeroed.fetch_add(len, Relaxed);
-                Event::Zeroed(run, how)
-            }
-            Err(error) => Event::Disk(error),
-        }
+        self.stage.submit(buffer, place.start, chunk.index);
+        None
     }
 }
 
 /// Tells the coordinator when a thread panics: it would else wait for its chunk for ever.
 struct Farewell {
-    worker: usize,
     events: UnboundedSender<Event>,
 }
 
@@ -160,7 +139,7 @@ impl Drop for Farewell {
     fn drop(&mut self) {
         if thread::panicking() {
             // If the coordinator is gone as well, nobody waits.
-            self.events.send(Event::Died { worker: self.worker }).ok();
+            self.events.send(Event::Died { thread: "decode" }).ok();
         }
     }
 }

@@ -3,17 +3,18 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
-/// Alignment of every buffer: the largest logical block of disks in use, and the size of a page.
-pub const ALIGNMENT: usize = 4096;
+use crate::sys::memory::{PAGE, Piece, Region};
 
-/// A buffer whose first byte lies at a multiple of [`ALIGNMENT`]; its memory is taken once and used again.
+/// Alignment of every buffer: the largest logical block of disks in use, and the size of a page.
+pub const ALIGNMENT: usize = PAGE;
+
+/// A buffer whose first byte lies at a multiple of [`ALIGNMENT`] and never moves; its memory is taken once and used
+/// again.
 pub struct AlignedBuf {
-    // A boxed slice never moves its bytes, so `start` holds for its whole life.
-    memory: Box<[u8]>,
-    start: usize,
-    capacity: usize,
+    memory: Piece,
     len: usize,
 }
 
@@ -21,22 +22,31 @@ impl AlignedBuf {
     /// A buffer of zeroes with room for at least `capacity` bytes, and an initial length of that.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let rounded = capacity.next_multiple_of(ALIGNMENT).max(ALIGNMENT);
-        let memory = vec![0_u8; rounded + ALIGNMENT].into_boxed_slice();
-        let address = memory.as_ptr().addr();
-        let start = address.next_multiple_of(ALIGNMENT) - address;
-        AlignedBuf {
-            memory,
-            start,
-            capacity: rounded,
-            len: capacity,
-        }
+        Self::many(1, capacity).pop().expect("one was asked for")
+    }
+
+    /// Several buffers in one region of memory.
+    #[must_use]
+    pub fn many(count: usize, capacity: usize) -> Vec<Self> {
+        Piece::many(count, capacity)
+            .into_iter()
+            .map(|memory| AlignedBuf {
+                memory,
+                len: capacity,
+            })
+            .collect()
+    }
+
+    /// The memory that it is a part of.
+    #[must_use]
+    pub fn region(&self) -> &Arc<Region> {
+        self.memory.region()
     }
 
     /// How long the buffer can become.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.memory.bytes().len()
     }
 
     /// Sets the length. Bytes that come into view keep what they last held.
@@ -44,10 +54,10 @@ impl AlignedBuf {
     /// # Panics
     /// When `len` is above the capacity.
     pub fn set_len(&mut self, len: usize) {
+        let capacity = self.capacity();
         assert!(
-            len <= self.capacity,
-            "a buffer of {} bytes can't be {len} long",
-            self.capacity
+            len <= capacity,
+            "a buffer of {capacity} bytes can't be {len} long"
         );
         self.len = len;
     }
@@ -64,13 +74,14 @@ impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.len]
+        &self.memory.bytes()[..self.len]
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.len]
+        let len = self.len;
+        &mut self.memory.bytes_mut()[..len]
     }
 }
 
@@ -78,11 +89,10 @@ impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AlignedBuf")
             .field("len", &self.len)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.capacity())
             .finish_non_exhaustive()
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,8 @@ use backon::{BlockingRetryable, ConstantBuilder};
 use nix::libc;
 
 use super::{
-    AlignedBuf, DeviceId, OpenError, Operation, Target, WriteError, Zeroed, file::write_zeroes, holders,
+    AlignedBuf, DeviceId, Direct, OpenError, Operation, Target, WriteError, Zeroed, file::write_zeroes,
+    holders, rotation, whole::write_whole,
 };
 use crate::sys::block;
 
@@ -32,6 +33,7 @@ pub struct BlockDevice {
     logical_block: NonZeroU32,
     physical_block: NonZeroU32,
     punches: AtomicBool,
+    rotates: bool,
 }
 
 /// What [`Target::identity`] of the block device at `path` would be; it is not opened for that.
@@ -97,6 +99,7 @@ impl BlockDevice {
             logical_block,
             physical_block,
             punches,
+            rotates: rotation::rotates(metadata.rdev()),
         })
     }
 
@@ -135,9 +138,21 @@ impl Target for BlockDevice {
         self.len
     }
 
+    fn direct(&self) -> Option<Direct<'_>> {
+        Some(Direct {
+            file: self.file.as_fd(),
+            alignment: u64::from(self.logical_block.get()),
+            len: self.len,
+        })
+    }
+
+    fn rotates(&self) -> bool {
+        self.rotates
+    }
+
     fn write_at(&self, buffer: &AlignedBuf, offset: u64) -> Result<(), WriteError> {
         let failed = self.failed(Operation::Write, offset, buffer.len() as u64);
-        self.file.write_all_at(buffer, offset).map_err(failed)
+        write_whole(buffer, offset, |bytes, at| self.file.write_at(bytes, at)).map_err(failed)
     }
 
     fn read_at(&self, buffer: &mut AlignedBuf, offset: u64) -> Result<(), WriteError> {

@@ -12,7 +12,10 @@ use std::{
     sync::LazyLock,
 };
 
-use super::{ALIGNMENT, AlignedBuf, DeviceId, OpenError, Operation, Target, WriteError, Zeroed};
+use super::{
+    ALIGNMENT, AlignedBuf, DeviceId, Direct, OpenError, Operation, Target, WriteError, Zeroed,
+    whole::write_whole,
+};
 use crate::sys::block;
 
 const SECTOR: NonZeroU32 = NonZeroU32::new(512).expect("512 is not zero");
@@ -118,14 +121,21 @@ impl Target for FileTarget {
         self.len
     }
 
+    fn direct(&self) -> Option<Direct<'_>> {
+        self.direct.as_ref().map(|file| Direct {
+            file: file.as_fd(),
+            alignment: ALIGNMENT as u64,
+            len: self.len,
+        })
+    }
+
     fn write_at(&self, buffer: &AlignedBuf, offset: u64) -> Result<(), WriteError> {
         // A disk image of an odd size ends within a block: the padding is not part of the file.
         let room = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let bytes = &buffer[..buffer.len().min(room)];
         let failed = self.failed(Operation::Write, offset, buffer.len() as u64);
-        self.view(offset, bytes.len())
-            .write_all_at(bytes, offset)
-            .map_err(failed)
+        let file = self.view(offset, bytes.len());
+        write_whole(bytes, offset, |bytes, at| file.write_at(bytes, at)).map_err(failed)
     }
 
     fn read_at(&self, buffer: &mut AlignedBuf, offset: u64) -> Result<(), WriteError> {
@@ -171,10 +181,8 @@ pub(super) fn write_zeroes(file: &File, offset: u64, len: u64) -> io::Result<()>
     let mut at = offset;
     while at < end {
         let step = (end - at).min(ZEROES.len() as u64);
-        file.write_all_at(
-            &ZEROES[..usize::try_from(step).expect("a step is at most a MiB")],
-            at,
-        )?;
+        let zeroes = &ZEROES[..usize::try_from(step).expect("a step is at most a MiB")];
+        write_whole(zeroes, at, |bytes, at| file.write_at(bytes, at))?;
         at += step;
     }
     Ok(())

@@ -10,11 +10,15 @@ mod ends;
 pub mod faulty;
 mod file;
 mod holders;
+#[cfg(test)]
+pub(crate) mod loop_device;
+mod rotation;
+mod whole;
 
 use std::{
     fmt, fs, io,
     num::NonZeroU32,
-    os::unix::fs::FileTypeExt,
+    os::{fd::BorrowedFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,6 +42,14 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whether there is no room at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// The file behind it, if whole aligned buffers can be given to the kernel past the page cache.
+    fn direct(&self) -> Option<Direct<'_>> {
+        None
+    }
+    /// Whether it has heads that have to move: then one writer goes over it in ascending order.
+    fn rotates(&self) -> bool {
+        false
     }
     /// Writes the whole buffer.
     ///
@@ -64,6 +76,17 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// # Errors
     /// When a partition is in use.
     fn reread_partitions(&self) -> Result<(), WriteError>;
+}
+
+/// A file that takes direct I/O, and the limits of that.
+#[derive(Debug, Clone, Copy)]
+pub struct Direct<'a> {
+    /// Open for writing with `O_DIRECT`.
+    pub file: BorrowedFd<'a>,
+    /// Offsets and lengths must be multiples of it.
+    pub alignment: u64,
+    /// No byte may lie past it.
+    pub len: u64,
 }
 
 /// How a range became zero.

@@ -68,7 +68,6 @@ impl Writers {
         let todo = Arc::new(Mutex::new(todo));
         for worker in 0..count {
             let thread = Writer {
-                worker,
                 todo: Arc::clone(&todo),
                 spare: spare.clone(),
                 target: Arc::clone(target),
@@ -94,7 +93,6 @@ impl Writers {
 }
 
 struct Writer {
-    worker: usize,
     todo: Arc<Mutex<Receiver<Job>>>,
     spare: SyncSender<AlignedBuf>,
     target: Arc<dyn Target>,
@@ -131,8 +129,7 @@ impl Writer {
     }
 
     fn write(&self, buffer: AlignedBuf, offset: u64) -> Result<(), WriteError> {
-        self.meter
-            .disk(self.worker, || self.target.write_at(&buffer, offset))?;
+        self.meter.disk(|| self.target.write_at(&buffer, offset))?;
         self.meter.written.fetch_add(buffer.len() as u64, Relaxed);
         self.meter.done.fetch_add(buffer.len() as u64, Relaxed);
         // The decoder may have ended meanwhile.
@@ -142,9 +139,7 @@ impl Writer {
 
     fn zero(&self, range: &Range<u64>) -> Result<(), WriteError> {
         let len = range.end - range.start;
-        let how = self
-            .meter
-            .disk(self.worker, || self.target.zero(range.start, len))?;
+        let how = self.meter.disk(|| self.target.zero(range.start, len))?;
         self.meter.zeroed.fetch_add(len, Relaxed);
         self.meter.done.fetch_add(len, Relaxed);
         self.events.send(Event::Zeroed(how)).ok();

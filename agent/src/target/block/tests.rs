@@ -1,49 +1,6 @@
 //! On real block devices: loop devices of both sector sizes.
 
-use std::process::Command;
-
-use super::*;
-
-/// A loop device over a file full of 0xA5; detached at the end.
-struct Loop {
-    path: String,
-    file: tempfile::NamedTempFile,
-}
-
-impl Loop {
-    fn new(len: usize, sector: u32) -> Self {
-        Self::with(len, sector, &[])
-    }
-
-    fn with(len: usize, sector: u32, flags: &[&str]) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), vec![0xA5; len]).unwrap();
-        let made = Command::new("losetup")
-            .args(["--find", "--show", "--sector-size", &sector.to_string()])
-            .args(flags)
-            .arg(file.path())
-            .output()
-            .unwrap();
-        assert!(
-            made.status.success(),
-            "losetup: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        Loop {
-            path: String::from_utf8(made.stdout).unwrap().trim().to_owned(),
-            file,
-        }
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        Command::new("losetup")
-            .args(["--detach", &self.path])
-            .status()
-            .unwrap();
-    }
-}
+use super::{super::loop_device::Loop, *};
 
 #[test]
 fn geometry_writes_and_zeroes_on_both_sector_sizes() {
