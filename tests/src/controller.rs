@@ -19,6 +19,8 @@ use crate::{interrupt, process};
 pub struct ControllerOptions {
     /// Further initrds for the ramdisk.
     pub extra_initrds: Vec<PathBuf>,
+    /// Lines of the section about timeouts.
+    pub timeouts: &'static str,
 }
 
 /// A controller with a data folder of its own.
@@ -218,8 +220,9 @@ pub fn configuration(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
          kernel_args = [\"console=tty0\", \"console=ttyS0,115200\"]\nextra_initrds = [{}]\n\n\
-         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n",
+         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n[timeouts]\n{timeouts}",
         initrds.join(", "),
+        timeouts = options.timeouts,
         data = data.display().to_string(),
         ramdisk = ramdisk.display().to_string(),
     )

@@ -67,9 +67,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes an empty disk.
-    pub fn create(folder: &Path, serial: &str, spec: DiskSpec) -> Result<Self> {
-        let path = folder.join(format!("{serial}.raw"));
+    /// Makes an empty disk in a file that is called `name`.
+    pub fn create(folder: &Path, name: &str, serial: &str, spec: DiskSpec) -> Result<Self> {
+        let path = folder.join(format!("{name}.raw"));
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         file.set_len(spec.size_mib << 20)
             .context("cannot size the disk")?;
@@ -152,6 +152,15 @@ impl Disk {
         Ok(marks)
     }
 
+    /// Whether its first MiB is nothing but zeroes.
+    pub fn head_is_clear(&self) -> Result<bool> {
+        let mut head = vec![0; 1 << 20];
+        self.open()?
+            .read_exact_at(&mut head, 0)
+            .context("cannot read the disk's head")?;
+        Ok(head.iter().all(|byte| *byte == 0))
+    }
+
     /// QEMU's arguments for it. `index` is its place among the machine's disks.
     pub fn arguments(&self, index: usize) -> Vec<String> {
         let limit = self
@@ -165,16 +174,15 @@ impl Disk {
         );
         let serial = &self.serial;
         let boot = 10 + index;
+        let (id, end) = (device_id(index), format!("serial={serial},bootindex={boot}"));
         let mut arguments = vec!["-drive".to_owned(), drive];
         let device = match self.spec.kind {
-            DiskKind::Nvme => format!("nvme,drive=d{index},serial={serial},bootindex={boot}"),
-            DiskKind::Virtio => format!("virtio-blk-pci,drive=d{index},serial={serial},bootindex={boot}"),
-            DiskKind::Sata => {
-                format!("ide-hd,drive=d{index},bus=ide.{index},serial={serial},bootindex={boot}")
-            }
+            DiskKind::Nvme => format!("nvme,id={id},drive=d{index},{end}"),
+            DiskKind::Virtio => format!("virtio-blk-pci,id={id},drive=d{index},{end}"),
+            DiskKind::Sata => format!("ide-hd,id={id},drive=d{index},bus=ide.{index},{end}"),
             DiskKind::Scsi => {
                 arguments.extend(["-device".to_owned(), format!("virtio-scsi-pci,id=scsi{index}")]);
-                format!("scsi-hd,drive=d{index},bus=scsi{index}.0,serial={serial},bootindex={boot}")
+                format!("scsi-hd,id={id},drive=d{index},bus=scsi{index}.0,{end}")
             }
         };
         arguments.extend(["-device".to_owned(), device]);
@@ -189,6 +197,11 @@ impl Disk {
         let file = File::options().write(true).open(&self.path);
         file.with_context(|| format!("cannot open {}", self.path.display()))
     }
+}
+
+/// What QEMU calls the device of a machine's disk.
+pub fn device_id(index: usize) -> String {
+    format!("disk{index}")
 }
 
 const OLD_BLOCK: usize = 512;

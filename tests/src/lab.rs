@@ -147,6 +147,13 @@ impl Lab {
         found.explain(|| self.picture(node))
     }
 
+    /// Waits until a server has failed; answers what is known of it.
+    pub fn wait_failed_node(&mut self, node: &mut Node) -> Result<Value> {
+        interrupt::until(&format!("{} to be failed", node.name), patience::SHORT, || {
+            Ok(self.facts(node)?.filter(|facts| facts["state"] == "failed"))
+        })
+    }
+
     /// Discovers and approves a server that was just switched on.
     pub fn take_into_service(&mut self, node: &mut Node) -> Result<Value> {
         self.wait_state(node, "discovered", patience::NETWORK_BOOT)?;

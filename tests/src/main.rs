@@ -55,9 +55,9 @@ enum Command {
     /// The DHCP server of somebody else
     #[command(hide = true)]
     InternalDhcpServer { leases: PathBuf },
-    /// Inside a ramdisk: kills the agent in the middle of a write
+    /// Inside a ramdisk: disturbs the agent in the middle of a write
     #[command(hide = true)]
-    InternalKillAgent,
+    InternalDisturbAgent { deed: assassin::Deed },
 }
 
 #[derive(Debug, Args)]
@@ -109,7 +109,7 @@ impl PartsArguments {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::InternalDhcpServer { leases } => network::be_foreign_server(&leases).map(|()| true),
-        Command::InternalKillAgent => assassin::kill_agent().map(|()| true),
+        Command::InternalDisturbAgent { deed } => assassin::disturb_agent(deed).map(|()| true),
         command => interrupt::install().and_then(|()| run(command)),
     };
     match outcome {
@@ -169,7 +169,9 @@ fn run(command: Command) -> Result<bool> {
             let scenario = scenario::find(&name).with_context(|| format!("there is no scenario {name}"))?;
             scenario.run(&parts.complete()?).map(|()| true)
         }
-        Command::InternalDhcpServer { .. } | Command::InternalKillAgent => bail!("not a command of a lab"),
+        Command::InternalDhcpServer { .. } | Command::InternalDisturbAgent { .. } => {
+            bail!("not a command of a lab")
+        }
     }
 }
 

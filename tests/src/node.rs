@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::accel::Accel;
-use crate::disk::{Disk, DiskSpec};
+use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
@@ -18,6 +18,7 @@ use crate::{interrupt, process};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+const QUICK: Duration = Duration::from_secs(10);
 
 /// What the server starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -93,7 +94,8 @@ impl Node {
         let name = format!("node-{number}");
         let mut disks = Vec::new();
         for (index, disk) in spec.disks.iter().enumerate() {
-            disks.push(Disk::create(folder, &format!("LAB-{number}-{index}"), *disk)?);
+            let serial = format!("LAB-{number}-{index}");
+            disks.push(Disk::create(folder, &serial, &serial, *disk)?);
         }
         if spec.firmware == Firmware::Uefi {
             fs::copy(OVMF_VARS, folder.join(format!("{name}.vars"))).context(OVMF_VARS)?;
@@ -162,13 +164,47 @@ impl Node {
             .map(drop)
     }
 
+    /// Takes the switch behind the cable out of service, or back into it: the server's card sees its link all the time.
+    pub fn switch_port(&self, works: bool) -> Result<()> {
+        let state = if works { "up" } else { "down" };
+        let mut ip = Command::new("ip");
+        process::run(ip.args(["link", "set", &self.tap, state]), QUICK).map(drop)
+    }
+
+    /// Plugs a further empty disk into the SCSI adapter of the first one, while the server runs.
+    pub fn plug_in(&mut self, serial: &str, spec: DiskSpec) -> Result<()> {
+        let index = self.disks.len();
+        let name = format!("{}-plugged-{index}", self.name);
+        let disk = Disk::create(&self.folder, &name, serial, spec)?;
+        let (_, qmp) = self.machine.as_mut().context("the server is off")?;
+        let backend = format!("d{index}");
+        let file = json!({ "driver": "file", "filename": disk.path });
+        qmp.execute(
+            "blockdev-add",
+            &json!({ "node-name": backend, "driver": "raw", "file": file }),
+        )?;
+        let device = json!({
+            "driver": "scsi-hd", "id": disk::device_id(index), "drive": backend, "bus": "scsi0.0", "serial": serial,
+        });
+        qmp.execute("device_add", &device)?;
+        self.disks.push(disk);
+        Ok(())
+    }
+
+    /// Pulls a SCSI disk out, while the server runs.
+    pub fn pull_out(&mut self, index: usize) -> Result<()> {
+        let (_, qmp) = self.machine.as_mut().context("the server is off")?;
+        qmp.execute("device_del", &json!({ "id": disk::device_id(index) }))
+            .map(drop)
+    }
+
     /// Bytes that have gone over the wire to this server since the lab began, counted by the network and not by the
     /// product.
     pub fn wire_bytes(&self) -> Result<u64> {
         let mut ip = Command::new("ip");
         let said = process::run(
             ip.args(["-json", "-statistics", "link", "show", &self.tap]),
-            Duration::from_secs(10),
+            QUICK,
         )?;
         let links: Value = serde_json::from_str(&said).context("ip printed no JSON")?;
         links[0]["stats64"]["tx"]["bytes"]

@@ -57,6 +57,14 @@ pub fn wait_failed(lab: &mut Lab, node: &mut Node, id: &str) -> Result<Value> {
     Ok(facts["problem"].clone())
 }
 
+/// What the event log tells of a node, oldest first.
+pub fn messages(lab: &Lab, node: &Node) -> Result<Vec<String>> {
+    let events = lab.cli.get(&format!("events?node={}&page_size=500", node.mac))?;
+    let items = events["items"].as_array().context("the events are no list")?;
+    let messages = items.iter().filter_map(|event| event["message"].as_str());
+    Ok(messages.map(str::to_owned).collect())
+}
+
 /// Checks that a write which was disturbed has put the whole image onto the disk; answers its figures.
 pub fn check_written(lab: &Lab, node: &Node, id: &str) -> Result<Value> {
     // The outcome was acknowledged before the machine restarted, so it is there.

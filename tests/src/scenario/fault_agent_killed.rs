@@ -1,44 +1,32 @@
-//! The agent is killed in the middle of an image, by a unit that only this test puts into the ramdisk. systemd starts
-//! it again, and the journal tells it what is already on the disk.
-
-use std::fs;
+//! The agent is killed, or crashes, in the middle of an image: a unit that only this test puts into the ramdisk does it.
+//! systemd starts the agent again, the journal tells it what is already on the disk, and the node tells of it.
 
 use anyhow::{Context, Result, ensure};
 
 use super::fault;
+use crate::assassin::{self, Deed};
 use crate::controller::ControllerOptions;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, NodeSpec};
-use crate::overlay::Overlay;
-use crate::process;
 use crate::story::tell;
 
-const SERVICE: &str = "[Unit]\nDescription=Kill the agent in the middle of a write\n\n\
-    [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/lab-assassin internal-kill-agent\n";
-
-pub fn run(name: &str, parts: &Parts) -> Result<()> {
-    let folder = tempfile::tempdir_in(&parts.target).context("cannot make a temporary folder")?;
-    let overlay = folder.path().join("assassin.img");
-    let own = fs::read(process::THIS_PROGRAM).context("cannot read this program's own file")?;
-    let units = "/etc/systemd/system";
-    let archive = Overlay::default()
-        .program("/usr/bin/lab-assassin", &own)
-        .file(&format!("{units}/lab-assassin.service"), SERVICE)
-        .directory(&format!("{units}/multi-user.target.wants"))
-        .link(
-            &format!("{units}/multi-user.target.wants/lab-assassin.service"),
-            "../lab-assassin.service",
-        )
-        .finish();
-    fs::write(&overlay, archive).context("cannot write the overlay")?;
-    story(name, parts, &overlay)
+pub fn killed(name: &str, parts: &Parts) -> Result<()> {
+    story(name, parts, Deed::Kill)
 }
 
-fn story(name: &str, parts: &Parts, overlay: &std::path::Path) -> Result<()> {
+pub fn crashes(name: &str, parts: &Parts) -> Result<()> {
+    story(name, parts, Deed::Crash)
+}
+
+fn story(name: &str, parts: &Parts, deed: Deed) -> Result<()> {
+    let folder = tempfile::tempdir_in(&parts.target).context("cannot make a temporary folder")?;
+    let overlay = folder.path().join("assassin.img");
+    assassin::write_overlay(&overlay, deed)?;
     let controller = ControllerOptions {
-        extra_initrds: vec![overlay.to_owned()],
+        extra_initrds: vec![overlay],
+        ..ControllerOptions::default()
     };
     let mut lab = Lab::with_image(
         name,
@@ -55,7 +43,7 @@ fn story(name: &str, parts: &Parts, overlay: &std::path::Path) -> Result<()> {
     let meter = fault::Meter::start(&lab, &node)?;
     let id = fault::order(&lab, &node)?;
     lab.wait_written(&mut node, &id, 5)?;
-    tell("the agent writes; it will be killed");
+    tell(&format!("the agent writes; it will meet its fate: {deed:?}"));
 
     node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
     let figures = fault::check_written(&lab, &node, &id)?;
@@ -63,8 +51,11 @@ fn story(name: &str, parts: &Parts, overlay: &std::path::Path) -> Result<()> {
     tell(&format!("complete: {resumed} chunks were on the disk already"));
     ensure!(
         resumed > 0,
-        "the agent began anew, or was never killed: {figures}"
+        "the agent began anew, or was never disturbed: {figures}"
     );
     meter.expect_once(&node, &figures)?;
+    let said = fault::messages(&lab, &node)?;
+    let again = said.iter().find(|message| message.contains("started 2 times"));
+    tell(again.context("the node does not tell that its agent was started again")?);
     Ok(())
 }

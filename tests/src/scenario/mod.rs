@@ -6,7 +6,11 @@ mod demo_interrupted;
 pub(crate) mod deploy;
 mod discovered;
 mod fault;
+mod fault_agent_hangs;
 mod fault_agent_killed;
+mod fault_agent_refuses;
+mod fault_cable_pulled;
+mod fault_cancelled;
 mod fault_connection_cut;
 mod fault_controller_killed;
 mod fault_refused;
@@ -106,7 +110,7 @@ pub const ALL: &[Scenario] = &[
         about: "kill -9 of the agent in mid-write: it starts again and resumes",
         ci: true,
         rough_seconds: 80,
-        run: fault_agent_killed::run,
+        run: fault_agent_killed::killed,
     },
     Scenario {
         name: "fault-refused",
@@ -114,6 +118,13 @@ pub const ALL: &[Scenario] = &[
         ci: true,
         rough_seconds: 90,
         run: fault_refused::run,
+    },
+    Scenario {
+        name: "fault-agent-refuses",
+        about: "disks come and go behind the controller's back: the agent refuses with the cause, disks untouched",
+        ci: true,
+        rough_seconds: 50,
+        run: fault_agent_refuses::run,
     },
     Scenario {
         name: "demo-interrupted",
@@ -156,6 +167,41 @@ pub const ALL: &[Scenario] = &[
         ci: false,
         rough_seconds: 100,
         run: deploy::own_dhcp,
+    },
+    Scenario {
+        name: "fault-agent-crashes",
+        about: "SIGABRT in the agent in mid-write: it starts again, resumes, and the node tells of it",
+        ci: false,
+        rough_seconds: 70,
+        run: fault_agent_killed::crashes,
+    },
+    Scenario {
+        name: "fault-agent-hangs",
+        about: "the agent stands still in mid-write: noticed by the deadline; what it does later is unwanted",
+        ci: false,
+        rough_seconds: 70,
+        run: fault_agent_hangs::run,
+    },
+    Scenario {
+        name: "fault-cancel-write",
+        about: "cancelled in mid-write: the disk boots nothing, the node takes the next order",
+        ci: false,
+        rough_seconds: 40,
+        run: fault_cancelled::in_mid_write,
+    },
+    Scenario {
+        name: "fault-cancel-restart",
+        about: "cancelled while the machine restarts: it boots the ramdisk, not the system that nobody wants",
+        ci: false,
+        rough_seconds: 70,
+        run: fault_cancelled::in_restart,
+    },
+    Scenario {
+        name: "fault-cable-pulled",
+        about: "the switch is dark for 20 s in mid-write: only missing chunks are fetched again",
+        ci: false,
+        rough_seconds: 70,
+        run: fault_cable_pulled::run,
     },
     Scenario {
         name: "image-boots-bios",
