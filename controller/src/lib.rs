@@ -12,7 +12,7 @@
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
 //! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines) and
-//! [`boot::run`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
+//! [`boot::BootServices`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
 
 pub mod api;
 pub mod app;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use imprint_controller::{
     app::App,
-    boot,
+    boot::BootServices,
     clock::Clock,
     config::{Config, Overrides},
     deploy,
@@ -150,6 +150,9 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The whole life of a controller: ports, tasks, end.
 async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     let server = Server::bind(app).await?;
+    let boot = BootServices::bind(app)
+        .await
+        .context("cannot start the boot services")?;
     tracing::info!(
         listen = %server.address(),
         url = %app.config.public_url,
@@ -159,7 +162,8 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     );
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
     tasks.spawn(async move {
-        server.run().await;
+        let ended = server.run().await;
+        tracing::debug!(?ended, "REST and gRPC have ended");
         Ok(())
     });
     tasks.spawn({
@@ -169,10 +173,8 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
             Ok(())
         }
     });
-    tasks.spawn({
-        let app = app.clone();
-        async move { boot::run(app).await.context("cannot run the boot services") }
-    });
+    tasks.spawn(async move { boot.run().await.context("the boot services failed") });
+    // All ports are taken, and whoever connects from now on is answered.
     notify(&[sd_notify::NotifyState::Ready]);
 
     let first = tokio::select! {

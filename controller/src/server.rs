@@ -7,11 +7,10 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,8 +18,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
 
 use crate::{
     api::{grpc, rest},
@@ -28,10 +27,13 @@ use crate::{
     identity::node_id_of,
 };
 
+pub(crate) mod drain;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use drain::Ended;
+use drain::Open;
 pub use tls::TlsError;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -92,6 +94,7 @@ pub struct Server {
     address: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
+    health: HealthReporter,
     shutdown: CancellationToken,
 }
 
@@ -117,12 +120,14 @@ impl Server {
             .local_addr()
             .map_err(|source| ServerError::Bind { address, source })?;
         let acceptor = TlsAcceptor::from(Arc::new(tls::config(app)?));
-        let router = rest::router(app.clone(), grpc::router(app).await?);
+        let (grpc, health) = grpc::router(app).await?;
+        let router = rest::router(app.clone(), grpc);
         Ok(Self {
             listener,
             address,
             acceptor,
             router,
+            health,
             shutdown: app.shutdown.clone(),
         })
     }
@@ -133,9 +138,8 @@ impl Server {
     }
 
     /// Serves until the controller ends.
-    pub async fn run(self) {
-        let (connections, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-        let at_once = CancellationToken::new();
+    pub async fn run(mut self) -> Ended {
+        let (open, slots) = (Open::default(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         loop {
             let accepted = tokio::select! {
                 () = self.shutdown.cancelled() => break,
@@ -155,22 +159,18 @@ impl Server {
                 continue;
             };
             let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
-            let (gently, at_once) = (self.shutdown.clone(), at_once.clone());
-            connections.spawn(async move {
+            let (gently, here) = (self.shutdown.clone(), open.clone());
+            open.connections.spawn(async move {
                 tokio::select! {
-                    () = at_once.cancelled() => {}
-                    () = connection(acceptor, router, stream, address, gently) => {}
+                    () = here.at_once.cancelled() => {}
+                    () = connection(acceptor, router, stream, address, gently, &here) => {}
                 }
                 drop(slot);
             });
         }
         drop(self.listener);
-        connections.close();
-        if timeout(LAST_WORDS_LIMIT, connections.wait()).await.is_err() {
-            tracing::info!(open = connections.len(), "connections that do not end are cut");
-            at_once.cancel();
-            connections.wait().await;
-        }
+        self.health.clear_service_status("").await;
+        open.end(LAST_WORDS_LIMIT).await
     }
 }
 
@@ -180,6 +180,7 @@ async fn connection(
     stream: TcpStream,
     address: SocketAddr,
     shutdown: CancellationToken,
+    open: &Open,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%address, %error, "TCP_NODELAY was refused");
@@ -188,7 +189,11 @@ async fn connection(
         HANDSHAKE_LIMIT,
         acceptor.accept_with(stream, |c| c.set_buffer_limit(Some(TLS_BUFFER_BYTES))),
     );
-    let stream = match shaken.await {
+    let shaken = tokio::select! {
+        () = shutdown.cancelled() => return,
+        shaken = shaken => shaken,
+    };
+    let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
@@ -197,12 +202,14 @@ async fn connection(
         node_id: node_of(&stream),
         address,
     };
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let open = open.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        request.map(axum::body::Body::new)
+        let (open, router) = (open.clone(), router.clone());
+        async move { open.answer(router, request).await }
     });
     let builder = http_builder();
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

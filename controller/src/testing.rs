@@ -6,14 +6,18 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::task::JoinHandle;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use crate::{app::App, server::Server, setup};
+use crate::{
+    app::App,
+    server::{Ended, Server},
+    setup,
+};
 
 /// The TLS server of an [`App::for_test`], on a port of its own, until it is dropped.
 pub(crate) struct TestServer {
     pub(crate) app: App,
     pub(crate) base: String,
     pub(crate) token: String,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl TestServer {
@@ -87,9 +91,9 @@ impl TestServer {
     }
 
     /// Ends the server as SIGTERM does, and waits for it.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) -> Ended {
         self.app.shutdown.cancel();
-        (&mut self.task).await.unwrap();
+        (&mut self.task).await.unwrap()
     }
 }
 

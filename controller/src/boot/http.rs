@@ -20,6 +20,8 @@ use super::script::{self, Scripts};
 use super::tftp;
 use super::tokens::BootTokens;
 
+pub mod listen;
+
 /// Read size of file downloads.
 const READ_SIZE: usize = 256 * 1024;
 

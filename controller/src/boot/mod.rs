@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Three servers, each optional but HTTP: [`dhcp`] (proxyDHCP beside another server, or own addresses on an isolated
-//! network), [`tftp`] (the iPXE files only) and [`http`]. [`run`] binds all sockets and checks all files before it
-//! serves anything, so that a mistake in the configuration is one message at start and not a machine that hangs.
+//! network), [`tftp`] (the iPXE files only) and [`http`]. [`BootServices::bind`] takes all sockets and checks all files
+//! before anything is served, so that a mistake in the configuration is one message at start and not a machine that hangs.
 //! Nothing secret is in a script or on a kernel command line: the boot token travels in the identity initrd.
 
 pub mod dhcp;
@@ -20,5 +20,5 @@ pub mod tftp;
 pub mod tokens;
 
 pub use facts::{BootAction, BootFacts, MacAddress, Platform};
-pub use serve::{BootError, run};
+pub use serve::{BootError, BootServices};
 pub use tokens::{BootTokens, IssueError, IssuedToken, RedeemError, Redeemed};

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::dhcp::server::{self, DhcpServer};
 use super::dhcp::{LeaseTable, OwnSettings, PXE_PORT, Range, SERVER_PORT, Settings};
@@ -88,45 +90,67 @@ pub enum BootError {
     /// The TFTP server could not be set up, or stopped.
     #[error("the TFTP server failed; restart the controller")]
     Tftp(#[source] async_tftp::Error),
-    /// Boot HTTP stopped.
-    #[error("the boot HTTP server failed; restart the controller")]
-    Http(#[source] io::Error),
 }
 
-/// Serves DHCP, TFTP and boot HTTP until `app.shutdown`.
-pub async fn run(app: App) -> Result<(), BootError> {
-    let site = site(&app)?;
-    check_files(&app)?;
-    let listener = bind_http(app.config.boot.listen).await?;
-    let tftp = bind_tftp(&app).await?;
-    let dhcp = bind_dhcp(&app, &site).await?;
-    tracing::info!(listen = %app.config.boot.listen, dhcp = ?app.config.dhcp.mode, "boot services ready");
+/// The boot services with all their ports and files, not serving yet.
+pub struct BootServices {
+    router: Router,
+    listener: TcpListener,
+    tftp: Option<Tftp>,
+    dhcp: Option<BoundDhcp>,
+    shutdown: CancellationToken,
+}
 
-    let shutdown = app.shutdown.clone();
-    let router = http::router(site);
-    let http = async {
-        let ended = shutdown.clone().cancelled_owned();
-        axum::serve(listener, router)
-            .with_graceful_shutdown(ended)
-            .await
-            .map_err(BootError::Http)
-    };
-    let tftp = async {
-        match tftp {
-            Some(tftp) => tokio::select! {
-                () = shutdown.cancelled() => Ok(()),
-                ended = tftp.serve() => ended.map_err(BootError::Tftp),
-            },
-            None => Ok(()),
-        }
-    };
-    let dhcp = async {
-        if let Some((server, socket, pxe)) = dhcp {
-            server.serve(socket, pxe, shutdown.clone()).await;
-        }
-        Ok(())
-    };
-    tokio::try_join!(http, tftp, dhcp).map(|_| ())
+impl std::fmt::Debug for BootServices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BootServices").finish_non_exhaustive()
+    }
+}
+
+impl BootServices {
+    /// Takes the ports, and everything that can fail.
+    pub async fn bind(app: &App) -> Result<Self, BootError> {
+        let site = site(app)?;
+        check_files(app)?;
+        let listener = bind_http(app.config.boot.listen).await?;
+        let tftp = bind_tftp(app).await?;
+        let dhcp = bind_dhcp(app, &site).await?;
+        tracing::info!(listen = %app.config.boot.listen, dhcp = ?app.config.dhcp.mode, "boot services ready");
+        Ok(Self {
+            router: http::router(site),
+            listener,
+            tftp,
+            dhcp,
+            shutdown: app.shutdown.clone(),
+        })
+    }
+
+    /// Serves DHCP, TFTP and boot HTTP until the controller ends.
+    pub async fn run(self) -> Result<(), BootError> {
+        let shutdown = self.shutdown;
+        let http = async {
+            let limits = http::listen::Limits::default();
+            let ended = http::listen::serve(self.listener, self.router, limits, shutdown.clone()).await;
+            tracing::debug!(?ended, "boot HTTP has ended");
+            Ok(())
+        };
+        let tftp = async {
+            match self.tftp {
+                Some(tftp) => tokio::select! {
+                    () = shutdown.cancelled() => Ok(()),
+                    ended = tftp.serve() => ended.map_err(BootError::Tftp),
+                },
+                None => Ok(()),
+            }
+        };
+        let dhcp = async {
+            if let Some((server, socket, pxe)) = self.dhcp {
+                server.serve(socket, pxe, shutdown.clone()).await;
+            }
+            Ok(())
+        };
+        tokio::try_join!(http, tftp, dhcp).map(|_| ())
+    }
 }
 
 fn site(app: &App) -> Result<BootSite, BootError> {

@@ -254,7 +254,33 @@ async fn the_end_does_not_wait_for_streams_without_end() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!upload.is_finished());
     let begin = Instant::now();
-    server.stop().await;
+    assert_eq!(server.stop().await, Ended::Cut);
     assert!(begin.elapsed() < LAST_WORDS_LIMIT + Duration::from_secs(3));
     assert!(upload.await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_comes_as_soon_as_nobody_waits_for_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    let port = server.base.rsplit(':').next().unwrap().to_owned();
+    // Somebody who says nothing, a connection that is kept, a stream of events, a watch over gRPC: none is a request
+    // that has no answer yet and still could have one.
+    let silent = tokio::net::TcpStream::connect(format!("127.0.0.1:{port}"))
+        .await
+        .unwrap();
+    let client = server.client();
+    client.get(server.url("/healthz")).send().await.unwrap();
+    let stream = client.get(server.url("/v1/events/stream")).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let channel = server.channel().await;
+    let mut watch = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut watched = watch
+        .watch(tonic_health::pb::HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status, 1);
+    assert_eq!(server.stop().await, Ended::Answered);
+    drop((silent, stream));
 }

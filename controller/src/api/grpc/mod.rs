@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use axum::Router;
 use tonic::{Request, Status, service::RoutesBuilder};
-use tonic_health::ServingStatus;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::rest::auth::{self, Caller};
 use crate::{app::App, server::Peer};
@@ -33,8 +33,9 @@ impl Error for ReflectionError {
     }
 }
 
-/// All services, with health and reflection.
-pub async fn router(app: &App) -> Result<Router, ReflectionError> {
+/// All services, with health and reflection. Watches of the health have no end of their own: they end when the reporter
+/// is told that there is no service any more.
+pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", ServingStatus::Serving).await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -51,7 +52,7 @@ pub async fn router(app: &App) -> Result<Router, ReflectionError> {
     nodes::register(&mut routes, app);
     deployments::register(&mut routes, app);
     events::register(&mut routes, app);
-    Ok(routes.routes().prepare().into_axum_router())
+    Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 
 /// The caller of a request of `imprint.v1`; UNAUTHENTICATED without a valid API token.
