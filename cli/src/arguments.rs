@@ -164,6 +164,16 @@ Examples:
         /// Id, name, UUID, serial or MAC
         node: String,
     },
+    /// Forget a server and its deployments; refused while one runs
+    #[command(after_help = "\
+Its events stay. If it boots from the network again it is discovered as a new server.
+
+Example:
+  imprint node delete web-07")]
+    Delete {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
     /// Take a discovered server into service
     #[command(after_help = "\
 Examples:

@@ -82,6 +82,12 @@ impl Client {
         self.json(request, "POST", path).await
     }
 
+    /// Deletes what the path names; the answer is what it was.
+    pub async fn delete(&self, path: &[&str]) -> Result<Value, Fault> {
+        let request = self.request(Method::DELETE, path, &[]).timeout(ANSWER);
+        self.json(request, "DELETE", path).await
+    }
+
     /// Sends a file of any size. There is no deadline: the answer comes when the controller has converted it.
     pub async fn upload(
         &self,

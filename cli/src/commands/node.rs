@@ -26,6 +26,13 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
             })
         }
         NodeCommand::Show { node } => show(&client.get(&["v1", "nodes", &node], &[]).await?, output),
+        NodeCommand::Delete { node } => {
+            let deleted = client.delete(&["v1", "nodes", &node]).await?;
+            output.result(&deleted, || {
+                let name = deleted["name"].as_str().unwrap_or(&node);
+                format!("{name} was deleted\n")
+            })
+        }
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();
             if let Some(name) = name {

@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, Query},
     http::{HeaderMap, StatusCode, Uri},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use fake::{Fake, Shared};
 use serde_json::{Value, json};
@@ -393,6 +393,20 @@ async fn the_stream_is_followed_across_a_lost_connection() {
 }
 
 #[tokio::test]
+async fn a_server_is_forgotten_by_its_name() {
+    let remove = async |Path(node): Path<String>| Json(json!({"id": "01N", "name": node, "state": "active"}));
+    let fake = Fake::serve(Router::new().route("/v1/nodes/{node}", delete(remove))).await;
+    let ran = fake.run(&["node", "delete", "web-07"]).await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "web-07 was deleted\n"),
+        "{ran:?}"
+    );
+    let ran = fake.run(&["node", "delete", "web-07", "--output", "json"]).await;
+    assert_eq!(ran.json()["id"], "01N");
+}
+
+#[tokio::test]
 async fn the_newest_events_are_read_from_the_end_of_the_log() {
     let asked = Shared::<String>::default();
     let record = asked.clone();
@@ -406,9 +420,7 @@ async fn the_newest_events_are_read_from_the_end_of_the_log() {
         Json(json!({"items": items, "next_page_token": token}))
     };
     let fake = Fake::serve(Router::new().route("/v1/events", get(list))).await;
-    let ran = fake
-        .run(&["events", "--last", "1200", "--output", "json"])
-        .await;
+    let ran = fake.run(&["events", "--last", "1200", "--output", "json"]).await;
     let events = ran.json();
     let ids: Vec<_> = events
         .as_array()

@@ -65,7 +65,7 @@ impl From<CatalogError> for Problem {
                 "image-name-taken",
                 "The name is taken",
                 detail,
-                "Choose another name.",
+                "Choose another --name; `imprint image list` shows those that are taken (API: GET /v1/images).",
             ),
             CatalogError::BadName { .. } => Self::new(
                 StatusCode::BAD_REQUEST,

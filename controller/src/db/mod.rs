@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::{
-    SqlitePool,
+    AssertSqlSafe, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -96,6 +96,26 @@ pub async fn open(data_dir: &Path, create: bool) -> Result<SqlitePool, DbError> 
     }
 }
 
+/// Writes the log back into the database and empties it, so that what was deleted is in neither of the two. False when
+/// readers or writers were in the way; they wait for this at most half a second.
+pub async fn empty_log(pool: &SqlitePool) -> Result<bool, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    sqlx::query("PRAGMA busy_timeout = 500")
+        .execute(&mut *connection)
+        .await?;
+    let blocked: Result<i64, _> = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut *connection)
+        .await;
+    let restore = AssertSqlSafe(format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis()));
+    sqlx::query(restore).execute(&mut *connection).await?;
+    match blocked {
+        Ok(blocked) => Ok(blocked == 0),
+        // SQLITE_BUSY or SQLITE_LOCKED
+        Err(error) if code(&error).is_some_and(|code| matches!(code & 0xff, 5 | 6)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the log back into the database and closes it.
 pub async fn close(pool: &SqlitePool) {
     if let Err(error) = sqlx::query("PRAGMA optimize").execute(pool).await {
@@ -114,11 +134,15 @@ fn describe(path: PathBuf, source: sqlx::Error) -> DbError {
 
 /// SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes.
 fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error
+    code(error).is_some_and(|c| matches!(c & 0xff, 11 | 26))
+}
+
+/// SQLite's extended result code.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    error
         .as_database_error()
         .and_then(|e| e.code())
-        .and_then(|c| c.parse::<u32>().ok());
-    code.is_some_and(|c| matches!(c & 0xff, 11 | 26))
+        .and_then(|c| c.parse().ok())
 }
 
 #[cfg(test)]

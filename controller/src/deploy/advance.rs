@@ -1,5 +1,7 @@
 //! The shell around [`decide`]: load, decide, persist with a version check, then act.
 
+use std::sync::atomic::Ordering;
+
 use imprint_proto::agent::v1 as wire;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -189,7 +191,7 @@ impl Deployments {
                 let detail = "Waits for the installed system to start and to report.";
                 let waiting = StepChange::new(Step::FirstBootReport, StepState::Running, now, detail);
                 steps::set(change.connection(), &deployment.id, &waiting).await?;
-                delete_seed(change.connection(), &deployment.id).await?;
+                self.delete_seed(change.connection(), &deployment.id).await?;
                 let message = "The image is on the disk; the server restarts from it.".to_owned();
                 tell(
                     change,
@@ -383,12 +385,13 @@ impl Deployments {
         deployment.phase = Phase::Ended;
         deployment.finished_at = Some(now);
         deployment.problem = problem.cloned();
-        delete_seed(change.connection(), &deployment.id).await?;
+        self.delete_seed(change.connection(), &deployment.id).await?;
         // After success the digests stay: a report that is sent again gets the same answer. They stay as well where a
         // whole system is on the disk, which may still come up after it was given up.
         let may_report = state == DeploymentState::Succeeded
             || state == DeploymentState::Failed && deployment.disk_state == DiskState::Written;
         if !may_report {
+            self.unscrubbed.store(true, Ordering::SeqCst);
             sqlx::query("DELETE FROM report_tokens WHERE deployment_id = ?")
                 .bind(&deployment.id)
                 .execute(change.connection())
@@ -401,6 +404,21 @@ impl Deployments {
         }
         self.hub.forget_progress(&deployment.node_id);
         self.events.forget_progress(&deployment.node_id);
+        Ok(())
+    }
+
+    async fn delete_seed(
+        &self,
+        connection: &mut SqliteConnection,
+        deployment_id: &str,
+    ) -> Result<(), DatabaseError> {
+        // Noted while the write lock is held: the log cannot be emptied before this is committed.
+        self.unscrubbed.store(true, Ordering::SeqCst);
+        sqlx::query("DELETE FROM deployment_secrets WHERE deployment_id = ?")
+            .bind(deployment_id)
+            .execute(connection)
+            .await
+            .map_err(doing("delete the seed"))?;
         Ok(())
     }
 
@@ -515,13 +533,4 @@ pub(super) async fn task_facts(
     .await
     .map_err(doing("read the task"))?;
     Ok(facts.unwrap_or_default())
-}
-
-async fn delete_seed(connection: &mut SqliteConnection, deployment_id: &str) -> Result<(), DatabaseError> {
-    sqlx::query("DELETE FROM deployment_secrets WHERE deployment_id = ?")
-        .bind(deployment_id)
-        .execute(connection)
-        .await
-        .map_err(doing("delete the seed"))?;
-    Ok(())
 }

@@ -11,6 +11,7 @@ use super::{
     steps::{self, StepChange},
 };
 use crate::{
+    api::rest::problem::chain,
     boot::{BootAction, BootFacts},
     config::UnknownPolicy,
     inventory::{Node, NodeState, Recognised},
@@ -25,11 +26,18 @@ impl Deployments {
             // It may be a server in service with a new mainboard: its system comes first, and no agent could enrol.
             Recognised::Contradiction(conflict) => {
                 tracing::warn!(mac = %facts.mac, reason = %conflict, "a booting machine contradicts what is known");
+                // The machine gets its answer whether or not this can be kept.
+                if let Err(error) = self.note_contradiction(facts, &conflict).await {
+                    tracing::error!(mac = %facts.mac, error = %chain(&error), "a contradiction could not be kept");
+                }
                 return Ok(BootAction::LocalDisk {
                     reason: "this machine contradicts what is known of the servers (a moved NIC, a new mainboard or doubled SMBIOS data); it is left alone".to_owned(),
                 });
             }
         };
+        if let Err(error) = self.forget_contradictions(facts).await {
+            tracing::error!(mac = %facts.mac, error = %chain(&error), "a contradiction could not be forgotten");
+        }
         let deployment = match &node.deployment_id {
             Some(id) => Some(self.get(id).await?),
             None => None,

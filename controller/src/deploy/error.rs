@@ -64,7 +64,7 @@ impl From<DeployError> for Problem {
                 "deployment-ended",
                 "The deployment has ended",
                 detail,
-                "Only a running deployment can be cancelled.",
+                "Nothing has to be done: only a running deployment can be cancelled. `imprint deployment show ID` says how it ended (API: GET /v1/deployments/{id}).",
             ),
             DeployError::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -149,7 +149,14 @@ impl From<InventoryError> for Problem {
                 "node-not-discovered",
                 "The node is already in service",
                 detail,
-                "Nothing has to be done: the node was approved before.",
+                "Nothing has to be done: the node was approved before. `imprint deploy NODE --image IMAGE` puts an image onto it (API: POST /v1/deployments).",
+            ),
+            InventoryError::Deploying { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-deploying",
+                "A deployment runs on the node",
+                detail,
+                "Wait for the running deployment, or stop it with `imprint deployment cancel ID` (API: POST /v1/deployments/{id}/cancel).",
             ),
             InventoryError::NameTaken(_) => Self::new(
                 StatusCode::CONFLICT,

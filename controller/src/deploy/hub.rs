@@ -120,6 +120,13 @@ impl Hub {
         mine
     }
 
+    /// Ends the session of a node that is not known any more.
+    pub(super) fn dismiss(&self, node_id: &str) {
+        if let Some(session) = self.inner().sessions.get(node_id) {
+            session.superseded.cancel();
+        }
+    }
+
     /// Whether the agent's session is open.
     #[must_use]
     pub fn is_connected(&self, node_id: &str) -> bool {

@@ -10,6 +10,7 @@
 mod access;
 mod advance;
 mod boot_choice;
+mod contradiction;
 mod create;
 mod decide;
 mod error;
@@ -20,6 +21,7 @@ mod intake;
 mod network_config;
 mod plan;
 mod record;
+mod removal;
 mod report;
 mod request;
 mod run;
@@ -30,6 +32,8 @@ mod tests;
 mod user_data;
 mod view;
 mod why;
+
+use std::sync::{Arc, atomic::AtomicBool};
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
@@ -70,6 +74,9 @@ pub struct Deployments {
     timeouts: TimeoutConfig,
     unknown: UnknownPolicy,
     unreadable: Seldom,
+    contradictions: Seldom,
+    /// Secrets were deleted since the database's log was emptied last; at the start nobody knows.
+    unscrubbed: Arc<AtomicBool>,
     // Nothing moved while nobody watched: deadlines never count from before this.
     watching_since: Timestamp,
 }
@@ -97,6 +104,8 @@ impl Deployments {
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,
             unreadable: Seldom::every(SignedDuration::MAX),
+            contradictions: Seldom::every(contradiction::TELL_EVERY),
+            unscrubbed: Arc::new(AtomicBool::new(true)),
             watching_since: clock.now(),
             clock,
         }

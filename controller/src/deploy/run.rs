@@ -1,6 +1,6 @@
 //! The reconciler: ends what waits too long.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::json;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api::rest::problem::chain,
     app::App,
+    db,
     events::{NewEvent, doing},
 };
 
@@ -34,10 +35,27 @@ pub async fn run(app: App) {
         if let Err(error) = app.deployments.reconcile().await {
             tracing::error!(error = %chain(&error), "the deadlines of deployments could not be looked at");
         }
+        app.deployments.scrub().await;
     }
 }
 
 impl Deployments {
+    /// Empties the database's log when secrets were deleted: until then it still holds them.
+    pub(super) async fn scrub(&self) {
+        if !self.unscrubbed.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        match db::empty_log(&self.db).await {
+            Ok(true) => {}
+            // Somebody reads or writes just now.
+            Ok(false) => self.unscrubbed.store(true, Ordering::SeqCst),
+            Err(error) => {
+                self.unscrubbed.store(true, Ordering::SeqCst);
+                tracing::warn!(%error, "the database's log could not be emptied");
+            }
+        }
+    }
+
     /// Looks once at every running deployment.
     pub async fn reconcile(&self) -> Result<(), DeployError> {
         let rows = sqlx::query(

@@ -27,7 +27,7 @@ pub struct Why {
     /// When the controller gives up waiting.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub deadline: Option<Timestamp>,
-    /// What failed.
+    /// What failed, or what keeps it from going on.
     pub problem: Option<NodeProblem>,
     /// What it waits for, if for anything.
     pub waiting_for: Option<String>,
@@ -45,6 +45,8 @@ impl Deployments {
         if let (NodeState::Deploying, Some(deployment)) = (node.state, &deployment) {
             let (waiting, until) = self.waiting(deployment).await?;
             let explanation = waiting.to_string();
+            // The machine that does not come may be the one that is not recognised.
+            let problem = self.contradiction(&node.id).await?;
             return Ok(Why {
                 state: node.state,
                 summary: format!(
@@ -52,7 +54,7 @@ impl Deployments {
                     node.name, deployment.image_name
                 ),
                 deadline: until,
-                problem: None,
+                problem,
                 waiting_for: Some(explanation),
             });
         }
@@ -67,6 +69,12 @@ impl Deployments {
                 failed.image_name
             ));
             problem = failed.problem;
+        }
+        if problem.is_none()
+            && let Some(contradiction) = self.contradiction(&node.id).await?
+        {
+            summary.push_str(" Another machine contradicts what is known of it.");
+            problem = Some(contradiction);
         }
         Ok(Why {
             state: node.state,

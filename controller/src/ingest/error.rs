@@ -117,14 +117,14 @@ impl From<ImportError> for Problem {
             ImportError::Store(error) => error.into(),
             ImportError::Declared(_) => Self::invalid(
                 detail,
-                "Leave the format out, or give auto, raw, raw.gz, raw.xz, raw.zst or qcow2.",
+                "Leave --format out, or give auto, raw, raw.gz, raw.xz, raw.zst or qcow2.",
             ),
             ImportError::Running { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "import-running",
                 "The name is taken by a running import",
                 detail,
-                "Wait until it has ended, or choose another name.",
+                "Wait until it has ended (`imprint events --follow` tells), or choose another --name.",
             ),
             ImportError::KeyReused { .. } => Self::new(
                 StatusCode::CONFLICT,
@@ -138,7 +138,7 @@ impl From<ImportError> for Problem {
                 "upload-incomplete",
                 "The image file did not arrive whole",
                 detail,
-                "Check the network between here and the controller, and upload the file again.",
+                "Check the network between here and the controller, and upload the file again: `imprint image import FILE --name NAME` (API: POST /v1/images).",
             ),
             error => Self::internal(&error),
         }

@@ -43,6 +43,12 @@ pub enum InventoryError {
         /// Its state.
         state: NodeState,
     },
+    /// A deployment runs.
+    #[error("node {name} is being deployed")]
+    Deploying {
+        /// The node.
+        name: String,
+    },
     /// Another node is called that.
     #[error("another node is already called `{0}`")]
     NameTaken(String),

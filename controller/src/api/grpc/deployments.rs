@@ -59,7 +59,9 @@ impl Deployments for DeploymentsService {
             network_config: Some(request.network_config),
             hostname: Some(request.hostname),
             boot_order: Some(request.boot_order),
-            ..DeployRequest::default()
+            grow_root: request.grow_root,
+            finish: request.finish,
+            reinstall: Some(request.reinstall),
         };
         let deployment = self
             .0

@@ -1,8 +1,8 @@
 //! gRPC: nodes.
 
 use imprint_proto::v1::{
-    ApproveNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node as WireNode,
-    Problem as WireProblem, WhyRequest, WhyResponse,
+    ApproveNodeRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse,
+    Node as WireNode, Problem as WireProblem, WhyRequest, WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
@@ -114,6 +114,17 @@ impl Nodes for NodesService {
             .0
             .nodes
             .approve(&request.node, Some(&request.name))
+            .await
+            .map_err(status::<InventoryError>)?;
+        Ok(Response::new(wire(&self.0, node)))
+    }
+
+    async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Result<Response<WireNode>, Status> {
+        caller(&request)?;
+        let node = self
+            .0
+            .deployments
+            .delete_node(&request.into_inner().node)
             .await
             .map_err(status::<InventoryError>)?;
         Ok(Response::new(wire(&self.0, node)))

@@ -51,7 +51,7 @@ fn no_route(uri: &http::Uri) -> Problem {
         "no-such-path",
         "There is no such path",
         format!("`{}` is not a path of this API.", uri.path()),
-        "See /openapi.json for all paths.",
+        "`imprint version` says whether command and controller belong together (API: /openapi.json has all paths).",
     )
 }
 
@@ -61,6 +61,6 @@ fn wrong_method(method: &http::Method) -> Problem {
         "no-such-method",
         "The path does not take this method",
         format!("The path does not take {method}."),
-        "See /openapi.json for the methods of each path.",
+        "`imprint version` says whether command and controller belong together (API: /openapi.json has the methods of each path).",
     )
 }

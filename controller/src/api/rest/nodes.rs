@@ -26,7 +26,7 @@ use crate::{
 pub fn router() -> Router<App> {
     Router::new()
         .route("/v1/nodes", get(list_nodes))
-        .route("/v1/nodes/{node}", get(get_node))
+        .route("/v1/nodes/{node}", get(get_node).delete(delete_node))
         .route("/v1/nodes/{node}/approve", post(approve_node))
         .route("/v1/nodes/{node}/why", get(why_node))
 }
@@ -34,7 +34,7 @@ pub fn router() -> Router<App> {
 /// Their description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(list_nodes, get_node, approve_node, why_node))]
+    #[openapi(paths(list_nodes, get_node, delete_node, approve_node, why_node))]
     struct Part;
     Part::openapi()
 }
@@ -193,6 +193,28 @@ async fn get_node(
         node: view(&app, node),
         inventory,
     }))
+}
+
+/// Forgets a machine and its deployments; its events stay. If it boots from the network again it is a new machine.
+#[utoipa::path(
+    delete,
+    path = "/v1/nodes/{node}",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    responses(
+        (status = 200, description = "The node as it was", body = NodeView),
+        (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "A deployment runs on it", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn delete_node(
+    _caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+) -> Result<Json<NodeView>, Problem> {
+    let node = app.deployments.delete_node(&node).await?;
+    Ok(Json(view(&app, node)))
 }
 
 /// Takes a discovered machine into service.

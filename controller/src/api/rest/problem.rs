@@ -149,7 +149,7 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         Self::invalid(
             rejection.body_text(),
-            "Send a JSON object as /openapi.json describes it.",
+            "`imprint version` says whether command and controller belong together (API: send a JSON object as /openapi.json describes it).",
         )
     }
 }
@@ -158,7 +158,7 @@ impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
         Self::invalid(
             rejection.body_text(),
-            "See /openapi.json for the parameters of this request.",
+            "`imprint version` says whether command and controller belong together (API: /openapi.json has the parameters of this request).",
         )
     }
 }

@@ -128,7 +128,7 @@ async fn serve(
             "not-for-this-node",
             "The node may not read this object",
             format!("No running deployment of node {node} uses {}.", object.key()),
-            "Start a deployment of the image for this node, or use an API token.",
+            "Start a deployment of the image for this node, `imprint deploy NODE --image IMAGE`, or read it with an API token.",
         ));
     }
     let size = app.store.size(&object).await?;

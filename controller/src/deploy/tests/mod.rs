@@ -1,6 +1,8 @@
 mod cancels;
+mod contradictions;
 mod deadlines;
 mod reinstalls;
+mod removals;
 mod requests;
 mod restarts;
 mod rig;

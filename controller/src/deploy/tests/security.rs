@@ -5,6 +5,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tonic::Code;
 
 use super::rig::*;
+use crate::deploy::DeployRequest;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_token_works_once_and_its_second_use_is_an_alarm() {
@@ -209,4 +210,62 @@ async fn a_report_of_a_stranger_does_not_wait_for_writers() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_is_soon_in_no_file_of_the_database() {
+    const SECRET: &str = "correct horse battery staple";
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let request = DeployRequest {
+        user_data: Some(format!("#cloud-config\npassword: {SECRET}\n")),
+        ..request(&machine)
+    };
+    let deployment = rig.app().deployments.create(&request, None).await.unwrap();
+    let task = agent.task().await.task_id;
+    agent.outcome(&task, success(&deployment)).await;
+    let folder = rig.app().config.data_dir.clone();
+    let is_kept = || {
+        let files = std::fs::read_dir(&folder).unwrap().flatten();
+        files
+            .filter(|file| {
+                file.file_name()
+                    .to_string_lossy()
+                    .starts_with(crate::db::FILE_NAME)
+            })
+            .any(|file| {
+                let bytes = std::fs::read(file.path()).unwrap();
+                bytes
+                    .windows(SECRET.len())
+                    .any(|window| window == SECRET.as_bytes())
+            })
+    };
+    assert!(is_kept(), "the log has it, which is why it has to be emptied");
+    // A reader in the way: it is tried again.
+    let mut reader = rig.app().db.begin().await.unwrap();
+    sqlx::query("SELECT COUNT(*) FROM events")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    rig.app()
+        .events
+        .append(crate::events::NewEvent {
+            kind: "test",
+            node_id: None,
+            deployment_id: None,
+            message: String::new(),
+            details: serde_json::json!({}),
+        })
+        .await
+        .unwrap();
+    rig.app().deployments.scrub().await;
+    drop(reader);
+    for _ in 0..100 {
+        rig.app().deployments.scrub().await;
+        if !is_kept() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the secret is still there");
 }

@@ -1,0 +1,52 @@
+//! A node is forgotten.
+
+use serde_json::json;
+
+use super::{
+    node::{Node, NodeState},
+    nodes::{InventoryError, Nodes, load},
+};
+use crate::events::{NewEvent, doing};
+
+impl Nodes {
+    /// Forgets a node and its deployments; refused while one runs. Its events stay, and if the machine calls again it
+    /// is a new one.
+    pub(crate) async fn delete(&self, wanted: &str) -> Result<Node, InventoryError> {
+        let found = self.find(wanted).await?;
+        let mut change = self.events.begin().await?;
+        let Some(node) = load(change.connection(), &found.id).await? else {
+            return Err(InventoryError::NotFound {
+                wanted: found.id,
+                near: Vec::new(),
+            });
+        };
+        if node.state == NodeState::Deploying {
+            return Err(InventoryError::Deploying { name: node.name });
+        }
+        // Tasks, steps, secrets, tokens and keys of requests go with their deployment.
+        for statement in [
+            "DELETE FROM deployments WHERE node_id = ?",
+            "DELETE FROM nodes WHERE id = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(&node.id)
+                .execute(change.connection())
+                .await
+                .map_err(doing("delete the node"))?;
+        }
+        change
+            .append(NewEvent {
+                kind: "node.deleted",
+                node_id: Some(&node.id),
+                deployment_id: None,
+                message: format!("Node {} was deleted; it was {}.", node.name, node.state),
+                details: json!({
+                    "name": node.name, "state": node.state, "macs": node.macs, "uuid": node.smbios_uuid,
+                    "serial": node.serial,
+                }),
+            })
+            .await?;
+        change.commit().await?;
+        Ok(node)
+    }
+}
