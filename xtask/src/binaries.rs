@@ -29,6 +29,21 @@ pub fn build_agent(source: &Path, release: bool) -> Result<PathBuf> {
     build(source, &["imprint-agent", "imprint-guest"], release)
 }
 
+/// Builds what the bench measures and measures with, optimised: the agent and the yardstick.
+pub fn build_bench(source: &Path) -> Result<(PathBuf, PathBuf)> {
+    screen::step("Building the agent and the yardstick, optimised");
+    for arguments in [
+        ["--package", "imprint-agent", "--bins"].as_slice(),
+        &["--package", "xtask", "--example", "yardstick"],
+    ] {
+        let mut cargo = cargo(source);
+        cargo.args(["build", "--release"]).args(arguments);
+        tool::run_visible(&mut cargo)?;
+    }
+    let folder = source.join("target").join(TARGET).join("release");
+    Ok((folder.join("imprint-agent"), folder.join("examples/yardstick")))
+}
+
 fn build(source: &Path, packages: &[&str], release: bool) -> Result<PathBuf> {
     screen::step("Building the binaries");
     let mut cargo = cargo(source);

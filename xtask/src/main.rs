@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a newcomer does with Imprint's sources. It prepares what is missing (Debian packages,
 //! binaries, ramdisk, Debian image) and hands over to the lab, `imprint-lab`, which runs the virtual servers.
 
+mod bench;
 mod binaries;
 mod fresh;
 mod image;
@@ -46,6 +47,9 @@ enum Command {
     },
     /// Builds the Debian 12 image of the lab
     Image,
+    /// Measurements against other tools
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Network-boot scenarios by hand
     #[command(subcommand)]
     Lab(Lab),
@@ -167,6 +171,7 @@ fn run(command: Command) -> Result<bool> {
             packages::install_missing()?;
             println!("{}", image::build(&source.join("target/lab-cache"))?.display());
         }
+        Command::Bench(bench) => return bench::run(source, &bench),
         Command::Lab(Lab::List) => lab::list(source)?,
         Command::Lab(Lab::Run { names, jobs }) => {
             let arguments = [names, vec![format!("--jobs={jobs}")]].concat();

@@ -19,7 +19,12 @@ const QEMU_FAMILY: &[&str] = &[
 
 /// Installs what is missing; does nothing, and needs no network, when all is there.
 pub fn install_missing() -> Result<()> {
-    let missing = missing()?;
+    install_missing_of(LIST)
+}
+
+/// The same for another list: one package a line, then anything.
+pub fn install_missing_of(list: &'static str) -> Result<()> {
+    let missing = missing(list)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -50,8 +55,8 @@ pub fn install_nextest() -> Result<()> {
     tool::run_visible(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))
 }
 
-fn missing() -> Result<Vec<&'static str>> {
-    let names = LIST.lines().filter_map(|line| {
+fn missing(list: &'static str) -> Result<Vec<&'static str>> {
+    let names = list.lines().filter_map(|line| {
         line.split_whitespace()
             .next()
             .filter(|name| !name.starts_with('#'))

@@ -15,9 +15,8 @@ use crate::tool;
 const MIB: u64 = 1 << 20;
 const CORE_MIB: u64 = 1;
 const ESP_MIB: u64 = 64;
-const ROOT_MIB: u64 = 768;
-/// One MiB at the front, one for the backup partition table.
-const DISK_MIB: u64 = 1 + CORE_MIB + ESP_MIB + ROOT_MIB + 1;
+/// Where the root file system begins.
+pub const ROOT_AT_MIB: u64 = 1 + CORE_MIB + ESP_MIB;
 
 const SHIM: &str = "/usr/lib/shim/shimx64.efi.signed";
 const GRUB_EFI: &str = "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed";
@@ -43,11 +42,13 @@ const GRUB_MODULES: &[&str] = &[
 ];
 
 /// Assembles the disk; answers its size in bytes.
-pub fn assemble(root: &Path, work: &Path, out: &Path) -> Result<u64> {
+pub fn assemble(root: &Path, root_mib: u64, work: &Path, out: &Path) -> Result<u64> {
+    // One MiB at the end is for the backup partition table.
+    let size = (ROOT_AT_MIB + root_mib + 1) * MIB;
     let disk = File::options().create_new(true).read(true).write(true).open(out);
     let disk = disk.with_context(|| format!("cannot create {}", out.display()))?;
-    disk.set_len(DISK_MIB * MIB).context("cannot size the disk")?;
-    partition(out)?;
+    disk.set_len(size).context("cannot size the disk")?;
+    partition(out, root_mib)?;
     let core = core_image(work)?;
     ensure!(
         core.len() as u64 <= CORE_MIB * MIB,
@@ -55,12 +56,13 @@ pub fn assemble(root: &Path, work: &Path, out: &Path) -> Result<u64> {
     );
     boot_sector::install(&disk, &fs::read(GRUB_BOOT).context(GRUB_BOOT)?, &core, MIB)?;
     copy_sparse(&esp(work)?, &disk, 2 * MIB)?;
-    copy_sparse(&root_file_system(root, work)?, &disk, (2 + ESP_MIB) * MIB)?;
+    root_file_system(root, root_mib, out)?;
     disk.sync_all().context("cannot flush the disk image")?;
-    Ok(DISK_MIB * MIB)
+    Ok(size)
 }
 
-fn partition(disk: &Path) -> Result<()> {
+fn partition(disk: &Path, root_mib: u64) -> Result<()> {
+    let table = recipe("partitions.sfdisk").replace("@ROOT_MIB@", &root_mib.to_string());
     let mut sfdisk = Command::new("sfdisk")
         .args(["--quiet", "--no-reread", "--no-tell-kernel"])
         .arg(disk)
@@ -69,7 +71,7 @@ fn partition(disk: &Path) -> Result<()> {
         .context("cannot start sfdisk")?;
     let mut input = sfdisk.stdin.take().context("sfdisk has no input")?;
     input
-        .write_all(recipe("partitions.sfdisk").as_bytes())
+        .write_all(table.as_bytes())
         .context("cannot tell sfdisk the partitions")?;
     drop(input);
     let status = sfdisk.wait().context("cannot wait for sfdisk")?;
@@ -122,27 +124,21 @@ fn esp(work: &Path) -> Result<PathBuf> {
     Ok(esp)
 }
 
-fn root_file_system(root: &Path, work: &Path) -> Result<PathBuf> {
-    let file = work.join("root.ext4");
+/// Makes the file system at its place in the disk.
+fn root_file_system(root: &Path, root_mib: u64, disk: &Path) -> Result<()> {
+    let options = format!(
+        "root_owner=0:0,lazy_itable_init=1,nodiscard,offset={}",
+        ROOT_AT_MIB * MIB
+    );
     let mut command = Command::new("mke2fs");
     command
         .args([
-            "-q",
-            "-t",
-            "ext4",
-            "-L",
-            "rootfs",
-            "-m",
-            "1",
-            "-E",
-            "root_owner=0:0,lazy_itable_init=1,nodiscard",
+            "-q", "-F", "-t", "ext4", "-L", "rootfs", "-m", "1", "-E", &options, "-d",
         ])
-        .arg("-d")
         .arg(root)
-        .arg(&file)
-        .arg(format!("{ROOT_MIB}M"));
-    tool::run(&mut command)?;
-    Ok(file)
+        .arg(disk)
+        .arg(format!("{root_mib}M"));
+    tool::run(&mut command)
 }
 
 /// Copies a file into the disk at an offset and leaves zeros out.

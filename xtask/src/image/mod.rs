@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+pub use rootfs::Contents;
+
 use crate::screen;
+
+/// Size of the lab's root file system.
+const LAB_ROOT_MIB: u64 = 768;
 
 /// Everything that decides what the image contains. A change of any of these files makes a new image.
 const RECIPE: &[(&str, &str)] = &[
@@ -77,10 +82,10 @@ fn remove_others(cache: &Path, image: &Path) -> Result<()> {
 fn assemble(cache: &Path, work: &Path, image: &Path) -> Result<()> {
     screen::step("Debian 12 image: root file system (about 2 minutes, kept for the next time)");
     let root = work.join("root");
-    let kernel = rootfs::build(&root, work, &cache.join("debs"))?;
+    let kernel = rootfs::build(&root, work, &cache.join("debs"), &Contents::lab())?;
     screen::step("Debian 12 image: disk");
     let unfinished = work.join("disk.raw");
-    let size = disk::assemble(&root, work, &unfinished)?;
+    let size = disk::assemble(&root, LAB_ROOT_MIB, work, &unfinished)?;
     fs::rename(&unfinished, image).with_context(|| format!("cannot place {}", image.display()))?;
     let facts = format!(
         "{{\"recipe\":\"{}\",\"os\":\"debian\",\"os_version\":\"12\",\"kernel\":\"{kernel}\",\
@@ -90,17 +95,31 @@ fn assemble(cache: &Path, work: &Path, image: &Path) -> Result<()> {
     fs::write(facts_path(image), facts).context("cannot write the image's facts")
 }
 
+/// Builds another root folder than the lab's; `debs` keeps downloaded packages.
+pub fn build_root(root: &Path, work: &Path, debs: &Path, contents: &Contents) -> Result<()> {
+    rootfs::build(root, work, debs, contents).map(drop)
+}
+
+/// Puts a root folder onto a disk of its own; answers the disk's size.
+pub fn assemble_disk(root: &Path, root_mib: u64, work: &Path, out: &Path) -> Result<u64> {
+    disk::assemble(root, root_mib, work, out)
+}
+
+/// Where the root file system of such a disk begins.
+pub const ROOT_OFFSET: u64 = disk::ROOT_AT_MIB << 20;
+
 fn facts_path(image: &Path) -> PathBuf {
     image.with_extension("json")
 }
 
-/// FNV-1a over all files of the recipe: a name for a cache entry, nothing that has to withstand an attack.
 fn recipe_id() -> String {
+    fingerprint(RECIPE.iter().flat_map(|(name, text)| [*name, *text]))
+}
+
+/// FNV-1a over the files of a recipe: a name for a cache entry, nothing that has to withstand an attack.
+pub fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in RECIPE
-        .iter()
-        .flat_map(|(name, text)| name.bytes().chain(text.bytes()))
-    {
+    for byte in texts.flat_map(str::bytes) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     format!("{hash:016x}")

@@ -18,17 +18,44 @@ const UNITS: &[&str] = &[
     "serial-getty@ttyS0.service",
 ];
 
+/// What is in the image beside Debian's essential packages.
+#[derive(Debug)]
+pub struct Contents {
+    /// Packages.
+    pub packages: Vec<&'static str>,
+    /// dpkg's options for what the image does without.
+    pub left_out: Vec<String>,
+}
+
+impl Contents {
+    /// The lab's image: small, since it is streamed into emulated servers again and again.
+    pub fn lab() -> Self {
+        Self {
+            packages: lines(recipe("packages.txt")).collect(),
+            left_out: left_out(),
+        }
+    }
+
+    /// A server's image: the lab's packages and more, complete with documentation.
+    pub fn server(more: &'static str) -> Self {
+        Self {
+            packages: lines(recipe("packages.txt")).chain(lines(more)).collect(),
+            left_out: Vec::new(),
+        }
+    }
+}
+
 /// Builds the folder; answers the release of its kernel. `debs` keeps downloaded packages for the next build.
-pub fn build(root: &Path, work: &Path, debs: &Path) -> Result<String> {
+pub fn build(root: &Path, work: &Path, debs: &Path, contents: &Contents) -> Result<String> {
     fs::create_dir_all(debs).with_context(|| format!("cannot create {}", debs.display()))?;
     let compression = work.join("zstd");
     fs::write(&compression, "COMPRESS=zstd\n").context("cannot write the initramfs setting")?;
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        .args(left_out())
+        .args(&contents.left_out)
         .arg("--aptopt=APT::Install-Recommends \"false\"")
-        .arg(format!("--include={}", packages().join(",")))
+        .arg(format!("--include={}", contents.packages.join(",")))
         .args(["--skip=download/empty", "--skip=essential/unlink"])
         .arg("--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"")
         .arg(format!(
@@ -51,19 +78,15 @@ pub fn build(root: &Path, work: &Path, debs: &Path) -> Result<String> {
     configure(root)
 }
 
-fn packages() -> Vec<&'static str> {
-    recipe("packages.txt")
-        .lines()
+/// The lines of a list that are no comments.
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect()
 }
 
-/// dpkg's options for what the image does without.
+/// dpkg's options for what the lab's image does without.
 fn left_out() -> Vec<String> {
-    let lines = recipe("left-out.txt")
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
+    lines(recipe("left-out.txt"))
         .map(|line| match line.strip_prefix('+') {
             Some(pattern) => format!("--dpkgopt=path-include={pattern}"),
             None => format!("--dpkgopt=path-exclude={line}"),
