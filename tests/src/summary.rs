@@ -20,8 +20,12 @@ pub fn image(image: &Value) -> String {
 
 /// One line for a discovered server.
 pub fn hardware(facts: &Value) -> String {
-    let serial = text(&facts["serial"]);
-    format!("{}, serial number {serial}", text(&facts["hardware"]))
+    let serial = format!("serial number {}", text(&facts["serial"]));
+    // The inventory follows the first call.
+    match text(&facts["hardware"]).as_str() {
+        "" => serial,
+        hardware => format!("{hardware}, {serial}"),
+    }
 }
 
 /// What became of one server.

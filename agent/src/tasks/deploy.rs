@@ -161,7 +161,11 @@ impl<'a> Deploy<'a> {
         let rule = self.task.disk.clone().unwrap_or_default();
         self.reporter.started(
             Step::ClaimDisk,
-            &format!("looking for the disk by \"{}\"", rule.text),
+            &if rule.text.is_empty() {
+                "looking for the one disk of this machine".to_owned()
+            } else {
+                format!("looking for the disk by `{}`", rule.text)
+            },
         );
         let needs = Needs {
             size_bytes: self.image().disk_size_bytes,
