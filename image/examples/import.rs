@@ -1,24 +1,31 @@
 //! Imports a disk image and says how fast: `import FILE|- DIR [LEVEL [THREADS]]`, with `-` for standard input.
 //!
-//! DIR gets the artifact, signed by a key that is thrown away. The last line says in how many ranges of its packs a
-//! full pull finds the image's frames.
+//! DIR gets the artifact, signed by a key that is thrown away. Chunks that lie in packs of DIR are not stored again.
+//! The last line says in how many ranges of its packs a full pull finds the image's frames.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use imprint_image::pack::read_index;
 use imprint_image::source::{self, Limits, Stream};
-use imprint_image::write::{ArtifactWriter, DirSink, WriteOptions};
-use imprint_image::{Manifest, SignedManifest, SigningKey};
+use imprint_image::write::{ArtifactWriter, DirSink, KnownChunk, WriteOptions};
+use imprint_image::{Digest, Manifest, SignedManifest, SigningKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [from, to, rest @ ..] = &arguments[..] else {
         return Err("usage: import FILE|- DIR [LEVEL [THREADS]]".into());
     };
-    let mut options = WriteOptions::default();
+    let stored = stored(&Path::new(to).join("packs"))?;
+    let known = |plain: &Digest| stored.get(plain).copied();
+    let mut options = WriteOptions {
+        known: &known,
+        ..WriteOptions::default()
+    };
     if let Some(level) = rest.first() {
         options.level = level.parse()?;
     }
@@ -42,6 +49,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(manifests.join(manifest.image_digest.to_string()), &signed)?;
     report(&manifest, level, seconds, signed.len());
     Ok(())
+}
+
+/// What the packs of a folder hold, from their own indexes.
+fn stored(packs: &Path) -> Result<HashMap<Digest, KnownChunk>, Box<dyn Error>> {
+    let mut stored = HashMap::new();
+    for pack in fs::read_dir(packs).into_iter().flatten() {
+        let path = pack?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Ok(pack) = name.parse() else { continue };
+        let mut file = File::open(&path)?;
+        let pack_bytes = file.metadata()?.len();
+        for entry in read_index(&mut file)? {
+            let known = KnownChunk {
+                pack,
+                pack_bytes,
+                offset: entry.offset,
+                frame: entry.frame,
+                frame_bytes: entry.frame_bytes,
+            };
+            stored.insert(entry.plain, known);
+        }
+    }
+    Ok(stored)
 }
 
 /// Prints numbers of any size; they are for people, so what a float cannot hold does not matter.

@@ -56,7 +56,7 @@ fn disk(pieces: &[Piece]) -> Vec<u8> {
                     .copied()
                     .cycle()
                     .take(*len)
-                    .collect()
+                    .collect();
             }
             Piece::Again => disk.resize(to_next, 0),
             Piece::ToNextChunk => {

@@ -5,6 +5,7 @@
 //! data cluster that lies in a table or belongs to two places of the disk is refused, so that neither a cycle nor a
 //! small file that pretends to be a huge one gets through.
 
+mod ahead;
 mod claims;
 mod cluster;
 mod error;
@@ -15,9 +16,10 @@ mod tests;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
+use ahead::{Ahead, Place};
 use claims::Claims;
-use cluster::Inflater;
 pub use error::Qcow2Error;
 use header::Header;
 
@@ -44,7 +46,7 @@ enum Mapping {
 /// Reads the disk in a qcow2 file, beginning at its first byte.
 #[derive(Debug)]
 pub struct Qcow2Reader {
-    file: File,
+    file: Arc<File>,
     file_bytes: u64,
     header: Header,
     /// Where the L2 tables lie; 0 for none.
@@ -55,9 +57,11 @@ pub struct Qcow2Reader {
     claims: Claims,
     /// Clusters of the disk below this one have been claimed.
     claimed_below: u64,
-    inflater: Inflater,
-    /// Which compressed cluster the inflater holds.
-    inflated: Option<u64>,
+    ahead: Ahead,
+    /// The compressed cluster that was read last, and its content.
+    inflated: Option<(u64, Vec<u8>)>,
+    /// Clusters of the disk below this one have been asked for, as far as they are compressed.
+    asked_below: u64,
     guard: RatioGuard,
     position: u64,
 }
@@ -83,7 +87,8 @@ impl Qcow2Reader {
             claims.claim("the refcount table", header.refcount_table_offset, refcount_bytes)?;
         }
         let l1 = read_l1(&file, file_bytes, &header, &mut claims)?;
-        let inflater = Inflater::new(header.compression, header.cluster_bytes())?;
+        let file = Arc::new(file);
+        let ahead = Ahead::new(Arc::clone(&file), header.compression, header.cluster_bytes())?;
         Ok(Self {
             file,
             file_bytes,
@@ -93,8 +98,9 @@ impl Qcow2Reader {
             l2_loaded: None,
             claims,
             claimed_below: 0,
-            inflater,
+            ahead,
             inflated: None,
+            asked_below: 0,
             guard: RatioGuard::new(limits.max_ratio),
             position: 0,
         })
@@ -218,26 +224,56 @@ impl Qcow2Reader {
                 Ok(now)
             }
             Mapping::Compressed { offset, bytes } => {
-                self.inflate(cluster, offset, bytes)?;
                 let now = clamp(self.used_bytes(cluster) - skip);
                 let skip = usize::try_from(skip).expect("less than a cluster");
-                out[..now].copy_from_slice(&self.inflater.plain()[skip..skip + now]);
+                let plain = self.inflate(cluster, offset, bytes)?;
+                out[..now].copy_from_slice(&plain[skip..skip + now]);
                 Ok(now)
             }
         }
     }
 
-    fn inflate(&mut self, cluster: u64, offset: u64, bytes: u64) -> Result<(), SourceError> {
-        if self.inflated == Some(cluster) {
-            return Ok(());
+    fn inflate(&mut self, cluster: u64, offset: u64, bytes: u64) -> Result<&[u8], SourceError> {
+        if self.inflated.as_ref().is_none_or(|(held, _)| *held != cluster) {
+            if let Some((_, plain)) = self.inflated.take() {
+                self.ahead.give_back(plain);
+            }
+            let place = self.place(cluster, offset, bytes)?;
+            self.ask_ahead(cluster)?;
+            let plain = self.ahead.take(place)?;
+            self.guard.admit(&plain, self.file_bytes)?;
+            self.inflated = Some((cluster, plain));
         }
-        self.inflated = None;
+        let (_, plain) = self.inflated.as_ref().expect("it was put there above");
+        Ok(plain)
+    }
+
+    fn place(&self, cluster: u64, offset: u64, bytes: u64) -> Result<Place, Qcow2Error> {
         within(self.file_bytes, "a compressed cluster", offset, 1)?;
         // The length counts whole sectors, of which the last one of the file may be short.
         let bytes = bytes.min(self.file_bytes - offset);
-        self.inflater.inflate(&self.file, offset, bytes)?;
-        self.guard.admit(self.inflater.plain(), self.file_bytes)?;
-        self.inflated = Some(cluster);
+        Ok(Place {
+            cluster,
+            offset,
+            bytes,
+        })
+    }
+
+    /// Has the next compressed clusters inflated, as far as one L2 table reaches. What is wrong with them is told
+    /// when the reader comes to them.
+    fn ask_ahead(&mut self, cluster: u64) -> Result<(), SourceError> {
+        let last_of_table = (cluster / self.l2_entries() + 1) * self.l2_entries();
+        let end = last_of_table.min(self.header.size.div_ceil(self.header.cluster_bytes()));
+        self.asked_below = self.asked_below.max(cluster);
+        while self.ahead.room() > 0 && self.asked_below < end {
+            let next = self.asked_below;
+            self.asked_below += 1;
+            if let Ok(Mapping::Compressed { offset, bytes }) = self.mapping(next)
+                && let Ok(place) = self.place(next, offset, bytes)
+            {
+                self.ahead.ask(place)?;
+            }
+        }
         Ok(())
     }
 

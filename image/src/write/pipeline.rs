@@ -12,7 +12,8 @@ use super::reader::{self, DiskFacts, Filled, ReadOptions};
 use super::{ImportError, ImportProgress, PackSink, WriteOptions};
 use crate::frame::Encoder;
 use crate::source::ImageSource;
-use crate::{CHUNK_BYTES, Digest, Manifest, PackRef};
+use crate::signed::MAX_ENVELOPE_BYTES;
+use crate::{CHUNK_BYTES, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef};
 
 const MAX_THREADS: usize = 32;
 
@@ -117,8 +118,20 @@ pub(super) fn run(
         // A sink that failed is why packing stopped.
         let stored = join(storing)?;
         let disk = result?;
-        Ok(packer.finish(disk, stored)?)
+        let manifest = packer.finish(disk, stored)?;
+        fits(&manifest)?;
+        Ok(manifest)
     })
+}
+
+/// No reader takes a longer manifest, so the image could be stored, and never be deployed.
+fn fits(manifest: &Manifest) -> Result<(), ManifestError> {
+    let got = manifest.encode().len() as u64 + MAX_ENVELOPE_BYTES;
+    if got > MAX_MANIFEST_BYTES {
+        let limit = MAX_MANIFEST_BYTES;
+        return Err(ManifestError::TooLarge { got, limit });
+    }
+    Ok(())
 }
 
 /// What the caller's thread holds. Dropping it ends the other threads.

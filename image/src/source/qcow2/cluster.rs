@@ -19,15 +19,14 @@ enum Codec {
     Zstd(Box<Decoder<'static>>),
 }
 
-/// Decompresses one cluster at a time into a buffer of its own.
+/// Decompresses one cluster at a time.
 pub(super) struct Inflater {
     codec: Codec,
     input: Vec<u8>,
-    plain: Vec<u8>,
 }
 
 impl Inflater {
-    pub fn new(compression: Compression, cluster_bytes: u64) -> io::Result<Self> {
+    pub fn new(compression: Compression) -> io::Result<Self> {
         let codec = match compression {
             Compression::Zlib => Codec::Zlib(Decompress::new(false)),
             Compression::Zstd => {
@@ -36,38 +35,44 @@ impl Inflater {
                 Codec::Zstd(Box::new(decoder))
             }
         };
-        let plain = vec![0; usize::try_from(cluster_bytes).expect("at most 2 MiB")];
         Ok(Self {
             codec,
             input: Vec::new(),
-            plain,
         })
     }
 
-    /// The cluster that was decompressed last.
-    pub fn plain(&self) -> &[u8] {
-        &self.plain
+    pub fn compression(&self) -> Compression {
+        match self.codec {
+            Codec::Zlib(_) => Compression::Zlib,
+            Codec::Zstd(_) => Compression::Zstd,
+        }
     }
 
-    /// Decompresses what lies in `bytes` at `offset`. Fewer bytes than a cluster are an error; what the sectors
+    /// Decompresses what lies in `bytes` at `offset` into `plain`, which has a cluster's length. Fewer bytes than a cluster are an error; what the sectors
     /// hold behind them is not looked at.
-    pub fn inflate(&mut self, file: &File, offset: u64, bytes: u64) -> Result<(), Qcow2Error> {
+    pub fn inflate(
+        &mut self,
+        file: &File,
+        offset: u64,
+        bytes: u64,
+        plain: &mut [u8],
+    ) -> Result<(), Qcow2Error> {
         self.input.resize(
             usize::try_from(bytes).expect("a compressed cluster has few sectors"),
             0,
         );
         file.read_exact_at(&mut self.input, offset)
             .map_err(|source| Qcow2Error::Io { offset, source })?;
-        let expected = self.plain.len();
+        let expected = plain.len();
         let got = match &mut self.codec {
             Codec::Zlib(codec) => {
                 codec.reset(false);
                 codec
-                    .decompress(&self.input, &mut self.plain, FlushDecompress::Finish)
+                    .decompress(&self.input, plain, FlushDecompress::Finish)
                     .map(|_| usize::try_from(codec.total_out()).expect("not longer than the buffer"))
                     .map_err(io::Error::other)
             }
-            Codec::Zstd(codec) => unzstd(codec, &self.input, &mut self.plain),
+            Codec::Zstd(codec) => unzstd(codec, &self.input, plain),
         }
         .map_err(|source| Qcow2Error::Decompress { offset, source })?;
         if got != expected {

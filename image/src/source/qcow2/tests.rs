@@ -127,6 +127,30 @@ fn whatever_qemu_img_writes_is_read() {
     }
 }
 
+/// Several threads inflate ahead of the reader; a fault is told where it is, and what comes before it is right.
+#[test]
+fn a_damaged_cluster_is_told_when_the_reader_comes_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _) = raw_disk(&dir, 4 << 20);
+    let disk: Vec<u8> = (0u32..1 << 20).flat_map(|n| (n / 3).to_le_bytes()).collect();
+    std::fs::write(&raw, &disk).unwrap();
+    let qcow2 = convert(&dir, &raw, &["-c"]);
+    for bad in [0, 1, 40, 63] {
+        let Mapping::Compressed { offset, .. } = open(&qcow2).unwrap().mapping(bad).unwrap() else {
+            panic!("cluster {bad} is not compressed");
+        };
+        let good = std::fs::read(&qcow2).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).open(&qcow2).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(&[0xFF; 32]).unwrap();
+        let mut out = Vec::new();
+        let error = open(&qcow2).unwrap().read_to_end(&mut out).unwrap_err();
+        assert_eq!(out.len() as u64, bad * CLUSTER, "{error}");
+        assert!(out == disk[..out.len()]);
+        std::fs::write(&qcow2, good).unwrap();
+    }
+}
+
 #[test]
 fn zero_clusters_and_snapshots_are_read() {
     let dir = tempfile::tempdir().unwrap();
