@@ -83,8 +83,8 @@ pub fn disturb_agent(deed: Deed) -> Result<()> {
 
 fn send(agent: Pid, signal: Signal, done: &str) -> Result<()> {
     kill(agent, signal).with_context(|| format!("cannot send {signal} to the agent"))?;
-    // The kernel's log goes to the serial port, which the test keeps.
-    fs::write("/dev/kmsg", format!("lab: the agent has been {done}\n")).context("cannot tell")
+    // What the kernel takes for critical goes to the serial port, which the test reads.
+    fs::write("/dev/kmsg", format!("<2>lab: the agent has been {done}\n")).context("cannot tell")
 }
 
 fn find_agent() -> Result<Pid> {

@@ -19,6 +19,8 @@ use crate::story::tell;
 const TIMEOUTS: &str = "boot_seconds = 22\nstep_progress_seconds = 22\n";
 /// From SIGSTOP to SIGCONT, and a little.
 const HELD: Duration = Duration::from_secs(60);
+/// An agent that writes does not leave the disk alone for so long.
+const QUIET: Duration = Duration::from_secs(2);
 
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let folder = tempfile::tempdir_in(&parts.target).context("cannot make a temporary folder")?;
@@ -36,7 +38,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
             ..LabOptions::default()
         },
     )?;
-    let disk = DiskSpec::new(DiskKind::Virtio).slow(10);
+    let disk = DiskSpec::new(DiskKind::Virtio).size_mib(1024).slow(10);
     let mut node = lab.build(NodeSpec::new(Firmware::Bios, disk).stop_at_reboot())?;
     node.disks[0].fill_with_old_data()?;
     node.power_on()?;
@@ -65,9 +67,16 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     node.wait_serial("the agent has been continued", HELD)?;
     node.wait_serial("the task is cancelled", patience::SHORT)
         .explain(|| lab.picture(&node))?;
-    interrupt::until("the agent to give the disk up", patience::SHORT, || {
-        Ok(node.disks[0].head_is_clear()?.then_some(()))
+    let mut before = node.disks[0].digest()?;
+    interrupt::until("the agent to leave the disk alone", patience::SHORT, || {
+        interrupt::pause(QUIET)?;
+        let now = node.disks[0].digest()?;
+        Ok((std::mem::replace(&mut before, now.clone()) == now).then_some(()))
     })?;
+    ensure!(
+        node.disks[0].head_is_clear()?,
+        "the head of the disk is not clear"
+    );
     interrupt::until("the node to be connected again", patience::SHORT, || {
         Ok(lab.facts(&node)?.filter(|facts| facts["agent_connected"] == true))
     })?;

@@ -62,12 +62,11 @@ pub fn in_restart(name: &str, parts: &Parts) -> Result<()> {
         "a system has reported: {cancelled}"
     );
 
+    // The session of the machine that is off may look alive to the controller for a while; the console tells.
     node.power_on()?;
-    let facts = interrupt::until("the agent to call again", patience::NETWORK_BOOT, || {
-        node.expect_on()?;
-        Ok(lab.facts(&node)?.filter(|facts| facts["agent_connected"] == true))
-    })
-    .explain(|| lab.picture(&node))?;
+    node.wait_serial("connected to the controller", patience::NETWORK_BOOT)
+        .explain(|| lab.picture(&node))?;
+    let facts = lab.facts(&node)?.context("the node is gone")?;
     ensure!(
         facts["state"] == "available",
         "the node is {}: {facts}",

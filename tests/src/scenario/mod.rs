@@ -193,7 +193,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-cancel-restart",
         about: "cancelled while the machine restarts: it boots the ramdisk, not the system that nobody wants",
         ci: false,
-        rough_seconds: 70,
+        rough_seconds: 90,
         run: fault_cancelled::in_restart,
     },
     Scenario {
