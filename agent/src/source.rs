@@ -7,6 +7,7 @@
 
 mod body;
 mod error;
+mod http;
 mod manifest;
 mod patience;
 
@@ -22,13 +23,10 @@ pub(crate) use body::Object;
 pub use body::RangeBody;
 pub use error::SourceError;
 pub(crate) use error::whole_cause;
+pub use http::{HttpClient, http_client};
 pub use manifest::{ManifestKeys, load_manifest};
 pub(crate) use patience::{Patience, Verdict, is_worth_a_note};
-use reqwest::Client;
 use url::Url;
-
-/// A connection that can't be made within this time counts as failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where something lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,31 +93,6 @@ fn public_url(url: &Url) -> String {
     format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
-/// An HTTP client with the settings of the data path: HTTP/1.1 (each request in flight has a connection and a window
-/// of its own), kept alive, without a proxy from the environment. `tls` carries trusted roots and, for a node, its
-/// certificate; without it the roots of the system are used.
-///
-/// # Errors
-/// When the TLS settings can't be used.
-pub fn http_client(tls: Option<rustls::ClientConfig>) -> reqwest::Result<Client> {
-    let builder = Client::builder()
-        .http1_only()
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .user_agent(concat!("imprint-agent/", env!("CARGO_PKG_VERSION")));
-    match tls {
-        Some(tls) => builder.tls_backend_preconfigured(tls).build(),
-        None => {
-            // Somebody else may have chosen it already; it is the same one.
-            rustls::crypto::aws_lc_rs::default_provider()
-                .install_default()
-                .ok();
-            builder.build()
-        }
-    }
-}
-
 /// One or several stores that hold the packs of an image.
 #[derive(Debug, Clone)]
 pub struct PackSource {
@@ -128,14 +101,14 @@ pub struct PackSource {
 
 #[derive(Debug, Clone)]
 enum Origin {
-    Http { base: Url, client: Client },
+    Http { base: Url, client: HttpClient },
     Dir(PathBuf),
 }
 
 impl PackSource {
     /// The store at `base`: packs are at `<base>/packs/<digest>`.
     #[must_use]
-    pub fn http(base: &Url, client: Client) -> Self {
+    pub fn http(base: &Url, client: HttpClient) -> Self {
         let mut base = base.clone();
         // Without the slash at its end, joining would replace the last part of the path.
         if !base.path().ends_with('/') {
@@ -156,7 +129,7 @@ impl PackSource {
 
     /// The store that holds the manifest at `location`, which lies at `<store>/manifests/<digest>`.
     #[must_use]
-    pub fn beside_manifest(location: &Location, client: Client) -> Self {
+    pub fn beside_manifest(location: &Location, client: HttpClient) -> Self {
         match location {
             Location::Url(url) => {
                 let base = url.join("../").expect("an http URL can be a base");
@@ -179,6 +152,16 @@ impl PackSource {
     #[must_use]
     pub fn origin_count(&self) -> usize {
         self.origins.len()
+    }
+
+    /// What the windows of connections can hold in memory, beyond what requests take.
+    #[must_use]
+    pub(crate) fn window_bytes(&self) -> u64 {
+        let windows = self.origins.iter().map(|origin| match origin {
+            Origin::Http { client, .. } => client.window_bytes(),
+            Origin::Dir(_) => 0,
+        });
+        windows.max().unwrap_or(0)
     }
 
     /// Asks the store number `origin` for the bytes `range` of a pack of `pack_bytes`.

@@ -11,7 +11,6 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 pub use args::WriteArgs;
 use imprint_image::PublicKey;
-use reqwest::Client;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::{
@@ -23,9 +22,10 @@ use tracing::warn;
 
 use self::show::Show;
 use crate::{
+    identity::tls,
     source::{
-        Location, LocationError, ManifestKeys, PackSource, SourceError, http_client, load_manifest,
-        whole_cause,
+        HttpClient, Location, LocationError, ManifestKeys, PackSource, SourceError, http_client,
+        load_manifest, whole_cause,
     },
     stream::{
         WriteFailure, WriteFigures, WriteOptions, WriteProgress, WriteRequest,
@@ -151,6 +151,7 @@ async fn write(args: &WriteArgs, show: &Show) -> Result<Done, WriteCommandError>
         max_memory_bytes: u64::from(args.max_memory) << 20,
         read_back: args.read_back,
         journal: args.journal.clone(),
+        delta: args.delta,
         patience: Duration::from_secs(args.patience),
         ..WriteOptions::default()
     };
@@ -289,14 +290,11 @@ fn keys(given: Option<&str>) -> Result<ManifestKeys, WriteCommandError> {
 
 /// An HTTP client that trusts what `--ca` names, or else the roots of the system; those are only looked for when
 /// they are needed, since a ramdisk has none.
-fn client(args: &WriteArgs, location: &Location) -> Result<Client, WriteCommandError> {
+fn client(args: &WriteArgs, location: &Location) -> Result<HttpClient, WriteCommandError> {
     let https = matches!(location, Location::Url(url) if url.scheme() == "https");
     if https && args.ca.is_none() {
-        // Somebody else may have chosen it already; it is the same one.
-        rustls::crypto::aws_lc_rs::default_provider()
-            .install_default()
-            .ok();
-        return http_client(None).map_err(WriteCommandError::Client);
+        let client = http_client(None).map_err(WriteCommandError::Client)?;
+        return Ok(if args.http2 { client.with_http2() } else { client });
     }
     let mut roots = rustls::RootCertStore::empty();
     if let Some(file) = &args.ca {
@@ -305,13 +303,14 @@ fn client(args: &WriteArgs, location: &Location) -> Result<Client, WriteCommandE
             source,
         })?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(tls::provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has the default versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    http_client(Some(tls)).map_err(WriteCommandError::Client)
+    let client = http_client(Some(tls)).map_err(WriteCommandError::Client)?;
+    Ok(if args.http2 { client.with_http2() } else { client })
 }
 
 fn read_roots(

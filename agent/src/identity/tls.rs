@@ -11,6 +11,7 @@ use rustls::{
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::{BootIdentity, Credentials, IdentityError, NodeKey};
+use crate::source::HttpClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that doesn't answer a ping of the transport for this long is gone.
@@ -26,7 +27,7 @@ pub fn install_provider() {
 
 /// aws-lc-rs with the ciphers in the order that suits this processor: the server follows it. Without AES
 /// instructions, ChaCha20-Poly1305 is several times faster than AES-GCM in software.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     if !has_aes_instructions() {
         provider.cipher_suites.sort_by_key(|suite| !is_chacha20(*suite));
@@ -85,7 +86,7 @@ pub fn http_client(
     identity: &BootIdentity,
     credentials: &Credentials,
     key: &NodeKey,
-) -> Result<reqwest::Client, IdentityError> {
+) -> Result<HttpClient, IdentityError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(identity.ca_pem.as_bytes()) {
         let certificate = certificate.map_err(|error| IdentityError::Tls(error.to_string().into()))?;

@@ -3,11 +3,14 @@
 use std::{fs, io, ops::Range, os::unix::fs::FileExt, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
+use reqwest::{
+    Response, StatusCode,
+    header::{self, HeaderMap, HeaderValue},
+};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{SourceError, public_url};
+use super::{HttpClient, SourceError, public_url};
 
 /// How much of a local file is read at once.
 const FILE_STEP: u64 = 1 << 20;
@@ -47,52 +50,44 @@ enum From {
 impl RangeBody {
     /// Asks a server for a range of an object of `total` bytes, if that is known.
     pub(crate) async fn open_url(
-        client: &Client,
+        client: &HttpClient,
         url: &Url,
         range: Range<u64>,
         total: Option<u64>,
         read_timeout: Duration,
     ) -> Result<Self, SourceError> {
-        Self::ask(
-            client.get(url.clone()),
-            public_url(url),
-            range,
-            total,
-            read_timeout,
-        )
-        .await
+        Self::ask(client, url, HeaderMap::new(), range, total, read_timeout).await
     }
 
     /// Asks a server for the rest of an object, and for nothing if that has changed since.
     pub(crate) async fn open_rest(
-        client: &Client,
+        client: &HttpClient,
         url: &Url,
         from: u64,
         object: &Object,
         read_timeout: Duration,
     ) -> Result<Self, SourceError> {
-        let shown = public_url(url);
         let Some(size) = object.size else {
             return Err(SourceError::RangeIgnored {
-                url: shown,
+                url: public_url(url),
                 status: StatusCode::OK,
             });
         };
-        let mut request = client.get(url.clone());
+        let mut headers = HeaderMap::new();
         if let Some(validator) = &object.validator {
-            request = request.header(header::IF_RANGE, validator.clone());
+            headers.insert(header::IF_RANGE, validator.clone());
         }
-        Self::ask(request, shown, from..size, Some(size), read_timeout).await
+        Self::ask(client, url, headers, from..size, Some(size), read_timeout).await
     }
 
     /// Asks a server for a whole object.
     pub(crate) async fn open_whole(
-        client: &Client,
+        client: &HttpClient,
         url: &Url,
         read_timeout: Duration,
     ) -> Result<(Self, Object), SourceError> {
         let shown = public_url(url);
-        let response = answer(client.get(url.clone()).send(), &shown, read_timeout).await?;
+        let response = answer(client.get(url, HeaderMap::new()), &shown, read_timeout).await?;
         if response.status() != StatusCode::OK {
             return Err(refusal(&response, shown));
         }
@@ -121,15 +116,18 @@ impl RangeBody {
     }
 
     async fn ask(
-        request: RequestBuilder,
-        shown: String,
+        client: &HttpClient,
+        url: &Url,
+        mut headers: HeaderMap,
         range: Range<u64>,
         total: Option<u64>,
         read_timeout: Duration,
     ) -> Result<Self, SourceError> {
+        let shown = public_url(url);
         let asked = format!("bytes={}-{}", range.start, range.end - 1);
-        let request = request.header(header::RANGE, asked).send();
-        let response = answer(request, &shown, read_timeout).await?;
+        let asked = HeaderValue::try_from(asked).expect("digits and signs are valid in a header");
+        headers.insert(header::RANGE, asked);
+        let response = answer(client.get(url, headers), &shown, read_timeout).await?;
         let expected = range.end - range.start;
         let whole = range.start == 0 && total == Some(range.end);
         match response.status() {

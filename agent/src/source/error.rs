@@ -129,6 +129,21 @@ impl SourceError {
         }
     }
 
+    /// Whether a server, or the way to it, has more to do than it can: fewer requests may help it.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        match self {
+            SourceError::Status { status, .. } => {
+                matches!(
+                    *status,
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                )
+            }
+            SourceError::Silent { .. } => true,
+            _ => false,
+        }
+    }
+
     /// When the server wants to be asked again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

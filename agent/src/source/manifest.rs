@@ -6,12 +6,12 @@ use std::{
 };
 
 use imprint_image::{MAX_MANIFEST_BYTES, Manifest, PublicKey, SignedManifest};
-use reqwest::Client;
+use reqwest::header::HeaderMap;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::{
-    Location, Patience, SourceError,
+    HttpClient, Location, Patience, SourceError,
     body::{answer, refusal},
     patience::{Verdict, is_worth_a_note},
     whole_cause,
@@ -33,7 +33,7 @@ pub enum ManifestKeys {
 /// When it can't be read, is too long, isn't signed by a trusted key, or isn't sound.
 pub async fn load_manifest(
     location: &Location,
-    client: &Client,
+    client: &HttpClient,
     keys: &ManifestKeys,
     patience: Duration,
     read_timeout: Duration,
@@ -100,9 +100,13 @@ fn read_file(path: &std::path::Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-async fn read_url(client: &Client, url: &url::Url, read_timeout: Duration) -> Result<Vec<u8>, SourceError> {
+async fn read_url(
+    client: &HttpClient,
+    url: &url::Url,
+    read_timeout: Duration,
+) -> Result<Vec<u8>, SourceError> {
     let shown = super::public_url(url);
-    let mut response = answer(client.get(url.clone()).send(), &shown, read_timeout).await?;
+    let mut response = answer(client.get(url, HeaderMap::new()), &shown, read_timeout).await?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(refusal(&response, shown));
     }

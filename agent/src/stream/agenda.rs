@@ -67,7 +67,10 @@ pub(super) struct Agenda {
     fetch_from: usize,
     /// No chunk before this position is open.
     look_from: usize,
+    /// Chunks that are looked at first, and those that follow if one of the first is right.
     samples: VecDeque<usize>,
+    more_samples: VecDeque<usize>,
+    samples_taken: usize,
     again: VecDeque<FetchRange>,
     mode: Mode,
     open: Amount,
@@ -81,8 +84,8 @@ impl Agenda {
         Agenda::new(manifest, State::Wanted, Mode::Pulling, done)
     }
 
-    /// The disk may hold every chunk that isn't done; `samples` of them are looked at first, spread evenly, and in an
-    /// order that makes any first part of them spread evenly as well.
+    /// The disk may hold every chunk that isn't done. `samples` of them are looked at first, spread evenly over the
+    /// disk; half of them, until [`sample_more`](Self::sample_more) lets the others follow.
     pub(super) fn question(manifest: Arc<Manifest>, samples: usize, done: impl Fn(u64) -> bool) -> Self {
         let mut agenda = Agenda::new(manifest, State::Open, Mode::Sampling, done);
         let open: Vec<usize> = (0..agenda.states.len())
@@ -92,6 +95,8 @@ impl Agenda {
             .into_iter()
             .map(|at| open[at])
             .collect();
+        let half = agenda.samples.len().div_ceil(2);
+        agenda.more_samples = agenda.samples.split_off(half);
         agenda
     }
 
@@ -102,6 +107,8 @@ impl Agenda {
             fetch_from: 0,
             look_from: 0,
             samples: VecDeque::new(),
+            more_samples: VecDeque::new(),
+            samples_taken: 0,
             again: VecDeque::new(),
             mode,
             open: Amount::default(),
@@ -141,9 +148,26 @@ impl Agenda {
         self.open.plain == 0 && self.looking == 0
     }
 
-    /// How many chunks of the sample nobody has looked at.
-    pub(super) fn samples_left(&self) -> usize {
-        self.samples.len()
+    /// The sample shows that a closer look is worth while.
+    pub(super) fn sample_more(&mut self) {
+        let Agenda {
+            samples,
+            more_samples,
+            ..
+        } = self;
+        samples.append(more_samples);
+    }
+
+    /// Whether so many looks are all that the sample gives.
+    pub(super) fn is_sampled(&mut self, looks: usize) -> bool {
+        while self
+            .samples
+            .front()
+            .is_some_and(|&at| self.states[at] != State::Open)
+        {
+            self.samples.pop_front();
+        }
+        self.samples.is_empty() && looks == self.samples_taken
     }
 
     /// The first chunk that nobody has looked at.
@@ -167,6 +191,7 @@ impl Agenda {
             (None, Mode::Checking) => self.first_open()?,
             (None, Mode::Sampling | Mode::Pulling) => return None,
         };
+        self.samples_taken += usize::from(sample.is_some());
         self.put(position, State::Looking);
         Some((position, sample.is_some()))
     }
@@ -231,7 +256,7 @@ impl Agenda {
 
     fn can_fetch(&self, position: usize) -> bool {
         match self.states[position] {
-            State::Wanted => true,
+            State::Wanted => self.mode != Mode::Sampling,
             State::Open => self.mode == Mode::Pulling,
             State::Settled | State::Looking => false,
         }
@@ -277,9 +302,7 @@ impl Amount {
 
 /// `most` of the numbers below `count`, halving the gaps between those that came before.
 fn spread(count: usize, most: usize) -> Vec<usize> {
-    if count <= most {
-        return (0..count).collect();
-    }
+    let most = most.min(count);
     let bits = most.next_power_of_two().trailing_zeros();
     let turned = (0..most.next_power_of_two()).map(|at| at.reverse_bits() >> (usize::BITS - bits.max(1)));
     turned

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imprint_image::Manifest;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -17,6 +18,7 @@ use tracing::warn;
 
 use super::{
     WriteFailure, WriteProgress,
+    delta::{Ends, Kept},
     failure::Ended,
     progress::{Meter, Phase, Reporter},
 };
@@ -33,13 +35,13 @@ pub(super) const LAST_CHANCE: Duration = Duration::from_secs(30);
 /// The ends of a disk are being cleared.
 #[derive(Debug)]
 pub(super) struct Clearing {
-    task: JoinHandle<Result<(), WriteError>>,
+    task: JoinHandle<Result<Vec<Kept>, WriteError>>,
     over: bool,
 }
 
 impl Clearing {
-    /// Waits until it is done. Can be dropped half-way and called again.
-    pub(super) async fn done(&mut self) -> Result<(), Ended> {
+    /// Waits until it is done, and tells what was found to be right before. Can be dropped half-way and called again.
+    pub(super) async fn done(&mut self) -> Result<Vec<Kept>, Ended> {
         let cleared = (&mut self.task).await;
         self.over = true;
         match cleared {
@@ -101,13 +103,16 @@ impl Claim {
         Ok(())
     }
 
-    /// Begins what is done to the disk first, while others get ready: clears both its ends, or its head alone when an
-    /// earlier run has cleared both.
-    pub(super) fn begin_clearing(&mut self, ends: bool) -> Clearing {
+    /// Begins what is done to the disk first, while others get ready: clears its ends. What the disk holds there of the
+    /// image `keep` is read before.
+    pub(super) fn begin_clearing(&mut self, ends: Ends, keep: Option<Arc<Manifest>>) -> Clearing {
         self.touched = true;
         let (target, meter) = (Arc::clone(&self.target), Arc::clone(&self.meter));
-        let clear = if ends { clear_ends } else { clear_head };
-        let task = tokio::task::spawn_blocking(move || meter.disk(|| clear(&*target)));
+        let clear = move || match keep {
+            Some(manifest) => ends.clear_and_keep(&manifest, &*target),
+            None => ends.clear(&*target).map(|()| Vec::new()),
+        };
+        let task = tokio::task::spawn_blocking(move || meter.disk(clear));
         Clearing { task, over: false }
     }
 

@@ -11,10 +11,13 @@
 //!   that a full pull would spend as much time on writing. It is asked again as the write goes on.
 //! * [`holes`] leaves zeroes that are there already, on disks that have no command for zeroes.
 
-pub(super) mod ends;
-pub(super) mod holes;
+mod ends;
+mod holes;
 pub(super) mod judge;
 pub(super) mod survey;
+
+pub(super) use ends::{Ends, Kept};
+pub(super) use holes::zero_the_rest;
 
 /// Whether a disk is searched for chunks that are right already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -26,10 +29,8 @@ pub enum Delta {
     Off,
 }
 
-/// So many chunks tell whether the disk holds anything of the image.
+/// So many chunks tell how much of the image the disk holds; half of them, whether it holds any.
 pub(super) const SAMPLES: usize = 32;
-/// After so many of them without a match, the network need not wait for the others.
-pub(super) const ENOUGH_MISSES: usize = 8;
 /// Reads in flight.
 const DEPTH: u64 = 8;
 /// The part of a write's memory that reading the disk may take.
@@ -44,7 +45,7 @@ pub(super) fn depth(max_memory_bytes: u64, chunk_bytes: u64) -> usize {
 /// Who goes on with chunks that the disk may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Only the sample is looked at; what is found to differ is fetched.
+    /// The sample is looked at, nothing is fetched yet.
     Sampling,
     /// The disk is read in order; what is found to differ is fetched.
     Checking,

@@ -1,8 +1,13 @@
 //! One range from a store into the queue, however often it takes.
 
+pub(super) mod pace;
+
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,11 +15,12 @@ use bytes::{Buf, Bytes};
 use imprint_image::Manifest;
 use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
+use self::pace::Counts;
 use super::{
     WriteNote,
-    plan::FetchRange,
+    agenda::FetchRange,
     progress::Meter,
-    queue::{Frame, Slots, WorkQueue},
+    queue::{Frame, Slot, Slots, WorkQueue},
 };
 use crate::source::{PackSource, Patience, RangeBody, SourceError, Verdict, is_worth_a_note, whole_cause};
 
@@ -26,9 +32,27 @@ pub(super) struct Fetcher {
     pub(super) queue: Arc<WorkQueue>,
     pub(super) slots: Arc<Slots>,
     pub(super) meter: Arc<Meter>,
+    pub(super) flow: Flow,
     pub(super) notes: UnboundedSender<WriteNote>,
     pub(super) patience: Duration,
     pub(super) read_timeout: Duration,
+}
+
+/// What tells whether more requests would help.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    starved_nanos: AtomicU64,
+    troubles: AtomicU32,
+}
+
+impl Flow {
+    pub(super) fn counts(&self, fetched: u64) -> Counts {
+        Counts {
+            fetched,
+            starved: Duration::from_nanos(self.starved_nanos.load(Relaxed)),
+            troubles: self.troubles.load(Relaxed),
+        }
+    }
 }
 
 impl Fetcher {
@@ -41,12 +65,19 @@ impl Fetcher {
         let mut patience = Patience::new(self.patience);
         let mut origin = range.origin % origins;
         loop {
-            let before = range.chunks.start;
+            let before = range.frames.len();
             let Err(error) = self.read(&mut range, origin).await else {
                 return Ok(());
             };
-            if range.chunks.start > before {
+            if range.frames.len() < before {
                 patience.progressed();
+            }
+            // All frames came, and the connection broke behind them.
+            if range.frames.is_empty() {
+                return Ok(());
+            }
+            if error.is_overload() {
+                self.flow.troubles.fetch_add(1, Relaxed);
             }
             self.meter.retries.fetch_add(1, Relaxed);
             let what = self.what(&range);
@@ -94,42 +125,56 @@ impl Fetcher {
     /// One attempt. What was queued is taken off `range`.
     async fn read(&self, range: &mut FetchRange, origin: usize) -> Result<(), SourceError> {
         let chunks = &self.manifest.chunks;
-        let (first, last) = (&chunks[range.chunks.start], &chunks[range.chunks.end - 1]);
-        let bytes = first.offset..last.offset + u64::from(last.frame_bytes);
+        let bytes = range.bytes(&self.manifest);
         let pack = &self.manifest.packs[range.pack as usize];
+        let mut at = bytes.start;
         let body = self.packs.open(origin, pack, bytes, self.read_timeout).await?;
         let mut pieces = Pieces {
             body,
             rest: Bytes::new(),
         };
-        while range.chunks.start < range.chunks.end {
-            let position = range.chunks.start;
-            let len = chunks[position].frame_bytes as usize;
-            let mut slot = self.slots.take().await;
+        while let Some(&position) = range.frames.front() {
+            let chunk = &chunks[position];
+            let len = chunk.frame_bytes as usize;
+            // Frames between that nobody wants.
+            while at < chunk.offset {
+                let most = usize::try_from(chunk.offset - at).expect("a gap is short");
+                let piece = pieces.next(most).await?;
+                self.meter.add_fetched(piece.len() as u64);
+                at += piece.len() as u64;
+            }
+            let mut slot = self.slot().await;
             slot.bytes.reserve_exact(len);
             while slot.bytes.len() < len {
                 let piece = pieces.next(len - slot.bytes.len()).await?;
                 self.meter.add_fetched(piece.len() as u64);
                 slot.bytes.extend_from_slice(&piece);
             }
+            at += len as u64;
             self.meter.chunks_fetched.fetch_add(1, Relaxed);
             self.queue.push(Frame {
                 position,
                 origin,
                 slot,
             });
-            range.chunks.start += 1;
+            range.frames.pop_front();
         }
         // The end of the body is read, so that the connection can be used again.
         pieces.end().await
     }
 
+    /// Waits for memory.
+    async fn slot(&self) -> Slot {
+        let asked = Instant::now();
+        let slot = self.slots.take().await;
+        let nanos = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.flow.starved_nanos.fetch_add(nanos, Relaxed);
+        slot
+    }
+
     fn what(&self, range: &FetchRange) -> String {
-        let chunks = &self.manifest.chunks;
-        let (first, last) = (
-            chunks[range.chunks.start].index,
-            chunks[range.chunks.end - 1].index,
-        );
+        let chunk = |position: Option<&usize>| position.map_or(0, |&at| self.manifest.chunks[at].index);
+        let (first, last) = (chunk(range.frames.front()), chunk(range.frames.back()));
         if first == last {
             format!("chunk {first}")
         } else {

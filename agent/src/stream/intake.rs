@@ -13,8 +13,7 @@ use tracing::info;
 
 use super::{
     delta::{
-        self, Mode,
-        ends::Kept,
+        Kept, Mode,
         judge::{Facts, Tally, judge},
         survey::{Board, Look, Survey},
     },
@@ -45,7 +44,8 @@ pub(super) struct Intake {
     survey: Option<Survey>,
     /// Chunks that lie where the disk is being cleared.
     ends: Vec<usize>,
-    samples: usize,
+    /// The sample has shown that the disk holds something of the image.
+    promising: bool,
     tally: Tally,
     rates: Rates,
     tick: Interval,
@@ -64,7 +64,9 @@ impl Intake {
         let now = Instant::now();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let samples = board.agenda().samples_left();
+        if survey.is_none() {
+            board.agenda().set_mode(Mode::Pulling);
+        }
         let manifest = &fetcher.manifest;
         let expansion = manifest.data_bytes() as f64 / manifest.fetch_bytes().max(1) as f64;
         Intake {
@@ -74,7 +76,7 @@ impl Intake {
             pace: Pace::new(connections, now),
             survey,
             ends,
-            samples,
+            promising: false,
             tally: Tally::default(),
             rates: Rates::new(now, expansion),
             tick,
@@ -166,20 +168,32 @@ impl Intake {
 
     /// Decides as soon as the sample tells enough.
     fn judge_sample(&mut self) {
-        let mode = self.board.agenda().mode();
-        let complete = self.tally.samples() >= self.samples;
-        if self.tally.matches() == 0 {
-            let enough = self.tally.samples() >= delta::ENOUGH_MISSES || self.rates.age() >= SAMPLE_WAIT;
-            if mode == Mode::Sampling && (complete || enough) {
+        let matches = self.tally.matches();
+        let mut agenda = self.board.agenda();
+        let mode = agenda.mode();
+        if matches > 0 && !std::mem::replace(&mut self.promising, true) {
+            agenda.sample_more();
+            drop(agenda);
+            // Nothing was fetched yet, so nothing is known of the network; what differs will tell.
+            self.turn(Mode::Checking);
+            return;
+        }
+        let complete = agenda.is_sampled(self.tally.samples());
+        drop(agenda);
+        if matches == 0 {
+            if mode == Mode::Sampling && (complete || self.rates.age() >= SAMPLE_WAIT) {
                 self.turn(Mode::Pulling);
             }
             if complete && let Some(survey) = &self.survey {
-                info!(samples = self.samples, "the disk holds nothing of the image");
+                info!(
+                    samples = self.tally.samples(),
+                    "the disk holds nothing of the image"
+                );
                 survey.stop();
             }
         } else if complete || self.rates.age() >= SAMPLE_TIME {
             self.rates.sampled(self.survey.as_ref());
-            self.judge(Mode::Sampling);
+            self.judge(mode);
         }
     }
 
@@ -195,7 +209,7 @@ impl Intake {
         if mode == Mode::Checking {
             self.rates.read(now, survey.bytes(), meter.written.load(Relaxed));
         }
-        if mode == Mode::Sampling || self.rates.read.is_none() {
+        if self.rates.read.is_none() {
             self.judge_sample();
         } else {
             self.judge(mode);
@@ -205,7 +219,9 @@ impl Intake {
     fn judge(&mut self, mode: Mode) {
         let Some(read_rate) = self.rates.read else { return };
         let mut agenda = self.board.agenda();
-        let Some(first_open) = agenda.first_open() else { return };
+        let Some(first_open) = agenda.first_open() else {
+            return;
+        };
         let facts = Facts {
             open: agenda.open().plain as f64,
             wanted: agenda.wanted().plain as f64,

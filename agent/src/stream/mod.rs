@@ -1,13 +1,16 @@
 //! The data path: an image from its packs onto a disk, proven.
 //!
 //! ```text
-//! plan ──> fetchers (async, a few ranges in flight) ──> queue ──> workers (threads) ──> stage (a deep queue) ──> disk
-//!               takes a slot of memory per frame                  frame digest, decode   io_uring or threads
+//! agenda ──> fetchers (async, a few ranges in flight) ──> queue ──> workers (threads) ──> stage (a deep queue) ──> disk
+//!   ↑             take a slot of memory per frame                  frame digest, decode   io_uring or threads
+//! survey (threads that read the disk: what is right already is taken off the agenda)
 //!                                   coordinator <── events ──────────┴──────────────────────┘
 //!                                   ledger, journal, progress, retries
 //! ```
 //!
-//! * [`plan`] makes ranges of neighbouring frames out of the manifest, in the order of the disk.
+//! * [`agenda`] knows what is missing, and makes ranges of neighbouring frames of it, in the order of the disk.
+//! * [`delta`] finds chunks that the disk holds already, as long as that is faster than fetching them.
+//! * [`intake`] has requests made and the disk read, and judges which of the two goes on.
 //! * [`fetch`] reads ranges, goes on after a break with the chunks that are missing, and knows when to give up.
 //! * [`worker`] threads prove and decode chunks, straight into buffers of the stage.
 //! * [`stage`] writes them, many at a time, and zeroes the holes meanwhile.
@@ -21,11 +24,14 @@
 //! whatever the image's size; when this module returns an error, no thread of it writes to the disk any more, and
 //! the head of the disk is clear.
 
+mod agenda;
 mod budget;
 mod claim;
+mod delta;
 mod failure;
 mod fetch;
 mod head;
+mod intake;
 mod journal;
 mod plan;
 mod progress;
@@ -38,6 +44,7 @@ mod worker;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+pub use delta::Delta;
 pub use failure::{FailureKind, WriteFailure};
 pub use head::{Verified, Withheld};
 use imprint_image::Manifest;
@@ -69,8 +76,10 @@ pub struct WriteOptions {
     pub read_back: bool,
     /// Where to note what is done, so that a restarted agent goes on. In a RAM disk; it is good for one boot only.
     pub journal: Option<PathBuf>,
-    /// Ranged requests in flight.
+    /// Ranged requests in flight, at most: it begins with a few, and adds more while each one raises the rate.
     pub connections: usize,
+    /// Whether chunks that the disk holds already are looked for, and neither fetched nor written.
+    pub delta: Delta,
     /// Threads that decode and write; one per core if not given.
     pub workers: Option<usize>,
     /// What writes to the disk.
@@ -89,7 +98,8 @@ impl Default for WriteOptions {
             max_memory_bytes: 64 << 20,
             read_back: false,
             journal: None,
-            connections: 4,
+            connections: 8,
+            delta: Delta::Auto,
             workers: None,
             writer: WriterChoice::Auto,
             patience: Duration::from_secs(600),
@@ -125,6 +135,10 @@ pub struct WriteFigures {
     pub chunks_resumed: u64,
     /// Chunks that were fetched by this run.
     pub chunks_fetched: u64,
+    /// Chunks that the disk held already: read and proven, neither fetched nor written.
+    pub chunks_kept: u64,
+    /// Bytes that would have been received for them.
+    pub bytes_saved: u64,
 }
 
 /// Something that an operator should hear of while it happens.

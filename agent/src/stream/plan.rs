@@ -1,55 +1,11 @@
-//! From a manifest to what has to be fetched and what has to be zeroed. Pure.
+//! From a manifest to what has to be zeroed. Pure.
 
 use std::ops::Range;
 
 use imprint_image::Manifest;
 
-/// Neighbouring frames are asked for together, up to this much: few requests, and little to lose with one.
-const RANGE_BYTES: u64 = 4 << 20;
-/// Holes are zeroed in steps of this size, so that progress shows and a cancel is heard.
+/// Holes are zeroed in steps of this size, so that progress shows and the journal stays short.
 const ZERO_STEP: u64 = 256 << 20;
-
-/// One request: a part of a pack that is nothing but the frames of chunks that follow each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FetchRange {
-    /// Which pack of the manifest.
-    pub(super) pack: u32,
-    /// Which of the manifest's `chunks`, by position.
-    pub(super) chunks: Range<usize>,
-    /// Which store to ask first.
-    pub(super) origin: usize,
-}
-
-/// The requests for all chunks that aren't done, in the order of the disk.
-pub(super) fn fetches(manifest: &Manifest, done: impl Fn(u64) -> bool) -> Vec<FetchRange> {
-    let mut ranges: Vec<FetchRange> = Vec::new();
-    let mut open: Option<(u32, u64, u64)> = None;
-    for (position, chunk) in manifest.chunks.iter().enumerate() {
-        if done(chunk.index) {
-            open = None;
-            continue;
-        }
-        let end = chunk.offset + u64::from(chunk.frame_bytes);
-        let joins = open.is_some_and(|(pack, start, reached)| {
-            pack == chunk.pack && reached == chunk.offset && end - start <= RANGE_BYTES
-        });
-        match (joins, ranges.last_mut(), &mut open) {
-            (true, Some(range), Some((_, _, reached))) => {
-                range.chunks.end = position + 1;
-                *reached = end;
-            }
-            _ => {
-                ranges.push(FetchRange {
-                    pack: chunk.pack,
-                    chunks: position..position + 1,
-                    origin: 0,
-                });
-                open = Some((chunk.pack, chunk.offset, end));
-            }
-        }
-    }
-    ranges
-}
 
 /// One run of chunks to be zeroed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,13 +48,13 @@ pub(super) fn zero_runs(manifest: &Manifest, done: impl Fn(u64) -> bool) -> Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use imprint_image::{CHUNK_BYTES, Chunk, Digest, Hole, HoleKind, PackRef, PartitionSummary};
 
     use super::*;
 
-    /// A manifest of one pack: a digit is the MiB that a frame takes, `_` a hole, `|` begins the next pack.
-    fn manifest(layout: &str) -> Manifest {
+    /// A manifest of one pack: a digit is the MiB that a frame takes, `a` 4 KiB, `_` a hole, `|` begins the next pack.
+    pub(in crate::stream) fn manifest(layout: &str) -> Manifest {
         let (mut chunks, mut holes) = (Vec::new(), Vec::new());
         let (mut pack, mut offset, mut index) = (0, 0, 0);
         for sign in layout.chars() {
@@ -113,7 +69,7 @@ mod tests {
                     index += 1;
                 }
                 digit => {
-                    let frame_bytes = digit.to_digit(10).unwrap() << 20;
+                    let frame_bytes = digit.to_digit(10).map_or(4 << 10, |mib| mib << 20);
                     let digest = Digest::of(&index.to_be_bytes());
                     chunks.push(Chunk {
                         index,
@@ -145,43 +101,6 @@ mod tests {
             holes,
             partitions: PartitionSummary::default(),
         }
-    }
-
-    /// Which chunks each request has, as text.
-    fn ranges(layout: &str, done: &[u64]) -> String {
-        let ranges = fetches(&manifest(layout), |chunk| done.contains(&chunk));
-        let ranges = ranges
-            .into_iter()
-            .map(|range| format!("{}-{}", range.chunks.start, range.chunks.end - 1));
-        ranges.collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn neighbours_are_fetched_together() {
-        let table: [(&str, &[u64], &str); 8] = [
-            ("111", &[], "0-2"),
-            // Holes of the disk don't part frames that lie side by side in the pack.
-            ("1_1__1", &[], "0-2"),
-            // 4 MiB at most.
-            ("11111", &[], "0-3 4-4"),
-            ("9", &[], "0-0"),
-            // Nor over the border of a pack.
-            ("11|11", &[], "0-1 2-3"),
-            // What is done isn't fetched, and parts the range.
-            ("111", &[1], "0-0 2-2"),
-            ("111", &[0, 1, 2], ""),
-            ("___", &[], ""),
-        ];
-        for (layout, done, expected) in table {
-            assert_eq!(ranges(layout, done), expected, "{layout} {done:?}");
-        }
-    }
-
-    #[test]
-    fn equal_chunks_that_share_a_frame_are_asked_for_each() {
-        let mut shared = manifest("11");
-        shared.chunks[1].offset = 0;
-        assert_eq!(fetches(&shared, |_| false).len(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -42,6 +42,10 @@ pub struct WriteProgress {
     pub eta_seconds: Option<u32>,
     /// Requests that were made again.
     pub retries: u32,
+    /// Chunks that need no fetch because the disk holds them already.
+    pub chunks_kept: u64,
+    /// Bytes that would have been received for them.
+    pub bytes_saved: u64,
     /// The slowest part of the path, lately.
     pub limited_by: Option<Limit>,
 }
@@ -83,6 +87,10 @@ pub(super) struct Meter {
     pub(super) zeroed: AtomicU64,
     pub(super) chunks_fetched: AtomicU64,
     pub(super) retries: AtomicU32,
+    pub(super) chunks_kept: AtomicU64,
+    pub(super) bytes_saved: AtomicU64,
+    /// Workers have nothing to do because the disk is being read to learn what it lacks.
+    pub(super) waits_for_reads: AtomicBool,
     idle: AtomicU64,
     cpu: AtomicU64,
     blocked: AtomicU64,
@@ -101,6 +109,9 @@ impl Meter {
             zeroed: AtomicU64::new(0),
             chunks_fetched: AtomicU64::new(0),
             retries: AtomicU32::new(0),
+            chunks_kept: AtomicU64::new(0),
+            bytes_saved: AtomicU64::new(0),
+            waits_for_reads: AtomicBool::new(false),
             idle: AtomicU64::new(0),
             cpu: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
@@ -275,7 +286,10 @@ impl Reporter {
             .is_none_or(|at| now.duration_since(at) >= LIMIT_WINDOW)
         {
             let busy = meter.busy();
-            self.limited_by = limit(self.busy.1, busy);
+            self.limited_by = match limit(self.busy.1, busy) {
+                Some(Limit::Network) if meter.waits_for_reads.load(Relaxed) => Some(Limit::Disk),
+                limit => limit,
+            };
             self.busy = (Some(now), busy);
         }
         self.sender.send_replace(WriteProgress {
@@ -289,6 +303,8 @@ impl Reporter {
             data_bytes_per_second: rate,
             eta_seconds: eta_seconds.filter(|_| phase == Phase::Writing && self.data_to_write > 0),
             retries: meter.retries.load(Relaxed),
+            chunks_kept: meter.chunks_kept.load(Relaxed),
+            bytes_saved: meter.bytes_saved.load(Relaxed),
             limited_by: self.limited_by.filter(|_| phase == Phase::Writing),
         });
     }

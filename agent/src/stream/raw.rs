@@ -16,7 +16,6 @@ mod write;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use imprint_image::source::Format;
-use reqwest::Client;
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
     watch,
@@ -35,7 +34,7 @@ use super::{
     progress::Phase,
 };
 use crate::{
-    source::Location,
+    source::{HttpClient, Location},
     target::{Target, Zeroed},
 };
 
@@ -50,7 +49,7 @@ pub struct RawRequest {
     /// Where the image is.
     pub source: Location,
     /// For a source on a server.
-    pub client: Client,
+    pub client: HttpClient,
     /// What proves it.
     pub proof: RawProof,
     /// Where to write it.
@@ -282,6 +281,8 @@ impl Run {
             retries: meter.retries.load(Relaxed),
             chunks_resumed: 0,
             chunks_fetched: 0,
+            chunks_kept: 0,
+            bytes_saved: 0,
         };
         self.claim.look()?;
         Ok(RawWritten {

@@ -1,7 +1,7 @@
 //! The coordinator of one write.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io,
     ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -14,7 +14,6 @@ use tokio::{
         mpsc::{self, UnboundedReceiver, UnboundedSender},
         watch,
     },
-    task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,13 +21,19 @@ use tracing::{info, warn};
 
 use super::{
     WriteFailure, WriteFigures, WriteNote, WriteProgress, WriteRequest, Written,
+    agenda::Agenda,
     budget::Budget,
     claim::{Claim, Clearing, LAST_CHANCE},
+    delta::{
+        self, Delta, Ends, Kept,
+        survey::{Board, Survey},
+    },
     failure::Ended,
-    fetch::Fetcher,
+    fetch::{Fetcher, Flow},
     head::{Ledger, Withheld},
+    intake::Intake,
     journal::{Header, Journal},
-    plan::{self, FetchRange, ZeroRun},
+    plan::{self, ZeroRun},
     progress::Phase,
     queue::{Slots, WorkQueue},
     read_back,
@@ -68,6 +73,8 @@ struct Run {
     request: WriteRequest,
     budget: Budget,
     largest_frame: usize,
+    /// Chunks of the disk that are read at once, to find those that are right already; none without a delta.
+    reads: usize,
     claim: Claim,
     notes: UnboundedSender<WriteNote>,
     cancel: CancellationToken,
@@ -115,12 +122,14 @@ impl Run {
             // One stream of chunks that comes in the order of the disk.
             options.connections = 1;
         }
-        let budget = Budget::fit(
-            &options,
-            cores,
-            u64::from(manifest.chunk_bytes),
-            u64::from(largest_frame),
-        )?;
+        let chunk_bytes = u64::from(manifest.chunk_bytes);
+        let reads = match options.delta {
+            Delta::Auto => delta::depth(options.max_memory_bytes, chunk_bytes),
+            Delta::Off => 0,
+        };
+        let apart = reads as u64 * chunk_bytes + request.packs.window_bytes();
+        options.max_memory_bytes = options.max_memory_bytes.saturating_sub(apart);
+        let budget = Budget::fit(&options, cores, chunk_bytes, u64::from(largest_frame))?;
 
         let claim = Claim::new(Arc::clone(target), progress, request.options.disk_patience);
         Ok(Run {
@@ -129,6 +138,7 @@ impl Run {
             request,
             budget,
             largest_frame: largest_frame as usize,
+            reads,
             claim,
             notes,
             cancel,
@@ -139,14 +149,14 @@ impl Run {
     }
 
     async fn write(&mut self) -> Result<Written, Ended> {
-        let clearing = self.begin()?;
-        let head = self.transfer(clearing).await?;
+        let (ends, clearing) = self.begin()?;
+        let head = self.transfer(ends, clearing).await?;
         self.finish(head).await
     }
 
     /// Finds what is to be done; begins to clear the ends of the disk, or only its head, when an earlier run has begun
     /// this write.
-    fn begin(&mut self) -> Result<Clearing, Ended> {
+    fn begin(&mut self) -> Result<(Ends, Clearing), Ended> {
         let mut ends_cleared = false;
         if let Some(path) = &self.request.options.journal {
             let target = &self.request.target;
@@ -162,7 +172,9 @@ impl Run {
                 self.resume(earlier.done);
             }
         }
-        let clearing = self.claim.begin_clearing(!ends_cleared);
+        let ends = if ends_cleared { Ends::Head } else { Ends::Both };
+        let keep = (self.reads > 0).then(|| Arc::clone(&self.manifest));
+        let clearing = self.claim.begin_clearing(ends, keep);
         self.claim.reporter.bytes_total = self.manifest.disk_size_bytes;
         let missing = self
             .manifest
@@ -182,7 +194,7 @@ impl Run {
                 "an earlier run had begun this write; going on"
             );
         }
-        Ok(clearing)
+        Ok((ends, clearing))
     }
 
     /// Nothing of the last owner is at the ends of the disk any more: now it may be written.
@@ -208,10 +220,14 @@ impl Run {
     }
 
     /// Fetches, proves and writes all that is missing. Gives back the head, unless the image has a hole there.
-    async fn transfer(&mut self, mut clearing: Clearing) -> Result<Option<Withheld>, Ended> {
+    async fn transfer(&mut self, ends: Ends, mut clearing: Clearing) -> Result<Option<Withheld>, Ended> {
         let (events, mut inbox) = mpsc::unbounded_channel();
+        let mut intake = None;
         let transferred = match self.start(events) {
-            Ok(crew) => self.coordinate(&crew, &mut clearing, &mut inbox).await,
+            Ok(crew) => {
+                let intake = intake.insert(self.intake(&crew, ends));
+                self.coordinate(&crew, intake, &mut clearing, &mut inbox).await
+            }
             Err(ended) => Err(ended),
         };
         // Nobody is on the disk any more when this function returns, except on one that hangs.
@@ -219,6 +235,9 @@ impl Run {
             if !clearing.is_over() {
                 // What it ended with is told by the clearing of the head that follows.
                 clearing.done().await.ok();
+            }
+            if let Some(intake) = &mut intake {
+                intake.leave().await;
             }
             while inbox.recv().await.is_some() {}
         };
@@ -267,45 +286,75 @@ impl Run {
         Ok(crew)
     }
 
-    async fn coordinate(
-        &mut self,
-        crew: &Crew,
-        clearing: &mut Clearing,
-        inbox: &mut UnboundedReceiver<Event>,
-    ) -> Result<Option<Withheld>, Ended> {
+    /// All requests, and the search for what need not be requested.
+    fn intake(&self, crew: &Crew, ends: Ends) -> Intake {
+        let manifest = &self.manifest;
         let fetcher = Arc::new(Fetcher {
-            manifest: Arc::clone(&self.manifest),
+            manifest: Arc::clone(manifest),
             packs: self.request.packs.clone(),
             queue: Arc::clone(&crew.queue),
             slots: Slots::new(self.budget.slots, self.largest_frame),
             meter: Arc::clone(&self.claim.meter),
+            flow: Flow::default(),
             notes: self.notes.clone(),
             patience: self.request.options.patience,
             read_timeout: self.request.options.read_timeout,
         });
-        let mut pending: VecDeque<FetchRange> =
-            plan::fetches(&self.manifest, |chunk| self.ledger.is_done(chunk)).into();
-        // Dropped at the end of this function, whatever it is: that ends all requests.
-        let mut fetching = JoinSet::new();
+        let connections = self.budget.connections;
+        let done = |chunk| self.ledger.is_done(chunk);
+        if self.reads == 0 {
+            let board = Board::new(Agenda::pull(Arc::clone(manifest), done));
+            return Intake::new(fetcher, board, None, Vec::new(), connections);
+        }
+        let target = &self.request.target;
+        let mut agenda = Agenda::question(Arc::clone(manifest), delta::SAMPLES, done);
+        // These are read by whoever clears them.
+        let ends = ends.chunks(manifest, &**target);
+        for &position in &ends {
+            agenda.hold(position);
+        }
+        let board = Board::new(agenda);
+        let meter = &self.claim.meter;
+        let survey = Survey::start(manifest, target, meter, &board, self.reads);
+        let survey = survey
+            .inspect_err(|error| warn!(%error, "going on without a look at what the disk holds"))
+            .ok();
+        Intake::new(fetcher, board, survey, ends, connections)
+    }
+
+    async fn coordinate(
+        &mut self,
+        crew: &Crew,
+        intake: &mut Intake,
+        clearing: &mut Clearing,
+        inbox: &mut UnboundedReceiver<Event>,
+    ) -> Result<Option<Withheld>, Ended> {
         let mut corrupt: HashMap<usize, u32> = HashMap::new();
         let mut head = None;
         let cancel = self.cancel.clone();
         while self.ledger.verified().is_none() || !clearing.is_over() {
-            while fetching.len() < self.budget.connections
-                && let Some(range) = pending.pop_front()
-            {
-                fetching.spawn(Arc::clone(&fetcher).fetch(range));
-            }
             tokio::select! {
                 () = cancel.cancelled() => return Err(Ended::Cancelled),
                 cleared = clearing.done(), if !clearing.is_over() => {
-                    cleared?;
+                    let kept = cleared?;
                     self.cleared(&crew.stage);
+                    intake.cleared(&kept);
+                    for kept in kept {
+                        self.kept(kept.position());
+                        match kept {
+                            Kept::Head { bytes, .. } => {
+                                head = Some(Withheld::new(bytes));
+                                self.mark(0..1);
+                            }
+                            Kept::Written { position } => self.done(self.chunk(position)),
+                        }
+                    }
                 }
-                Some(fetched) = fetching.join_next(), if !fetching.is_empty() => match fetched {
-                    Ok(fetched) => fetched?,
-                    Err(error) => return Err(Ended::Internal { what: error.to_string() }),
-                },
+                position = intake.next() => {
+                    let position = position?;
+                    self.kept(position);
+                    self.done(self.chunk(position));
+                }
                 event = inbox.recv() => match event {
                     Some(Event::Done(chunks)) => self.done(chunks),
                     Some(Event::Zeroed(run, how)) => {
@@ -328,8 +377,7 @@ impl Run {
                         }
                         self.claim.meter.retries.fetch_add(1, Relaxed);
                         self.note(WriteNote::Corrupt { chunk, cause: error.to_string() });
-                        let pack = self.manifest.chunks[position].pack;
-                        pending.push_front(FetchRange { pack, chunks: position..position + 1, origin: origin + 1 });
+                        intake.again(position, origin + 1);
                     }
                     Some(Event::Disk(error)) => return Err(error.into()),
                     Some(Event::Died { thread }) => {
@@ -377,6 +425,8 @@ impl Run {
             retries: self.claim.meter.retries.load(Relaxed),
             chunks_resumed: self.chunks_resumed,
             chunks_fetched: self.claim.meter.chunks_fetched.load(Relaxed),
+            chunks_kept: self.claim.meter.chunks_kept.load(Relaxed),
+            bytes_saved: self.claim.meter.bytes_saved.load(Relaxed),
         };
         Ok(Written { verified, figures })
     }
@@ -390,6 +440,22 @@ impl Run {
         self.claim
             .blocking(move || read_back::compare(&manifest, chunks, &*target, &meter, threads, &cancel))
             .await
+    }
+
+    fn chunk(&self, position: usize) -> Range<u64> {
+        let index = self.manifest.chunks[position].index;
+        index..index + 1
+    }
+
+    /// A chunk need not be fetched: the disk holds it.
+    fn kept(&mut self, position: usize) {
+        let chunk = &self.manifest.chunks[position];
+        let frame_bytes = u64::from(chunk.frame_bytes);
+        let Claim { reporter, meter, .. } = &mut self.claim;
+        reporter.bytes_to_fetch -= frame_bytes;
+        reporter.data_to_write -= len(&self.manifest.chunk_range(chunk.index));
+        meter.chunks_kept.fetch_add(1, Relaxed);
+        meter.bytes_saved.fetch_add(frame_bytes, Relaxed);
     }
 
     /// Chunks are on the disk.

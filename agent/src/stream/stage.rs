@@ -22,12 +22,16 @@ mod queue;
 mod ring;
 mod threads;
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 pub(super) use self::pool::PoolBuf;
 use self::{pool::Pool, queue::Queue};
 use super::progress::Meter;
-use crate::target::{Target, WriteError, Zeroed};
+use crate::target::{AlignedBuf, Target, WriteError, Zeroed};
 
 /// Threads that write where there is no ring: more than this at once gain nothing on one disk.
 const WRITERS: usize = 4;
@@ -115,6 +119,8 @@ struct Shared {
     queue: Queue,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
+    /// Set once the target turns out to have no command for zeroes: it is read before zeroes are written.
+    looks_before_zeroing: OnceLock<Mutex<AlignedBuf>>,
 }
 
 /// The write stage of one target.
@@ -137,6 +143,7 @@ impl Stage {
             queue: Queue::default(),
             pool: Pool::new(options.buffers, options.buffer_bytes),
             meter,
+            looks_before_zeroing: OnceLock::new(),
         });
         let started = start_threads(&shared, options, rotates, tell);
         if started.is_err() {

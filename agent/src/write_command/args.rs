@@ -4,8 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::stream::Delta;
+
+const EXAMPLES: &str = "\
+Examples:
+  Install an image on a disk. If the disk holds this image or an older version of it, only what differs is fetched:
+    imprint-agent write --manifest https://store/manifests/3f9a… --pubkey key.pub --ca ca.pem --target /dev/vdb
+
+  Write every chunk, whatever the disk holds, and read all of it back:
+    imprint-agent write --manifest /srv/store/manifests/3f9a… --target /dev/vdb --delta off --read-back
+
+  Make a disk image of a plain file:
+    truncate -s 10G disk.raw
+    imprint-agent write --image debian.raw.xz --sha256 9c1b… --target disk.raw";
+
 /// Write an image onto a disk or into a file, verified.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct WriteArgs {
     /// Manifest of an image; its packs are at ../packs/ beside it
     #[arg(
@@ -48,6 +63,22 @@ pub struct WriteArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     pub journal: Option<PathBuf>,
 
+    /// Whether to look for chunks that the disk holds already: they are read and proven, neither fetched nor written.
+    /// `auto` goes by a sample of the disk, and reads on as long as that is faster than fetching
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        conflicts_with = "image"
+    )]
+    pub delta: Delta,
+
+    /// Speak HTTP/2, over one connection; without this, only with servers that know nothing else
+    #[arg(long)]
+    pub http2: bool,
+
     /// Memory for frames and buffers
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_memory: u32,
@@ -79,6 +110,8 @@ mod tests {
         for line in [
             "--manifest m --target t",
             "--manifest http://x/m --target /dev/x --pubkey k --ca f --read-back --max-memory 32 --journal j --json",
+            "--manifest m --target t --delta auto --http2",
+            "--manifest m --target t --delta off",
             "--image i --target t --sha256 ab",
             "--image i --target t --unverified",
             "--image i --target t",
@@ -94,6 +127,8 @@ mod tests {
                 ErrorKind::ArgumentConflict,
             ),
             ("--image i --target t --read-back", ErrorKind::ArgumentConflict),
+            ("--image i --target t --delta off", ErrorKind::ArgumentConflict),
+            ("--manifest m --target t --delta on", ErrorKind::InvalidValue),
             (
                 "--manifest m --target t --unverified",
                 ErrorKind::ArgumentConflict,

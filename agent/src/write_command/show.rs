@@ -74,6 +74,8 @@ impl Show {
                 "data_bytes_per_second": now.data_bytes_per_second,
                 "eta_seconds": now.eta_seconds,
                 "retries": now.retries,
+                "chunks_kept": now.chunks_kept,
+                "bytes_saved": now.bytes_saved,
                 "limited_by": now.limited_by.map(limit),
             }));
             return;
@@ -142,10 +144,19 @@ impl Show {
                 "retries": figures.retries,
                 "chunks_resumed": figures.chunks_resumed,
                 "chunks_fetched": figures.chunks_fetched,
+                "chunks_kept": figures.chunks_kept,
+                "bytes_saved": figures.bytes_saved,
             }));
             return;
         }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        if figures.chunks_kept > 0 {
+            stderr(&format!(
+                "{} chunks were on the disk already: {} MiB were not fetched",
+                figures.chunks_kept,
+                mib(figures.bytes_saved),
+            ));
+        }
         stderr(&format!(
             "written in {:.1} s: {} MiB of data, {} MiB of zeroes, {} MiB fetched, {} retries",
             figures.duration.as_secs_f32(),

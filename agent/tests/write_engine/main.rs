@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
 
 mod command;
+mod delta;
 mod disk_faults;
 mod exact;
 mod network_faults;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use imprint_agent::{
     source::PackSource,
-    stream::{FailureKind, WriteNote, WriteOptions},
+    stream::{Delta, FailureKind, WriteNote, WriteOptions},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +20,11 @@ fn assert_head_is_clear(disk: &DirtyFile) {
 /// The first request begins with chunk 0; noise takes a little more than a MiB in a frame, so three of four fit.
 const FIRST_RANGE_CHUNKS: usize = 3;
 
-/// One request after the other, so that it is known which one meets the fault.
+/// One request after the other in the order of the disk, so that it is known which one meets the fault.
 fn one_at_a_time() -> WriteOptions {
     WriteOptions {
         connections: 1,
+        delta: Delta::Off,
         ..options()
     }
 }

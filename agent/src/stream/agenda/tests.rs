@@ -46,7 +46,10 @@ fn a_range_begins_and_ends_with_frames_that_are_wanted() {
     let range = gaps.next_range().unwrap();
     assert_eq!(range.frames, [1, 4]);
     let (mib, kib) = (1 << 20, 1 << 10);
-    assert_eq!(range.bytes(&gaps.manifest), 4 * kib..4 * kib + mib + 8 * kib + mib);
+    assert_eq!(
+        range.bytes(&gaps.manifest),
+        4 * kib..4 * kib + mib + 8 * kib + mib
+    );
     assert_eq!(gaps.wanted(), Amount::default());
 }
 
@@ -71,18 +74,22 @@ fn what_came_wrong_goes_first_and_to_the_store_that_is_named() {
 #[test]
 fn only_what_differs_is_fetched_until_the_network_takes_over() {
     let mut agenda = Agenda::question(Arc::new(manifest("11111111")), 2, |chunk| chunk == 7);
-    // Nothing is known to be missing, so nothing is fetched.
-    assert!(agenda.next_range().is_none());
-    assert_eq!(agenda.samples_left(), 2);
-    assert_eq!([agenda.next_look(), agenda.next_look()], [Some((1, true)), Some((5, true))]);
-    assert_eq!(agenda.samples_left(), 0);
-    assert!(agenda.next_look().is_none());
+    assert_eq!((agenda.next_look(), agenda.next_look()), (Some((1, true)), None));
+    assert!(!agenda.is_sampled(0) && agenda.is_sampled(1));
+    agenda.sample_more();
+    assert!(!agenda.is_sampled(1));
+    assert_eq!((agenda.next_look(), agenda.next_look()), (Some((5, true)), None));
     agenda.looked(1, true);
     agenda.looked(5, false);
-    assert_eq!(ranges(&mut agenda), "5");
+    // As long as nothing is judged, nothing is fetched.
+    assert!(agenda.next_range().is_none());
 
     agenda.set_mode(Mode::Checking);
-    assert_eq!([agenda.next_look(), agenda.next_look()], [Some((0, false)), Some((2, false))]);
+    assert_eq!(ranges(&mut agenda), "5");
+    assert_eq!(
+        (agenda.next_look(), agenda.next_look()),
+        (Some((0, false)), Some((2, false)))
+    );
     agenda.looked(2, false);
     assert_eq!(agenda.wanted().plain, 1 << 20);
 
@@ -98,11 +105,24 @@ fn only_what_differs_is_fetched_until_the_network_takes_over() {
 }
 
 #[test]
+fn a_chunk_that_somebody_else_looks_at_is_left_alone_until_the_result() {
+    let mut agenda = Agenda::question(Arc::new(manifest("111")), 32, |_| false);
+    agenda.hold(0);
+    agenda.set_mode(Mode::Pulling);
+    assert_eq!(ranges(&mut agenda), "1,2");
+    assert!(agenda.next_look().is_none() && agenda.is_sampled(0));
+    assert!(!agenda.nothing_to_look_at());
+    agenda.looked(0, false);
+    assert_eq!(ranges(&mut agenda), "0");
+}
+
+#[test]
 fn any_first_part_of_the_samples_is_spread_over_the_disk() {
-    assert_eq!(spread(3, 32), [0, 1, 2]);
+    assert_eq!(spread(3, 32), [0, 2, 1]);
+    assert_eq!(spread(1, 32), [0]);
     assert_eq!(spread(0, 32), [0; 0]);
     assert_eq!(spread(800, 8), [50, 450, 250, 650, 150, 550, 350, 750]);
-    for (count, most) in [(33, 32), (1000, 32), (10, 5), (7, 1)] {
+    for (count, most) in [(33, 32), (1000, 32), (10, 5), (7, 1), (8, 8)] {
         let mut places = spread(count, most);
         assert_eq!(places.len(), most);
         places.sort_unstable();

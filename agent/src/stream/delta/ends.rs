@@ -61,7 +61,9 @@ impl Ends {
             let mut bytes = AlignedBuf::new(manifest.chunk_bytes as usize);
             bytes.set_len(usize::try_from(place.end - place.start).expect("a chunk is at most a MiB"));
             match target.read_at(&mut bytes, place.start) {
-                Ok(()) if Digest::of(&bytes) == manifest.chunks[position].plain => kept.push((position, bytes)),
+                Ok(()) if Digest::of(&bytes) == manifest.chunks[position].plain => {
+                    kept.push((position, bytes))
+                }
                 Ok(()) => {}
                 // What can't be read is fetched; writing it often mends it.
                 Err(error) => debug!(error = whole_cause(&error), "an end of the disk cannot be read"),

@@ -9,15 +9,6 @@ use crate::target::{AlignedBuf, Target, WriteError};
 /// After pieces that were not zero, so many are written without a look at most.
 const MOST_BLIND: u64 = 16;
 
-/// What was done with a range of a hole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in super::super) struct Left {
-    /// Bytes that were zeroes already.
-    pub(in super::super) zero_before: u64,
-    /// Bytes that were written.
-    pub(in super::super) written: u64,
-}
-
 /// Makes `range` zero: reads it in pieces of the buffer's capacity and zeroes those that hold anything else. A disk
 /// full of old data costs little more than writing it blindly would: after each piece that wasn't zero, twice as many
 /// as before are written without a look.
@@ -26,26 +17,23 @@ pub(in super::super) struct Left {
 /// When the disk doesn't take the zeroes. What can't be read is zeroed.
 pub(in super::super) fn zero_the_rest(
     target: &dyn Target,
-    range: &Range<u64>,
+    range: Range<u64>,
     buffer: &mut AlignedBuf,
-) -> Result<Left, WriteError> {
-    let mut left = Left::default();
+) -> Result<(), WriteError> {
     let piece = buffer.capacity() as u64;
     let (mut at, mut blind) = (range.start, 1);
     while at < range.end {
         let end = range.end.min(at + piece);
         buffer.set_len(usize::try_from(end - at).expect("a piece fits into the buffer"));
         if target.read_at(buffer, at).is_ok() && is_zero(buffer) {
-            left.zero_before += end - at;
             (at, blind) = (end, 1);
             continue;
         }
         let end = range.end.min(at + blind * piece);
         target.zero(at, end - at)?;
-        left.written += end - at;
         (at, blind) = (end, (blind * 2).min(MOST_BLIND));
     }
-    Ok(left)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -63,15 +51,8 @@ mod tests {
         target.write_at(&dirt, 3 * MIB + 8192).unwrap();
         let before = target.asked().len();
         let mut buffer = AlignedBuf::new(1 << 20);
-        let left = zero_the_rest(&target, &(MIB..7 * MIB + 512), &mut buffer).unwrap();
+        zero_the_rest(&target, MIB..7 * MIB + 512, &mut buffer).unwrap();
         assert_eq!(target.asked()[before..], [Asked::Zero(3 * MIB..4 * MIB)]);
-        assert_eq!(
-            left,
-            Left {
-                zero_before: 5 * MIB + 512,
-                written: MIB
-            }
-        );
         assert!(target.content().iter().all(|&byte| byte == 0));
     }
 
@@ -79,8 +60,7 @@ mod tests {
     fn a_disk_full_of_data_is_soon_written_blindly() {
         let target = FaultyTarget::filled(32 * MIB, 7);
         let mut buffer = AlignedBuf::new(1 << 20);
-        let left = zero_the_rest(&target, &(0..32 * MIB), &mut buffer).unwrap();
-        assert_eq!(left.written, 32 * MIB);
+        zero_the_rest(&target, 0..32 * MIB, &mut buffer).unwrap();
         // 1, 2, 4, 8, 16 and the rest.
         assert_eq!(target.asked().len(), 6);
         assert!(target.content().iter().all(|&byte| byte == 0));

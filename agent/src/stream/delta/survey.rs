@@ -189,7 +189,10 @@ impl Reader {
             Ok(()) => Digest::of(buffer) == chunk.plain,
             // What can't be read is fetched; writing it often mends it.
             Err(error) => {
-                debug!(error = whole_cause(&error), "a chunk cannot be read, it will be fetched");
+                debug!(
+                    error = whole_cause(&error),
+                    "a chunk cannot be read, it will be fetched"
+                );
                 false
             }
         }
@@ -209,8 +212,16 @@ mod tests {
     /// Reads all of a disk of which the chunks in `right` hold what the manifest says.
     async fn looked(right: &[u64]) -> Vec<(usize, bool)> {
         let mut image = manifest("1111_111");
-        for chunk in image.chunks.iter_mut().filter(|chunk| right.contains(&chunk.index)) {
-            let len = if chunk.index == 7 { (1 << 20) - 512 } else { 1 << 20 };
+        for chunk in image
+            .chunks
+            .iter_mut()
+            .filter(|chunk| right.contains(&chunk.index))
+        {
+            let len = if chunk.index == 7 {
+                (1 << 20) - 512
+            } else {
+                1 << 20
+            };
             chunk.plain = Digest::of(&vec![9; len]);
         }
         let image = Arc::new(image);
@@ -222,6 +233,7 @@ mod tests {
             looks.push((look.position, look.right));
             let mut agenda = board.agenda();
             agenda.looked(look.position, look.right);
+            agenda.sample_more();
             agenda.set_mode(Mode::Checking);
             drop(agenda);
             board.wake();
@@ -232,7 +244,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_open_chunk_is_read_once_and_the_threads_leave() {
-        let expected = [(0, false), (1, true), (2, false), (3, false), (4, false), (6, true)];
+        let expected = [
+            (0, false),
+            (1, true),
+            (2, false),
+            (3, false),
+            (4, false),
+            (6, true),
+        ];
         assert_eq!(looked(&[1, 6, 7]).await, expected);
     }
 

@@ -7,7 +7,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use imprint_image::source::{Format, detect};
-use reqwest::Client;
 use tokio::{
     sync::mpsc::{Sender, UnboundedSender},
     time::sleep,
@@ -15,7 +14,7 @@ use tokio::{
 
 use super::super::{WriteNote, progress::Meter};
 use crate::source::{
-    Location, Object, Patience, RangeBody, SourceError, Verdict, is_worth_a_note, whole_cause,
+    HttpClient, Location, Object, Patience, RangeBody, SourceError, Verdict, is_worth_a_note, whole_cause,
 };
 
 /// How much of an image tells its format.
@@ -43,7 +42,7 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) location: Location,
-    pub(super) client: Client,
+    pub(super) client: HttpClient,
     pub(super) patience: Duration,
     pub(super) read_timeout: Duration,
     pub(super) meter: Arc<Meter>,

@@ -3,7 +3,7 @@
 use std::{
     io,
     ops::Range,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +12,10 @@ use super::{
     Report, Shared, Tell,
     queue::{Job, Lane, Write, Zero},
 };
-use crate::target::{WriteError, Zeroed};
+use crate::{
+    stream::delta::zero_the_rest,
+    target::{AlignedBuf, WriteError, Zeroed},
+};
 
 /// Zeroes are asked for in pieces, so that a stop is heard in between and a disk that has to write them answers within
 /// seconds all the same: first so much, ...
@@ -21,6 +24,9 @@ const FIRST_PIECE: u64 = 8 << 20;
 const QUICK: Duration = Duration::from_millis(50);
 /// ... up to this.
 const LARGEST_PIECE: u64 = 256 << 20;
+
+/// Where zeroes have to be written, the disk is read in pieces of this size before.
+const LOOK_BYTES: usize = 1 << 20;
 
 /// What threads of a stage need for their stack.
 pub(super) const STACK_BYTES: usize = 256 << 10;
@@ -99,6 +105,21 @@ impl Shared {
         }
     }
 
+    /// Zeroes what is no zero yet, or all where the target has a command for that.
+    fn zero_piece(&self, range: Range<u64>) -> Result<Zeroed, WriteError> {
+        if let Some(buffer) = self.looks_before_zeroing.get() {
+            let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            zero_the_rest(&*self.target, range, &mut buffer)?;
+            return Ok(Zeroed::ByWriting);
+        }
+        let how = self.target.zero(range.start, range.end - range.start)?;
+        if how == Zeroed::ByWriting {
+            self.looks_before_zeroing
+                .get_or_init(|| Mutex::new(AlignedBuf::new(LOOK_BYTES)));
+        }
+        Ok(how)
+    }
+
     fn zero_in_pieces(&self, range: Range<u64>) -> Result<Option<Zeroed>, WriteError> {
         let (mut at, mut piece) = (range.start, FIRST_PIECE);
         let mut how = Zeroed::ByCommand;
@@ -108,7 +129,7 @@ impl Shared {
             }
             let len = piece.min(range.end - at);
             let begun = Instant::now();
-            match self.meter.zeroing(|| self.target.zero(at, len))? {
+            match self.meter.zeroing(|| self.zero_piece(at..at + len))? {
                 Zeroed::ByCommand if begun.elapsed() < QUICK => piece = (piece * 2).min(LARGEST_PIECE),
                 Zeroed::ByCommand => piece = (piece / 2).max(FIRST_PIECE),
                 Zeroed::ByWriting => {
