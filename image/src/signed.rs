@@ -13,8 +13,7 @@ const SIGNATURE_BYTES: usize = 64;
 const ENTRY_BYTES: usize = KEY_BYTES + SIGNATURE_BYTES;
 const MAX_SIGNATURES: u8 = 16;
 /// What signatures add to a manifest at most.
-pub(crate) const MAX_ENVELOPE_BYTES: u64 =
-    HEADER_BYTES as u64 + MAX_SIGNATURES as u64 * ENTRY_BYTES as u64;
+pub(crate) const MAX_ENVELOPE_BYTES: u64 = HEADER_BYTES as u64 + MAX_SIGNATURES as u64 * ENTRY_BYTES as u64;
 /// Keeps a signature made here from meaning anything anywhere else.
 const DOMAIN: &[u8] = b"imprint.manifest.signature.v1\0";
 

@@ -11,8 +11,8 @@ use super::packer::{Decision, FullPack, Packer};
 use super::reader::{self, DiskFacts, Filled, ReadOptions};
 use super::{ImportError, ImportProgress, PackSink, WriteOptions};
 use crate::frame::Encoder;
-use crate::source::ImageSource;
 use crate::signed::MAX_ENVELOPE_BYTES;
+use crate::source::ImageSource;
 use crate::{CHUNK_BYTES, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef};
 
 const MAX_THREADS: usize = 32;
