@@ -10,17 +10,18 @@ use std::{
 
 use imprint_image::Manifest;
 use tokio::{
-    sync::watch,
+    sync::{mpsc::UnboundedSender, watch},
     task::JoinHandle,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tracing::warn;
 
 use super::{
-    WriteFailure, WriteProgress,
+    WriteFailure, WriteNote, WriteProgress,
     delta::{Ends, Kept},
     failure::Ended,
     progress::{Meter, Phase, Reporter},
+    stall::{self, Teller},
 };
 use crate::{
     source::whole_cause,
@@ -65,6 +66,8 @@ pub(super) struct Claim {
     pub(super) meter: Arc<Meter>,
     pub(super) reporter: Reporter,
     pub(super) phase: Phase,
+    notes: UnboundedSender<WriteNote>,
+    stalls: Teller,
     tick: Interval,
     patience: Duration,
     touched: bool,
@@ -78,6 +81,7 @@ impl Claim {
     pub(super) fn new(
         target: Arc<dyn Target>,
         progress: watch::Sender<WriteProgress>,
+        notes: UnboundedSender<WriteNote>,
         patience: Duration,
     ) -> Self {
         let mut tick = interval(TICK);
@@ -87,6 +91,8 @@ impl Claim {
             meter: Arc::new(Meter::new()),
             reporter: Reporter::new(progress),
             phase: Phase::Clearing,
+            notes,
+            stalls: Teller::default(),
             tick,
             patience,
             touched: false,
@@ -185,10 +191,16 @@ impl Claim {
         self.tick.tick().await;
     }
 
-    /// Publishes progress, and notices a disk that hangs.
+    /// Publishes progress, tells what stalls, and notices a disk that hangs.
     pub(super) fn look(&mut self) -> Result<(), Ended> {
         self.reporter.publish(self.phase, &self.meter, Instant::now());
         let waited = self.meter.longest_in_disk();
+        let stall = stall::judge(waited, self.meter.longest_silence());
+        if let Some(stall) = self.stalls.tells(stall) {
+            warn!(by = ?stall.by, waited = ?stall.waited, "a part of the path does not move");
+            // Nobody has to listen.
+            self.notes.send(WriteNote::Stalled(stall)).ok();
+        }
         if waited >= self.patience {
             Err(self.hung())
         } else {

@@ -60,6 +60,7 @@ impl Fetcher {
     /// that broke; with the next store if there are several. Ends when all are queued, when every store refuses for
     /// good, or when nothing came for too long.
     pub(super) async fn fetch(self: Arc<Self>, mut range: FetchRange) -> Result<(), SourceError> {
+        let _under_way = self.meter.requests.begin();
         let origins = self.packs.origin_count();
         let mut refused = BTreeSet::new();
         let mut patience = Patience::new(self.patience);

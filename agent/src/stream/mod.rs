@@ -27,12 +27,16 @@
 mod agenda;
 mod budget;
 mod claim;
+mod clock;
 mod delta;
 mod failure;
 mod fetch;
+mod figures;
 mod head;
 mod intake;
 mod journal;
+mod load;
+mod meter;
 mod plan;
 mod progress;
 mod queue;
@@ -40,15 +44,17 @@ pub mod raw;
 mod read_back;
 mod run;
 mod stage;
+mod stall;
 mod worker;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use delta::Delta;
 pub use failure::{FailureKind, WriteFailure};
+pub use figures::{Load, Loads, WriteFigures};
 pub use head::{Verified, Withheld};
 use imprint_image::Manifest;
-pub use progress::{Limit, Phase, WriteProgress};
+pub use progress::{Limit, Phase, Stall, WriteProgress};
 pub use run::write_image;
 pub use stage::{Writer, WriterChoice};
 
@@ -118,29 +124,6 @@ pub struct Written {
     pub figures: WriteFigures,
 }
 
-/// What a write took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WriteFigures {
-    /// Bytes received.
-    pub bytes_fetched: u64,
-    /// Bytes of data written.
-    pub bytes_written: u64,
-    /// Bytes made zero.
-    pub bytes_zeroed: u64,
-    /// From the first check to the last flush.
-    pub duration: Duration,
-    /// Requests that were made again.
-    pub retries: u32,
-    /// Chunks that an earlier run of the agent had written.
-    pub chunks_resumed: u64,
-    /// Chunks that were fetched by this run.
-    pub chunks_fetched: u64,
-    /// Chunks that the disk held already: read and proven, neither fetched nor written.
-    pub chunks_kept: u64,
-    /// Bytes that would have been received for them.
-    pub bytes_saved: u64,
-}
-
 /// Something that an operator should hear of while it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteNote {
@@ -169,6 +152,8 @@ pub enum WriteNote {
     },
     /// The disk has no command for zeroes: the holes of the image have to be written, which takes its time.
     ZeroesAreWritten,
+    /// A part of the path doesn't move. Told when that begins, and each time it has lasted twice as long.
+    Stalled(Stall),
     /// The journal can't be written any more: a restarted agent will begin anew.
     JournalLost {
         /// Why.

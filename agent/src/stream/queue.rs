@@ -8,12 +8,15 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::progress::Meter;
+
 /// The fixed number of frame buffers: who has none waits, and that is the bound on memory.
 #[derive(Debug)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
     frame_bytes: usize,
+    meter: Arc<Meter>,
 }
 
 /// One frame's memory; returned when dropped.
@@ -26,20 +29,25 @@ pub(super) struct Slot {
 impl Slots {
     /// Room for `count` frames of at most `frame_bytes`. A buffer has its full size from the start and never grows, so
     /// that memory isn't copied, and is only touched as far as frames fill it.
-    pub(super) fn new(count: usize, frame_bytes: usize) -> Arc<Self> {
+    pub(super) fn new(count: usize, frame_bytes: usize, meter: &Arc<Meter>) -> Arc<Self> {
         Arc::new(Slots {
             free: Arc::new(Semaphore::new(count)),
             buffers: Mutex::new(Vec::with_capacity(count)),
             frame_bytes,
+            meter: Arc::clone(meter),
         })
     }
 
     /// Waits for an empty buffer.
     pub(super) async fn take(self: &Arc<Self>) -> Slot {
-        let permit = Arc::clone(&self.free)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _held_up = self.meter.held_up.begin();
+                let free = Arc::clone(&self.free).acquire_owned();
+                free.await.expect("the semaphore is never closed")
+            }
+        };
         let used = lock(&self.buffers).pop();
         let bytes = used.unwrap_or_else(|| Vec::with_capacity(self.frame_bytes));
         Slot {
@@ -139,7 +147,7 @@ mod tests {
 
     #[test]
     fn no_more_frames_than_slots_and_their_memory_is_used_again() {
-        let slots = Slots::new(2, 8192);
+        let slots = Slots::new(2, 8192, &Arc::new(Meter::new()));
         let mut first = slots.take().now_or_never().unwrap();
         first.bytes.extend_from_slice(&[1; 5000]);
         let second = slots.take().now_or_never().unwrap();
@@ -156,7 +164,7 @@ mod tests {
     #[test]
     fn a_stopped_queue_gives_nothing_and_keeps_no_memory() {
         let queue = WorkQueue::new();
-        let slots = Slots::new(2, 4096);
+        let slots = Slots::new(2, 4096, &Arc::new(Meter::new()));
         let frame = || Frame {
             position: 7,
             origin: 0,

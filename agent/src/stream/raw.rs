@@ -93,6 +93,7 @@ pub async fn write_raw(
     let claim = Claim::new(
         Arc::clone(&request.target),
         progress,
+        notes.clone(),
         request.options.disk_patience,
     );
     let mut run = Run {
@@ -273,17 +274,7 @@ impl Run {
         let meter = &self.claim.meter;
         meter.written.fetch_add(head_bytes, Relaxed);
         meter.done.fetch_add(head_bytes, Relaxed);
-        let figures = WriteFigures {
-            bytes_fetched: meter.fetched.load(Relaxed),
-            bytes_written: meter.written.load(Relaxed),
-            bytes_zeroed: meter.zeroed.load(Relaxed),
-            duration: meter.elapsed(),
-            retries: meter.retries.load(Relaxed),
-            chunks_resumed: 0,
-            chunks_fetched: 0,
-            chunks_kept: 0,
-            bytes_saved: 0,
-        };
+        let figures = meter.figures();
         self.claim.look()?;
         Ok(RawWritten {
             verified,

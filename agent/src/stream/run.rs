@@ -36,7 +36,7 @@ use super::{
     plan::{self, ZeroRun},
     progress::Phase,
     queue::{Slots, WorkQueue},
-    read_back,
+    read_back::{self, ReadBack},
     stage::{Stage, StageOptions},
     worker::{self, Event, Workshop},
 };
@@ -75,6 +75,9 @@ struct Run {
     largest_frame: usize,
     /// Chunks of the disk that are read at once, to find those that are right already; none without a delta.
     reads: usize,
+    /// Threads that compare what was written; none without a read-back.
+    readers: usize,
+    read_back: Option<ReadBack>,
     claim: Claim,
     notes: UnboundedSender<WriteNote>,
     cancel: CancellationToken,
@@ -127,11 +130,21 @@ impl Run {
             Delta::Auto => delta::depth(options.max_memory_bytes, chunk_bytes),
             Delta::Off => 0,
         };
-        let apart = reads as u64 * chunk_bytes + request.packs.window_bytes();
+        let readers = if options.read_back {
+            read_back::readers(options.max_memory_bytes, chunk_bytes)
+        } else {
+            0
+        };
+        let apart = (reads + readers) as u64 * chunk_bytes + request.packs.window_bytes();
         options.max_memory_bytes = options.max_memory_bytes.saturating_sub(apart);
         let budget = Budget::fit(&options, cores, chunk_bytes, u64::from(largest_frame))?;
 
-        let claim = Claim::new(Arc::clone(target), progress, request.options.disk_patience);
+        let claim = Claim::new(
+            Arc::clone(target),
+            progress,
+            notes.clone(),
+            request.options.disk_patience,
+        );
         Ok(Run {
             ledger: Ledger::new(&manifest),
             manifest,
@@ -139,6 +152,8 @@ impl Run {
             budget,
             largest_frame: largest_frame as usize,
             reads,
+            readers,
+            read_back: None,
             claim,
             notes,
             cancel,
@@ -149,6 +164,16 @@ impl Run {
     }
 
     async fn write(&mut self) -> Result<Written, Ended> {
+        let written = self.write_all().await;
+        if let Some(mut read_back) = self.read_back.take()
+            && timeout(LAST_CHANCE, read_back.leave()).await.is_err()
+        {
+            return Err(self.claim.hung());
+        }
+        written
+    }
+
+    async fn write_all(&mut self) -> Result<Written, Ended> {
         let (ends, clearing) = self.begin()?;
         let head = self.transfer(ends, clearing).await?;
         self.finish(head).await
@@ -174,6 +199,9 @@ impl Run {
         }
         let ends = if ends_cleared { Ends::Head } else { Ends::Both };
         let keep = (self.reads > 0).then(|| Arc::clone(&self.manifest));
+        if self.readers > 0 {
+            self.start_read_back()?;
+        }
         let clearing = self.claim.begin_clearing(ends, keep);
         self.claim.reporter.bytes_total = self.manifest.disk_size_bytes;
         let missing = self
@@ -204,6 +232,24 @@ impl Run {
         self.keep_journal(noted);
         self.claim.phase = Phase::Writing;
         stage.open();
+        if let Some(read_back) = &self.read_back
+            && !self.request.target.rotates()
+        {
+            read_back.open();
+        }
+    }
+
+    fn start_read_back(&mut self) -> Result<(), Ended> {
+        let target = &self.request.target;
+        let mut read_back = ReadBack::start(&self.manifest, target, &self.claim.meter, self.readers)
+            .map_err(Ended::Threads)?;
+        for (position, chunk) in self.manifest.chunks.iter().enumerate() {
+            if self.ledger.is_done(chunk.index) {
+                read_back.push(position);
+            }
+        }
+        self.read_back = Some(read_back);
+        Ok(())
     }
 
     fn resume(&mut self, done: Vec<Range<u64>>) {
@@ -293,7 +339,7 @@ impl Run {
             manifest: Arc::clone(manifest),
             packs: self.request.packs.clone(),
             queue: Arc::clone(&crew.queue),
-            slots: Slots::new(self.budget.slots, self.largest_frame),
+            slots: Slots::new(self.budget.slots, self.largest_frame, &self.claim.meter),
             meter: Arc::clone(&self.claim.meter),
             flow: Flow::default(),
             notes: self.notes.clone(),
@@ -385,6 +431,7 @@ impl Run {
                     }
                     None => return Err(Ended::Internal { what: "all threads ended early".to_owned() }),
                 },
+                compared = compared(self.read_back.as_mut()) => compared?,
                 () = self.claim.ticked() => self.claim.look()?,
             }
         }
@@ -394,10 +441,7 @@ impl Run {
     /// From "all is proven" to "the disk can boot".
     async fn finish(&mut self, head: Option<Withheld>) -> Result<Written, Ended> {
         self.claim.flush().await?;
-        let first = usize::from(head.is_some());
-        if self.request.options.read_back {
-            self.read_back(first..self.manifest.chunks.len()).await?;
-        }
+        self.end_read_back().await?;
         if self.cancel.is_cancelled() {
             return Err(Ended::Cancelled);
         }
@@ -412,34 +456,34 @@ impl Run {
                 .release(move |target, abandoned| head.release(target, verified, abandoned))
                 .await?;
             self.claim.meter.written.fetch_add(head_bytes, Relaxed);
-            if self.request.options.read_back {
-                self.read_back(0..1).await?;
+            if let Some(read_back) = &mut self.read_back {
+                read_back.push(0);
             }
+            self.end_read_back().await?;
         }
         self.claim.look()?;
         let figures = WriteFigures {
-            bytes_fetched: self.claim.meter.fetched.load(Relaxed),
-            bytes_written: self.claim.meter.written.load(Relaxed),
-            bytes_zeroed: self.claim.meter.zeroed.load(Relaxed),
-            duration: self.claim.meter.elapsed(),
-            retries: self.claim.meter.retries.load(Relaxed),
             chunks_resumed: self.chunks_resumed,
-            chunks_fetched: self.claim.meter.chunks_fetched.load(Relaxed),
-            chunks_kept: self.claim.meter.chunks_kept.load(Relaxed),
-            bytes_saved: self.claim.meter.bytes_saved.load(Relaxed),
+            ..self.claim.meter.figures()
         };
         Ok(Written { verified, figures })
     }
 
-    async fn read_back(&mut self, chunks: Range<usize>) -> Result<(), Ended> {
+    /// Waits until all that was written is compared.
+    async fn end_read_back(&mut self) -> Result<(), Ended> {
+        let Some(read_back) = &mut self.read_back else {
+            return Ok(());
+        };
         self.claim.phase = Phase::ReadingBack;
-        let manifest = Arc::clone(&self.manifest);
-        let target = Arc::clone(&self.request.target);
-        let meter = Arc::clone(&self.claim.meter);
-        let (threads, cancel) = (self.budget.workers, self.cancel.clone());
-        self.claim
-            .blocking(move || read_back::compare(&manifest, chunks, &*target, &meter, threads, &cancel))
-            .await
+        read_back.open();
+        while !read_back.is_done() {
+            tokio::select! {
+                () = self.cancel.cancelled() => return Err(Ended::Cancelled),
+                compared = read_back.next() => compared?,
+                () = self.claim.ticked() => self.claim.look()?,
+            }
+        }
+        Ok(())
     }
 
     fn chunk(&self, position: usize) -> Range<u64> {
@@ -465,6 +509,12 @@ impl Run {
             .as_mut()
             .map_or(Ok(()), |journal| journal.done(&chunks));
         self.keep_journal(noted);
+        if let Some(read_back) = &mut self.read_back {
+            let before = |index| self.manifest.chunks.partition_point(|chunk| chunk.index < index);
+            for position in before(chunks.start)..before(chunks.end) {
+                read_back.push(position);
+            }
+        }
         self.mark(chunks);
     }
 
@@ -507,6 +557,14 @@ impl Run {
     fn note(&self, note: WriteNote) {
         // Nobody has to listen.
         self.notes.send(note).ok();
+    }
+}
+
+/// The next result of a read-back; never, where there is none.
+async fn compared(read_back: Option<&mut ReadBack>) -> Result<(), Ended> {
+    match read_back {
+        Some(read_back) => read_back.next().await,
+        None => std::future::pending().await,
     }
 }
 

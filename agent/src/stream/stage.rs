@@ -150,6 +150,7 @@ impl Stage {
             shared.stop();
         }
         let writer = started?;
+        shared.meter.set_writer(writer);
         Ok(Stage { shared, writer })
     }
 

@@ -158,6 +158,7 @@ impl ImageWrite<'_> {
                     Step::Write,
                     "the disk has no command for zeroes: the holes of the image are written, which takes its time",
                 ),
+                WriteNote::Stalled(stall) => self.reporter.note(Step::Write, &stall.to_string()),
                 WriteNote::JournalLost { cause } => self.reporter.note(
                     Step::Write,
                     &format!("the journal cannot be written ({cause}): a restarted agent would begin this write anew"),

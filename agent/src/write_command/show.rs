@@ -12,7 +12,7 @@ use tokio::{
 use super::WriteCommandError;
 use crate::{
     source::whole_cause,
-    stream::{Limit, Phase, WriteFigures, WriteNote, WriteProgress},
+    stream::{Limit, Load, Loads, Phase, WriteFigures, WriteNote, WriteProgress},
 };
 
 /// Shows progress and outcome.
@@ -77,6 +77,9 @@ impl Show {
                 "chunks_kept": now.chunks_kept,
                 "bytes_saved": now.bytes_saved,
                 "limited_by": now.limited_by.map(limit),
+                "limiting": now.limiting(),
+                "stalled": now.stalled.map(|stall| json!({ "by": limit(stall.by), "seconds": stall.waited.as_secs() })),
+                "loads": loads(&now.loads),
             }));
             return;
         }
@@ -87,10 +90,11 @@ impl Show {
             .eta_seconds
             .map(|seconds| format!(", {seconds} s to go"))
             .unwrap_or_default();
-        let limited = now
-            .limited_by
-            .map(|by| format!(", limited by {}", limit(by)))
-            .unwrap_or_default();
+        let limited = match (now.stalled, now.limiting()) {
+            (Some(stall), _) => format!(", {stall}"),
+            (None, Some(limiting)) => format!(", limited by {limiting}"),
+            (None, None) => String::new(),
+        };
         self.bar
             .set_message(format!("{} {rate} MiB/s{eta}{limited}", phase(now.phase)));
     }
@@ -121,6 +125,7 @@ impl Show {
                 "zeroes_are_written",
                 "the disk has no command for zeroes: the holes are written".to_owned(),
             ),
+            WriteNote::Stalled(stall) => ("stalled", stall.to_string()),
             WriteNote::JournalLost { cause } => ("journal_lost", format!("the journal is given up: {cause}")),
         };
         if self.json {
@@ -144,6 +149,13 @@ impl Show {
                 "retries": figures.retries,
                 "chunks_resumed": figures.chunks_resumed,
                 "chunks_fetched": figures.chunks_fetched,
+                "cpu_ms": u64::try_from(figures.cpu.as_millis()).unwrap_or(u64::MAX),
+                "peak_memory_bytes": figures.peak_memory_bytes,
+                "writer": figures.writer.to_string(),
+                "connections": figures.connections,
+                "limited_by": figures.limited_by.map(limit),
+                "limiting": figures.limited_by.map(|by| figures.loads.words(by)),
+                "loads": loads(&figures.loads),
                 "chunks_kept": figures.chunks_kept,
                 "bytes_saved": figures.bytes_saved,
             }));
@@ -186,6 +198,17 @@ impl Show {
             "retryable": retryable,
         }));
     }
+}
+
+fn loads(loads: &Loads) -> Value {
+    let load =
+        |load: Load| json!({ "busy_percent": load.busy_percent, "bytes_per_second": load.bytes_per_second });
+    json!({
+        "network": load(loads.network),
+        "cpu": load(loads.cpu),
+        "disk": load(loads.disk),
+        "zeroes": load(loads.zeroes),
+    })
 }
 
 fn phase(phase: Phase) -> &'static str {
