@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     source::whole_cause,
-    target::{Target, WriteError, clear_ends, clear_head},
+    target::{Target, WriteError, clear_head},
 };
 
 /// Progress is published and the disk is watched this often.
@@ -99,14 +99,6 @@ impl Claim {
             head_is_clear: false,
             abandoned: Arc::default(),
         }
-    }
-
-    /// Clears both ends of the disk: the first thing that is done to it.
-    pub(super) async fn clear_ends(&mut self) -> Result<(), Ended> {
-        self.touched = true;
-        self.on_disk(clear_ends).await?;
-        self.head_is_clear = true;
-        Ok(())
     }
 
     /// Begins what is done to the disk first, while others get ready: clears its ends. What the disk holds there of the

@@ -1,47 +1,77 @@
 //! A plain image file, raw or raw in gzip, xz or zstd, streamed onto a disk.
 //!
 //! ```text
-//! feed (async) ──> intake ──> decoder thread: cut into MiB, find zeroes ──> writer threads ──> disk
-//!                    └──────> hash thread: SHA-256 of the source as it came
+//! feed ──> intake ──> hash thread: SHA-256 of the source as it came
+//! (async)     └─ split into units ──> decoder threads ──> cut: blocks, zeroes ──> write stage ──> disk
+//!                                          └── yard: who begins where, who may have a buffer
 //! ```
+//!
+//! A file of one piece is one unit, and one decoder is the limit: it does nothing but decode. Frames of zstd and blocks
+//! of xz are units of their own, found by their headers while the file passes, and decoded by all cores. Where a unit
+//! belongs on the disk follows from the lengths of those before it: from their headers, or else once they are painted.
+//! Memory is bounded: what waits to be decoded, the windows of decoders, and the buffers for the disk each have their
+//! share of [`WriteOptions::max_memory_bytes`], and only the first unfinished unit may ask for a larger window.
 //!
 //! Such a file has one digest, and it is known to be right or wrong only at its end. So the promise is weaker than for
 //! an artifact: unproven bytes reach the disk, but never its head. That is written once the digest, the length of the
 //! source and the end of the compressed stream are all as they should be.
 
+mod canvas;
+mod cut;
 mod decode;
 mod feed;
-mod write;
+mod intake;
+mod split;
+mod unit;
+mod yard;
+mod zst;
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
 
 use imprint_image::source::Format;
-use tokio::sync::{
-    mpsc::{self, UnboundedReceiver, UnboundedSender},
-    watch,
+use tokio::{
+    sync::{
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+        oneshot, watch,
+    },
+    task::{AbortHandle, JoinHandle},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    decode::{Decoded, HashThread, Intake, decode},
+    canvas::{Canvas, Painted, Tag},
+    cut::BLOCK_BYTES,
+    decode::{Event, Shop},
     feed::{Feed, Opened},
-    write::{Event, Writers},
+    intake::{Intake, Outlets},
+    yard::Yard,
 };
 use super::{
     Verified, WriteFailure, WriteFigures, WriteNote, WriteOptions, WriteProgress,
-    claim::{Claim, LAST_CHANCE},
+    claim::{Claim, Clearing, LAST_CHANCE},
+    delta::Ends,
     failure::Ended,
-    progress::Phase,
+    progress::{Meter, Phase},
+    stage::{Report, Stage, StageOptions, Tell},
 };
 use crate::{
     source::{HttpClient, Location},
     target::{Target, Zeroed},
 };
 
-/// Threads that write; the decoder is the bottleneck.
-const WRITERS: usize = 2;
-/// Pieces of the source that wait for the decoder.
-const PIECES: usize = 8;
+/// Writes in flight: more gain nothing on one disk.
+const WRITES: usize = 8;
+/// More decoders than this gain nothing on one disk.
+const MOST_DECODERS: usize = 16;
+/// More buffers than this gain nothing.
+const MOST_BUFFERS: u64 = 64;
 
 /// A plain image and where it goes.
 #[derive(Debug)]
@@ -131,10 +161,10 @@ impl Run {
             opened = feed.open() => opened?,
         };
         self.check(&opened)?;
-        self.claim.clear_ends().await?;
+        let clearing = self.claim.begin_clearing(Ends::Both, None);
         self.claim.phase = Phase::Writing;
-        let (decoded, sha256) = self.transfer(feed, opened).await?;
-        self.finish(decoded, sha256).await
+        let (painted, sha256) = self.transfer(feed, opened, clearing).await?;
+        self.finish(painted, sha256).await
     }
 
     /// Refuses what can be seen to be wrong from the first bytes, before anything is touched.
@@ -168,43 +198,99 @@ impl Run {
         Ok(())
     }
 
-    async fn transfer(&mut self, feed: Feed, opened: Opened) -> Result<(Decoded, [u8; 32]), Ended> {
+    async fn transfer(
+        &mut self,
+        feed: Feed,
+        opened: Opened,
+        mut clearing: Clearing,
+    ) -> Result<(Painted, [u8; 32]), Ended> {
         let (events, mut inbox) = mpsc::unbounded_channel();
-        let target = &self.request.target;
-        let writers = Writers::start(WRITERS, target, &self.claim.meter, &events).map_err(Ended::Threads)?;
-        let (pieces, received) = mpsc::channel(PIECES);
-        let hash = HashThread::start().map_err(Ended::Threads)?;
-        let intake = Intake::new(received, hash);
-        let (format, room, block) = (opened.format, target.len(), target.logical_block());
-        let meter = Arc::clone(&self.claim.meter);
-        let stop = CancellationToken::new();
-        let (stopped, done) = (stop.clone(), events);
-        let decoder = std::thread::Builder::new()
-            .name("decode".to_owned())
-            .spawn(move || {
-                let ended = decode(intake, format, writers, room, block, &meter, &stopped);
-                // When nobody listens any more, the write has ended otherwise.
-                done.send(Event::Decoded(ended)).ok();
-            });
-        decoder.map_err(Ended::Threads)?;
-
-        let feeding = tokio::spawn(feed.pump(opened, pieces));
-        let abort = AbortOnDrop(feeding.abort_handle(), stop);
-        let transferred = self.coordinate(feeding, &mut inbox).await;
-        drop(abort);
+        let transferred = match self.start(opened.format, events) {
+            Ok((intake, mut crew)) => {
+                let feeding = tokio::spawn(feed.pump(opened, intake));
+                let abort = AbortOnDrop(feeding.abort_handle());
+                let transferred = self
+                    .coordinate(feeding, &mut crew, &mut clearing, &mut inbox)
+                    .await;
+                drop((abort, crew));
+                transferred
+            }
+            Err(ended) => Err(ended),
+        };
         // Nobody is on the disk any more when this function returns, except on one that hangs.
-        let left = async { while inbox.recv().await.is_some() {} };
+        let left = async {
+            if !clearing.is_over() {
+                clearing.done().await.ok();
+            }
+            while inbox.recv().await.is_some() {}
+        };
         if tokio::time::timeout(LAST_CHANCE, left).await.is_err() {
             return Err(self.claim.hung());
         }
         transferred
     }
 
+    /// Starts all threads.
+    fn start(&self, format: Format, events: UnboundedSender<Event>) -> Result<(Intake, Crew), Ended> {
+        let options = &self.request.options;
+        let decoders = match format {
+            Format::RawXz | Format::RawZstd => options.workers.unwrap_or_else(cores).clamp(1, MOST_DECODERS),
+            _ => 1,
+        };
+        let memory = options.max_memory_bytes;
+        let wanted = (memory / 4 / BLOCK_BYTES as u64).min(MOST_BUFFERS);
+        let wanted = usize::try_from(wanted).expect("limited above");
+        let buffers = Yard::buffers(decoders, wanted);
+        let waiting = (memory / 8 * 3).clamp(2 << 20, 1 << 30);
+        let yard = Arc::new(Yard::new(buffers, memory / 8 * 3));
+        let stage_options = StageOptions {
+            buffers,
+            buffer_bytes: BLOCK_BYTES,
+            depth: WRITES,
+            writer: options.writer,
+        };
+        let target = Arc::clone(&self.request.target);
+        let (room, block) = (target.len(), target.logical_block());
+        let meter = Arc::clone(&self.claim.meter);
+        let tell = tell(events.clone(), Arc::clone(&yard), Arc::clone(&meter));
+        let stage = Stage::start(target, &stage_options, Arc::clone(&meter), &tell);
+        let stage = Arc::new(stage.map_err(Ended::Threads)?);
+        let mut crew = Crew {
+            stage: Arc::clone(&stage),
+            yard: Arc::clone(&yard),
+            stop: CancellationToken::new(),
+            sha256: None,
+        };
+        let waiting = usize::try_from(waiting).expect("limited above");
+        let (intake, outlets) = Intake::new(format, waiting, Arc::clone(&yard)).map_err(Ended::Threads)?;
+        let Outlets { units, sha256 } = outlets;
+        let shop = Shop {
+            units: Mutex::new(units),
+            canvas: Canvas::new(Arc::clone(&stage), Arc::clone(&yard), block),
+            yard,
+            stage,
+            meter,
+            stop: crew.stop.clone(),
+            events,
+            room,
+            check: self.request.proof == RawProof::Unverified,
+            at_work: AtomicUsize::new(0),
+        };
+        shop.open(decoders).map_err(Ended::Threads)?;
+        crew.sha256 = Some(sha256);
+        Ok((intake, crew))
+    }
+
     async fn coordinate(
         &mut self,
-        mut feeding: tokio::task::JoinHandle<Result<(), crate::source::SourceError>>,
+        mut feeding: JoinHandle<Result<(), Ended>>,
+        crew: &mut Crew,
+        clearing: &mut Clearing,
         inbox: &mut UnboundedReceiver<Event>,
-    ) -> Result<(Decoded, [u8; 32]), Ended> {
+    ) -> Result<(Painted, [u8; 32]), Ended> {
+        let ended_early = |what: &str| Ended::Internal {
+            what: format!("{what} ended early"),
+        };
         let cancel = self.cancel.clone();
         let mut fed = false;
         let mut slow_zeroes_told = false;
@@ -212,6 +298,11 @@ impl Run {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Err(Ended::Cancelled),
+                cleared = clearing.done(), if !clearing.is_over() => {
+                    cleared?;
+                    self.claim.is_cleared();
+                    crew.stage.open();
+                }
                 done = &mut feeding, if !fed => {
                     done.map_err(|error| Ended::Internal { what: error.to_string() })??;
                     fed = true;
@@ -223,28 +314,35 @@ impl Run {
                     }
                     Some(Event::Zeroed(_)) => {}
                     Some(Event::Disk(error)) => return Err(error.into()),
-                    // The source has failed, which the other branch tells.
-                    Some(Event::Decoded(Err(None))) => {}
-                    Some(Event::Decoded(Err(Some(ended)))) => return Err(ended),
-                    Some(Event::Decoded(Ok(decoded))) => whole = Some(decoded),
+                    Some(Event::Failed(ended)) => return Err(ended),
+                    Some(Event::Died(which)) => return Err(ended_early(which)),
+                    Some(Event::Painted(painted)) => whole = Some(painted),
                     // All threads have left: all that was decoded is written.
-                    None => match whole {
-                        Some(whole) => return Ok(whole),
-                        None if !fed => {
+                    None => {
+                        if !fed {
                             let fed = feeding.await.map_err(|error| Ended::Internal { what: error.to_string() })?;
                             fed?;
-                            return Err(Ended::Internal { what: "the decoder ended early".to_owned() });
                         }
-                        None => return Err(Ended::Internal { what: "the decoder ended early".to_owned() }),
-                    },
+                        let painted = whole.ok_or_else(|| ended_early("the decoder"))?;
+                        let sha256 = crew.sha256.take().ok_or_else(|| ended_early("the hash"))?;
+                        let sha256 = sha256.await.map_err(|_| ended_early("the hash"))?;
+                        return Ok((painted, sha256));
+                    }
                 },
-                () = self.claim.ticked() => self.claim.look()?,
+                () = self.claim.ticked() => {
+                    // A file of several frames tells only how long the first one is.
+                    let done = self.claim.meter.done.load(Relaxed);
+                    if done > self.claim.reporter.bytes_total.next_multiple_of(BLOCK_BYTES as u64) {
+                        self.claim.reporter.bytes_total = 0;
+                    }
+                    self.claim.look()?;
+                }
             }
         }
     }
 
     /// From "all came" to "the disk can boot".
-    async fn finish(&mut self, decoded: Decoded, sha256: [u8; 32]) -> Result<RawWritten, Ended> {
+    async fn finish(&mut self, painted: Painted, sha256: [u8; 32]) -> Result<RawWritten, Ended> {
         if let RawProof::Sha256(expected) = self.request.proof
             && expected != sha256
         {
@@ -257,8 +355,8 @@ impl Run {
         }
         // A thread that died has lost its block.
         let on_disk = self.claim.meter.written.load(Relaxed) + self.claim.meter.zeroed.load(Relaxed);
-        if on_disk != decoded.handed_on {
-            let what = format!("of {} bytes, {on_disk} reached the disk", decoded.handed_on);
+        if on_disk != painted.handed_on {
+            let what = format!("of {} bytes, {on_disk} reached the disk", painted.handed_on);
             return Err(Ended::Internal { what });
         }
         self.claim.flush().await?;
@@ -266,10 +364,10 @@ impl Run {
             return Err(Ended::Cancelled);
         }
         let verified = Verified::plain(&sha256);
-        let head_bytes = decoded.head_bytes;
+        let head_bytes = painted.head_bytes;
         let verified = self
             .claim
-            .release(move |target, abandoned| decoded.head.release(target, verified, abandoned))
+            .release(move |target, abandoned| painted.head.release(target, verified, abandoned))
             .await?;
         let meter = &self.claim.meter;
         meter.written.fetch_add(head_bytes, Relaxed);
@@ -279,18 +377,65 @@ impl Run {
         Ok(RawWritten {
             verified,
             sha256,
-            image_bytes: decoded.image_bytes,
+            image_bytes: painted.image_bytes,
             figures,
         })
     }
 }
 
-/// Ends the feed and the decoder even when the write is dropped half-way.
-struct AbortOnDrop(tokio::task::AbortHandle, CancellationToken);
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Passes on what the write stage tells.
+fn tell(events: UnboundedSender<Event>, yard: Arc<Yard>, meter: Arc<Meter>) -> Tell {
+    Arc::new(move |report| {
+        let event = match report {
+            Report::Written { tag, len } => {
+                meter.done.fetch_add(len, Relaxed);
+                if tag == Tag::Joint as u64 {
+                    yard.give_joint();
+                } else {
+                    yard.give();
+                }
+                return;
+            }
+            Report::Zeroed { len, how, .. } => {
+                meter.done.fetch_add(len, Relaxed);
+                Event::Zeroed(how)
+            }
+            Report::Failed(error) => Event::Disk(error),
+            Report::Died { thread } => Event::Died(thread),
+        };
+        // When nobody listens any more, the write has ended otherwise.
+        events.send(event).ok();
+    })
+}
+
+/// The threads of one write. They all stop when this value is dropped, even when that happens half-way.
+struct Crew {
+    stage: Arc<Stage>,
+    yard: Arc<Yard>,
+    stop: CancellationToken,
+    sha256: Option<oneshot::Receiver<[u8; 32]>>,
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.yard.stop();
+        self.stage.stop();
+    }
+}
+
+/// Ends the feed even when the write is dropped half-way.
+struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-        self.1.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

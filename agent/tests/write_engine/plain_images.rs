@@ -1,6 +1,12 @@
 //! Plain images as files and over HTTP: raw, gzip, xz, zstd.
 
-use std::{fs, io::Write, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{self, Seek, Write},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use imprint_agent::{
     source::Location,
@@ -11,6 +17,7 @@ use imprint_agent::{
     target::{
         Target,
         faulty::{Asked, FaultyTarget},
+        open,
     },
 };
 use sha2::{Digest, Sha256};
@@ -20,9 +27,16 @@ use tokio_util::sync::CancellationToken;
 use crate::support::*;
 
 const DISK: usize = 32 * MIB;
+/// Enough for the small one.
+const SMALL: usize = 8 * MIB;
 
-fn compress(content: &[u8], format: &str) -> Vec<u8> {
-    match format {
+/// All forms of an image: those of the libraries, and those of the tools that people use.
+const FORMS: [&str; 10] = [
+    "raw", "gz", "xz", "zst", "frames", "sized", "xz-T", "zstd", "pzstd", "gzip",
+];
+
+fn compress(content: &[u8], form: &str) -> Vec<u8> {
+    match form {
         "raw" => content.to_vec(),
         "gz" => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -34,7 +48,44 @@ fn compress(content: &[u8], format: &str) -> Vec<u8> {
             encoder.write_all(content).unwrap();
             encoder.finish().unwrap()
         }
-        _ => zstd::encode_all(content, 1).unwrap(),
+        "zst" => zstd::encode_all(content, 1).unwrap(),
+        // Frames that end in the middle of sectors, and don't or do tell their lengths.
+        "frames" => content
+            .chunks(1_234_567)
+            .flat_map(|part| zstd::encode_all(part, 1).unwrap())
+            .collect(),
+        "sized" => content
+            .chunks(1_234_567)
+            .flat_map(|part| zstd::bulk::compress(part, 1).unwrap())
+            .collect(),
+        "xz-T" => tool("xz", &["-T2", "-0", "--block-size=1234567", "-c"], content)
+            .unwrap_or_else(|| compress(content, "xz")),
+        "zstd" => tool("zstd", &["-3", "-T2", "-c"], content).unwrap_or_else(|| compress(content, "zst")),
+        "pzstd" => {
+            tool("pzstd", &["-1", "-p", "3", "-c"], content).unwrap_or_else(|| compress(content, "zst"))
+        }
+        "gzip" => tool("gzip", &["-1", "-c"], content).unwrap_or_else(|| compress(content, "gz")),
+        _ => panic!("{form}"),
+    }
+}
+
+/// Runs a compressor over the content, if it is installed.
+fn tool(program: &str, args: &[&str], content: &[u8]) -> Option<Vec<u8>> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    file.rewind().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .stdin(file)
+        .stderr(Stdio::inherit())
+        .output();
+    match output {
+        Ok(output) => {
+            assert!(output.status.success(), "{program}");
+            Some(output.stdout)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{program}: {error}"),
     }
 }
 
@@ -76,19 +127,19 @@ async fn every_form_gives_the_same_disk() {
     let content = small_disk();
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    for format in ["raw", "gz", "xz", "zst"] {
+    for format in FORMS {
         let file = compress(&content, format);
         let path = dir.path().join(format);
         fs::write(&path, &file).unwrap();
         for source in [path.to_str().unwrap(), &server.url(format)] {
-            let disk = DirtyFile::new(DISK);
+            let disk = DirtyFile::new(SMALL);
             let target = disk.target(512);
             let written = write_from(source, &target, RawProof::Sha256(sha256(&file)))
                 .await
                 .unwrap();
             assert_eq!(written.image_bytes, content.len() as u64, "{source}");
             assert_eq!(written.figures.bytes_fetched, file.len() as u64, "{source}");
-            assert_same(&disk.content(), &expected_disk(&content, DISK));
+            assert_same(&disk.content(), &expected_disk(&content, SMALL));
         }
     }
 }
@@ -151,31 +202,98 @@ async fn the_head_waits_for_the_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sectors_of_4096_bytes_and_odd_ends_are_written_exactly() {
+    let mut content = small_disk();
+    content.truncate(content.len() - 1000);
+    let dir = tempfile::tempdir().unwrap();
+    for form in ["raw", "zst", "frames", "xz-T"] {
+        let file = compress(&content, form);
+        let path = dir.path().join(form);
+        fs::write(&path, &file).unwrap();
+        let disk = DirtyLoop::new(SMALL, 4096);
+        let target = open(&disk.path, None, None).unwrap();
+        let written = write_from(path.to_str().unwrap(), &target, RawProof::Sha256(sha256(&file)))
+            .await
+            .unwrap();
+        drop(target);
+        assert_eq!(written.image_bytes, content.len() as u64, "{form}");
+        let mut padded = content.clone();
+        padded.resize(content.len().next_multiple_of(4096), 0);
+        assert_same(&disk.file.content(), &expected_disk(&padded, SMALL));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_cut_short_or_damaged_is_no_success_even_unverified() {
     let content = small_disk();
     let dir = tempfile::tempdir().unwrap();
-    for format in ["gz", "xz", "zst"] {
-        let file = compress(&content, format);
+    for form in FORMS {
+        if form == "raw" {
+            continue;
+        }
+        let file = compress(&content, form);
+        let len = file.len();
         let mut damaged = file.clone();
-        damaged[file.len() / 2..file.len() / 2 + 64].fill(0xFF);
-        for (what, bytes) in [("short", &file[..file.len() - 9]), ("damaged", &damaged)] {
-            let path = dir.path().join(format);
+        damaged[len / 2..len / 2 + 64].fill(0xFF);
+        let cuts = [len / 9, len / 3, len / 2 + 77, len - 1000, len - 9, len - 1];
+        let cuts = cuts.map(|end| (format!("cut at {end} of {len}"), &file[..end]));
+        let more = [&file[..], b"more"].concat();
+        let others = [("damaged".to_owned(), &damaged[..]), ("more".to_owned(), &more)];
+        for (what, bytes) in cuts.into_iter().chain(others) {
+            let path = dir.path().join(form);
             fs::write(&path, bytes).unwrap();
-            let disk = DirtyFile::new(DISK);
+            let disk = DirtyFile::new(SMALL);
             let result = write_from(path.to_str().unwrap(), &disk.target(512), RawProof::Unverified).await;
             // A zstd stream without a checksum can hide damage in its literals; what is cut short it can't.
             let Err(failure) = result else {
-                assert!(format == "zst" && what == "damaged");
+                let unchecked = ["zst", "frames", "sized"].contains(&form);
+                assert!(unchecked && what == "damaged", "{what} {form}");
                 continue;
             };
-            assert_eq!(failure.kind, FailureKind::Corrupt, "{what} {format}: {failure}");
+            assert_eq!(failure.kind, FailureKind::Corrupt, "{what} {form}: {failure}");
             assert!(failure.head_cleared);
             assert!(
                 disk.content()[..MIB].iter().all(|&byte| byte == 0),
-                "{what} {format}"
+                "{what} {form}"
             );
         }
     }
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_image_or_its_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    // Frames that are larger than all that is allowed, which don't tell their lengths.
+    let part = noise("part", 48 * MIB);
+    let frame = zstd::encode_all(&part[..], 1).unwrap();
+    let image = dir.path().join("image");
+    fs::write(&image, frame.repeat(4)).unwrap();
+    fs::File::create(&disk)
+        .unwrap()
+        .set_len(4 * 48 * MIB as u64)
+        .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_imprint-agent"))
+        .args(["write", "--unverified", "--max-memory", "16", "--image"])
+        .arg(&image)
+        .arg("--target")
+        .arg(&disk)
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let now = fs::read_to_string(&status).unwrap_or_default();
+        let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = kib.unwrap_or(0).max(peak);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(child.wait().unwrap().success());
+    // What the program takes by itself, and what it was allowed.
+    assert!((1 << 10..56 << 10).contains(&peak), "{peak} KiB");
+    let written = fs::read(&disk).unwrap();
+    assert!(written.chunks(part.len()).all(|got| got == part));
 }
 
 #[tokio::test(flavor = "multi_thread")]

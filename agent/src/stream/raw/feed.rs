@@ -7,27 +7,18 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use imprint_image::source::{Format, detect};
-use tokio::{
-    sync::mpsc::{Sender, UnboundedSender},
-    time::sleep,
-};
+use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
-use super::super::{WriteNote, progress::Meter};
+use super::{
+    super::{WriteNote, failure::Ended, progress::Meter},
+    intake::Intake,
+};
 use crate::source::{
     HttpClient, Location, Object, Patience, RangeBody, SourceError, Verdict, is_worth_a_note, whole_cause,
 };
 
 /// How much of an image tells its format.
 const HEAD_BYTES: usize = 64 << 10;
-
-/// A piece of the source.
-#[derive(Debug)]
-pub(super) enum Piece {
-    /// Bytes.
-    Bytes(Bytes),
-    /// All came. A channel that closes without this one has lost its source.
-    End,
-}
 
 /// An open source, with its first bytes already read.
 #[derive(Debug)]
@@ -96,8 +87,8 @@ impl Feed {
         })
     }
 
-    /// Sends all pieces of the source, and then the end.
-    pub(super) async fn pump(self, opened: Opened, pieces: Sender<Piece>) -> Result<(), SourceError> {
+    /// Hands on all pieces of the source, and then the end. An intake that is dropped without that has lost its source.
+    pub(super) async fn pump(self, opened: Opened, mut intake: Intake) -> Result<(), Ended> {
         let Opened {
             body, object, head, ..
         } = opened;
@@ -123,19 +114,13 @@ impl Feed {
                     self.meter.add_fetched(piece.len() as u64);
                     patience.progressed();
                     // Nobody takes it any more: the write has ended, and says why itself.
-                    if pieces.send(Piece::Bytes(piece)).await.is_err() {
+                    if !intake.piece(piece).await? {
                         return Ok(());
                     }
                 }
-                Ok(None) => {
-                    pieces.send(Piece::End).await.ok();
-                    return Ok(());
-                }
+                Ok(None) => return intake.end().await,
                 // The connection broke after the last byte.
-                Err(_) if object.size == Some(at) => {
-                    pieces.send(Piece::End).await.ok();
-                    return Ok(());
-                }
+                Err(_) if object.size == Some(at) => return intake.end().await,
                 Err(error) => {
                     body = None;
                     self.wait(error, &mut patience).await?;
