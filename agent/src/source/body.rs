@@ -316,7 +316,16 @@ fn check_range(
     let start = format!("bytes {}-{}/", range.start, range.end - 1);
     let right = match (got.strip_prefix(&start), total) {
         (Some("*"), _) | (Some(_), None) => true,
-        (Some(size), Some(total)) => size.parse() == Ok(total),
+        (Some(size), Some(total)) => match size.parse() {
+            Ok(size) if size != total => {
+                return Err(SourceError::OtherSize {
+                    url: url.to_owned(),
+                    expected: total,
+                    got: size,
+                });
+            }
+            size => size.is_ok(),
+        },
         (None, _) => false,
     };
     if right {

@@ -44,6 +44,16 @@ pub enum SourceError {
         /// The one that came.
         got: String,
     },
+    /// The object is not the one that was meant: it has another size.
+    #[error("{url} has {got} bytes, expected {expected}")]
+    OtherSize {
+        /// What was asked for.
+        url: String,
+        /// Its size by the manifest.
+        expected: u64,
+        /// Its size by the server.
+        got: u64,
+    },
     /// The connection ended before all bytes came.
     #[error("{place} ended after {got} bytes, expected {expected}")]
     Short {
@@ -122,6 +132,7 @@ impl SourceError {
             SourceError::Silent { .. } => false,
             SourceError::RangeIgnored { .. }
             | SourceError::WrongRange { .. }
+            | SourceError::OtherSize { .. }
             | SourceError::Long { .. }
             | SourceError::File { .. }
             | SourceError::Manifest { .. }
@@ -164,6 +175,9 @@ impl SourceError {
                 StatusCode::NOT_FOUND | StatusCode::GONE => {
                     "the store doesn't have this object: restore the folder `store` of the controller's data from a backup"
                 }
+                StatusCode::RANGE_NOT_SATISFIABLE => {
+                    "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
+                }
                 status if status.is_server_error() => {
                     "look at the log of the controller or store, then deploy again"
                 }
@@ -178,7 +192,10 @@ impl SourceError {
             SourceError::RangeIgnored { .. } => {
                 "use a server that answers range requests, or name a local file"
             }
-            SourceError::WrongRange { .. } | SourceError::Long { .. } | SourceError::Short { .. } => {
+            SourceError::WrongRange { .. }
+            | SourceError::OtherSize { .. }
+            | SourceError::Long { .. }
+            | SourceError::Short { .. } => {
                 "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
             }
             SourceError::File { .. } => "check the path and its permissions",

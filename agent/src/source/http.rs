@@ -157,14 +157,17 @@ impl HttpClient {
 fn refuses_http1(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
-        // An I/O error shows what it wraps as its own text, not as its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.map(|inner| inner as &(dyn Error + 'static));
-        let alert = inner.unwrap_or(error).downcast_ref::<rustls::Error>();
-        if let Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) = alert {
+        if let Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) =
+            error.downcast_ref()
+        {
             return true;
         }
-        next = inner.and_then(Error::source).or_else(|| error.source());
+        // An I/O error shows what it wraps as its own text, not as its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     false
 }

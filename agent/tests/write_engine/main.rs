@@ -5,6 +5,7 @@ mod command;
 mod delta;
 mod disk_faults;
 mod exact;
+mod fetch;
 mod network_faults;
 mod plain_images;
 mod resume;

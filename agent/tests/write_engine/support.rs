@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -153,12 +153,18 @@ impl Server {
             .enable_all()
             .build()
             .unwrap();
-        let listener = std::net::TcpListener::bind(self.address).unwrap();
+        // The one that died may not have let go of its port yet.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let listener = loop {
+            match std::net::TcpListener::bind(self.address) {
+                Err(_) if Instant::now() < deadline => std::thread::yield_now(),
+                bound => break bound.unwrap(),
+            }
+        };
         listener.set_nonblocking(true).unwrap();
         self.address = listener.local_addr().unwrap();
-        let state = (self.root.clone(), Arc::clone(&self.behaviour));
+        let router = router(&self.root, &self.behaviour);
         runtime.spawn(async move {
-            let router = Router::new().route("/{*path}", get(serve)).with_state(state);
             axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router)
                 .await
                 .unwrap();
@@ -200,6 +206,12 @@ pub fn client() -> HttpClient {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     http_client(Some(tls)).unwrap()
+}
+
+/// All files under `root`, served as `behaviour` says.
+pub fn router(root: &Path, behaviour: &Arc<Behaviour>) -> Router {
+    let state = (root.to_owned(), Arc::clone(behaviour));
+    Router::new().route("/{*path}", get(serve)).with_state(state)
 }
 
 async fn serve(

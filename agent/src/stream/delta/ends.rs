@@ -62,7 +62,7 @@ impl Ends {
             bytes.set_len(usize::try_from(place.end - place.start).expect("a chunk is at most a MiB"));
             match target.read_at(&mut bytes, place.start) {
                 Ok(()) if Digest::of(&bytes) == manifest.chunks[position].plain => {
-                    kept.push((position, bytes))
+                    kept.push((position, bytes));
                 }
                 Ok(()) => {}
                 // What can't be read is fetched; writing it often mends it.
