@@ -32,7 +32,7 @@ fn write_patiently(
     while !bytes.is_empty() {
         let written = (|| write(bytes, offset))
             .retry(patience)
-            .when(|error| is_passing(error))
+            .when(is_passing)
             .call();
         match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
