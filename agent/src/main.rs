@@ -69,6 +69,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// More threads than this for the network only take memory, on a machine with many cores.
+const MOST_NETWORK_THREADS: usize = 4;
+
 /// What is told at the end.
 struct Failure {
     error: anyhow::Error,
@@ -86,7 +89,12 @@ impl Failure {
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
     let runtime = || {
+        // These threads only move bytes between sockets and memory; what computes has threads of its own.
+        let threads = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(MOST_NETWORK_THREADS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
             .enable_all()
             .build()
             .context("cannot start threads");

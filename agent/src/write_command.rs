@@ -152,6 +152,7 @@ async fn write(args: &WriteArgs, show: &Show) -> Result<Done, WriteCommandError>
         read_back: args.read_back,
         journal: args.journal.clone(),
         delta: args.delta,
+        writer: args.writer,
         patience: Duration::from_secs(args.patience),
         ..WriteOptions::default()
     };

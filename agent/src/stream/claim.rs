@@ -70,6 +70,8 @@ pub(super) struct Claim {
     stalls: Teller,
     tick: Interval,
     patience: Duration,
+    /// What hung in the disk when the write was given up.
+    left_behind: Option<JoinHandle<()>>,
     touched: bool,
     /// The head was cleared and flushed, and nothing was written there since.
     head_is_clear: bool,
@@ -95,6 +97,7 @@ impl Claim {
             stalls: Teller::default(),
             tick,
             patience,
+            left_behind: None,
             touched: false,
             head_is_clear: false,
             abandoned: Arc::default(),
@@ -139,11 +142,17 @@ impl Claim {
     /// The write has failed: makes sure that nothing boots from the disk, and reports.
     pub(super) async fn abandon(&mut self, ended: &Ended) -> WriteFailure {
         self.abandoned.store(true, Ordering::SeqCst);
+        // If that is the head of the disk, it comes after whatever clears it now.
+        let alone = match self.left_behind.take() {
+            Some(left_behind) => timeout(LAST_CHANCE, left_behind).await.is_ok(),
+            None => true,
+        };
         if self.touched {
             let target = Arc::clone(&self.target);
             let cleared = tokio::task::spawn_blocking(move || clear_head(&*target));
             match timeout(LAST_CHANCE, cleared).await {
-                Ok(Ok(Ok(()))) => self.head_is_clear = true,
+                Ok(Ok(Ok(()))) if alone || self.phase != Phase::Releasing => self.head_is_clear = true,
+                Ok(Ok(Ok(()))) => warn!("the head was cleared while it was still being written"),
                 Ok(Ok(Err(error))) => warn!(error = whole_cause(&error), "the head was not cleared"),
                 Ok(Err(error)) => warn!(%error, "the head was not cleared"),
                 Err(_) => warn!("the disk did not answer when its head was to be cleared"),
@@ -173,7 +182,13 @@ impl Claim {
                 done = &mut task => {
                     return done.unwrap_or_else(|error| Err(Ended::Internal { what: error.to_string() }));
                 }
-                () = self.ticked() => self.look()?,
+                () = self.ticked() => if let Err(hung) = self.look() {
+                    self.left_behind = Some(tokio::spawn(async {
+                        // Whatever it ends with: the write has failed.
+                        task.await.ok();
+                    }));
+                    return Err(hung);
+                },
             }
         }
     }
@@ -206,5 +221,31 @@ impl Claim {
             device: self.target.id().clone(),
             waited: self.meter.longest_in_disk(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{stream::FailureKind, target::faulty::FaultyTarget};
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_named_and_not_waited_for() {
+        let (progress, newest) = watch::channel(WriteProgress::default());
+        let (notes, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let disk = Arc::new(FaultyTarget::filled(1 << 20, 0));
+        let mut claim = Claim::new(disk, progress, notes, Duration::from_nanos(1));
+        claim.look().unwrap();
+        let in_disk = claim.meter.in_disk();
+        let ended = claim.look().unwrap_err();
+        assert_eq!(ended.report(true, false).kind, FailureKind::Disk);
+        assert!(
+            ended.to_string().starts_with("faulty disk has not answered for "),
+            "{ended}"
+        );
+        // Not long enough to be told as a stall as well.
+        assert!(told.try_recv().is_err() && newest.borrow().stalled.is_none());
+        drop(in_disk);
+        claim.look().unwrap();
     }
 }

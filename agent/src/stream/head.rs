@@ -8,7 +8,7 @@ use std::{
 
 use imprint_image::{Digest, Manifest};
 
-use crate::target::{AlignedBuf, Operation, Target, WriteError};
+use crate::target::{AlignedBuf, Operation, Target, WriteError, clear_head};
 
 /// Every byte of an image was proven: the chunks by their digests before they were written, the holes by zeroing.
 /// Only a complete [`Ledger`], or a plain image whose digest and length hold, makes one.
@@ -47,7 +47,7 @@ impl Withheld {
     }
 
     /// Writes the head and flushes: from now on the disk can boot. Hands the proof back. A write that was given up
-    /// while the disk hung in the first flush must not make it bootable once it answers again.
+    /// while the disk hung must not make it bootable once it answers again: then the head is not written, or cleared.
     ///
     /// # Errors
     /// When the disk doesn't take it, or doesn't confirm the flush, or the write was `abandoned`.
@@ -59,18 +59,29 @@ impl Withheld {
     ) -> Result<Verified, WriteError> {
         // What was written before must be on the disk before it becomes bootable, not in its cache.
         target.flush()?;
-        if abandoned.load(Ordering::SeqCst) {
-            return Err(WriteError {
-                device: target.id().clone(),
-                operation: Operation::Write,
-                offset: 0,
-                len: self.buffer.len() as u64,
-                source: io::Error::other("the write was given up meanwhile"),
-            });
-        }
+        self.unless(abandoned, target)?;
         target.write_at(&self.buffer, 0)?;
-        target.flush()?;
+        let flushed = self.unless(abandoned, target).and_then(|()| target.flush());
+        if let Err(error) = flushed.and_then(|()| self.unless(abandoned, target)) {
+            if abandoned.load(Ordering::SeqCst) {
+                clear_head(target)?;
+            }
+            return Err(error);
+        }
         Ok(proof)
+    }
+
+    fn unless(&self, abandoned: &AtomicBool, target: &dyn Target) -> Result<(), WriteError> {
+        if !abandoned.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(WriteError {
+            device: target.id().clone(),
+            operation: Operation::Write,
+            offset: 0,
+            len: self.buffer.len() as u64,
+            source: io::Error::other("the write was given up meanwhile"),
+        })
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) struct StageOptions {
 }
 
 /// Which writer is to be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum WriterChoice {
     /// io_uring where it works, else threads.
     #[default]

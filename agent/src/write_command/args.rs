@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::stream::Delta;
+use crate::stream::{Delta, WriterChoice};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,6 +79,16 @@ pub struct WriteArgs {
     #[arg(long)]
     pub http2: bool,
 
+    /// What writes to the disk: `auto` is io_uring where the kernel allows it, else threads
+    #[arg(
+        long,
+        value_name = "WRITER",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub writer: WriterChoice,
+
     /// Memory for frames and buffers
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_memory: u32,
@@ -112,6 +122,8 @@ mod tests {
             "--manifest http://x/m --target /dev/x --pubkey k --ca f --read-back --max-memory 32 --journal j --json",
             "--manifest m --target t --delta auto --http2",
             "--manifest m --target t --delta off",
+            "--manifest m --target t --writer threads",
+            "--image i --target t --writer auto",
             "--image i --target t --sha256 ab",
             "--image i --target t --unverified",
             "--image i --target t",

@@ -4,7 +4,7 @@ use std::{fs, num::NonZeroU32, sync::Arc};
 
 use imprint_agent::{
     source::{ManifestKeys, PackSource, SourceError},
-    stream::{FailureKind, Phase},
+    stream::{Delta, FailureKind, Phase, WriteOptions, Writer, WriterChoice},
     target::{self, BlockDevice, Target},
 };
 use imprint_image::SigningKey;
@@ -14,7 +14,9 @@ use crate::support::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn loop_devices_of_both_sector_sizes_hold_the_image_and_nothing_of_their_past() {
     let content = disk_content();
-    for sector in [512, 4096] {
+    let settings =
+        [512, 4096].map(|sector| [WriterChoice::Auto, WriterChoice::Threads].map(|writer| (sector, writer)));
+    for (sector, writer) in settings.into_iter().flatten() {
         let store = Store::new(&content, sector);
         let server = Server::start(store.dir.path());
         let disk = DirtyLoop::new(32 * MIB, sector);
@@ -23,8 +25,11 @@ async fn loop_devices_of_both_sector_sizes_hold_the_image_and_nothing_of_their_p
             &store.manifest,
             server.packs(),
             &target,
-            imprint_agent::stream::WriteOptions {
+            WriteOptions {
                 read_back: true,
+                writer,
+                // What is looked for on the disk can be fetched as well, between others.
+                delta: Delta::Off,
                 ..options()
             },
         )
@@ -43,6 +48,15 @@ async fn loop_devices_of_both_sector_sizes_hold_the_image_and_nothing_of_their_p
         );
         assert_eq!(figures.chunks_fetched, store.manifest.chunks.len() as u64);
         assert_eq!((figures.retries, figures.chunks_resumed), (0, 0));
+        assert_eq!(
+            matches!(figures.writer, Writer::IoUring { .. }),
+            writer == WriterChoice::Auto,
+            "{:?}",
+            figures.writer
+        );
+        assert!((1..=8).contains(&figures.connections), "{figures:?}");
+        assert!(figures.cpu > std::time::Duration::ZERO && figures.peak_memory_bytes > 1 << 20);
+        assert!(figures.limited_by.is_some() && figures.loads.disk.busy_percent > 0);
         assert_eq!(server.served(), store.manifest.fetch_bytes());
         assert_eq!(told.progress.bytes_done, content.len() as u64);
         assert_eq!(told.progress.phase, Phase::ReadingBack);
