@@ -29,19 +29,24 @@ pub fn build_agent(source: &Path, release: bool) -> Result<PathBuf> {
     build(source, &["imprint-agent", "imprint-guest"], release)
 }
 
-/// Builds what the bench measures and measures with, optimised: the agent and the yardstick.
-pub fn build_bench(source: &Path) -> Result<(PathBuf, PathBuf)> {
-    screen::step("Building the agent and the yardstick, optimised");
-    for arguments in [
-        ["--package", "imprint-agent", "--bins"].as_slice(),
+/// Builds the agent as it is shipped.
+pub fn build_shipped_agent(source: &Path) -> Result<PathBuf> {
+    build_optimised(source, &["--package", "imprint-agent", "--bins"], "imprint-agent")
+}
+
+/// Builds what the bench measures with.
+pub fn build_yardstick(source: &Path) -> Result<PathBuf> {
+    build_optimised(
+        source,
         &["--package", "xtask", "--example", "yardstick"],
-    ] {
-        let mut cargo = cargo(source);
-        cargo.args(["build", "--release"]).args(arguments);
-        tool::run_visible(&mut cargo)?;
-    }
-    let folder = source.join("target").join(TARGET).join("release");
-    Ok((folder.join("imprint-agent"), folder.join("examples/yardstick")))
+        "examples/yardstick",
+    )
+}
+
+fn build_optimised(source: &Path, arguments: &[&str], program: &str) -> Result<PathBuf> {
+    screen::step(&format!("Building {program}, optimised"));
+    tool::run_visible(cargo(source).args(["build", "--release"]).args(arguments))?;
+    Ok(source.join("target").join(TARGET).join("release").join(program))
 }
 
 fn build(source: &Path, packages: &[&str], release: bool) -> Result<PathBuf> {

@@ -1,5 +1,7 @@
 //! The command line of the bench.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -50,6 +52,9 @@ pub struct Write {
     /// Experiments instead of the table (names separated by commas; `all`)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     experiment: Vec<String>,
+    /// Another agent than the one of these sources
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
     /// How to show results
     #[arg(long, value_enum, default_value = "text")]
     output: Output,

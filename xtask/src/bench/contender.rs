@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::forms::Form;
 use super::lab::Lab;
+use super::server::Server;
 
 /// Whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,12 +320,17 @@ fn floor_disk(lab: &Lab) -> Result<Command> {
 }
 
 fn floor_net(lab: &Lab) -> Result<Command> {
+    fetch(lab, &lab.server)
+}
+
+/// Fetches the artifact's packs from a server to nowhere.
+pub fn fetch(lab: &Lab, server: &Server) -> Result<Command> {
     let list = lab.work.join("packs.curl");
     let lines: Vec<String> = lab
         .forms
         .packs()
         .iter()
-        .map(|pack| format!("url = \"{}\"\noutput = \"/dev/null\"\n", lab.server.url(pack)))
+        .map(|pack| format!("url = \"{}\"\noutput = \"/dev/null\"\n", server.url(pack)))
         .collect();
     std::fs::write(&list, lines.concat()).context("cannot write curl's list")?;
     let mut curl = Command::new("curl");
@@ -351,9 +357,9 @@ fn zstd_dc(lab: &Lab) -> Result<Command> {
     let file = lab.forms.path(Form::Zst);
     // Checked here: zstd's own message would only be in a log.
     File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut zstd = Command::new("zstd");
-    zstd.args(["-q", "-d", "-f", "-o", "/dev/null"]).arg(file);
-    Ok(zstd)
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec zstd -dc \"$0\" > /dev/null"]).arg(file);
+    Ok(shell)
 }
 
 #[cfg(test)]

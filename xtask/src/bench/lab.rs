@@ -44,7 +44,7 @@ impl Lab {
     /// Makes and installs whatever the chosen contenders need.
     pub fn prepare(source: &Path, options: &Write, chosen: &[Contender]) -> Result<Self> {
         let peers: Vec<&'static str> = chosen.iter().filter_map(|contender| contender.program).collect();
-        let tools = Tools::prepare(source, &peers)?;
+        let tools = Tools::prepare(source, &peers, options.agent.as_deref())?;
         let workload = workload::prepare(source, options.image())?;
         let present = chosen
             .iter()

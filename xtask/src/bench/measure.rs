@@ -159,7 +159,9 @@ fn end(status: ExitStatus, timed_out: bool, log: &Path) -> End {
     }
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let words = text.lines().rev().find(|line| !line.trim().is_empty());
+    let said = |line: &&str| !line.trim().is_empty();
+    let error = |line: &&str| line.to_lowercase().starts_with("error") || line.contains(" error: ");
+    let words = text.lines().find(error).or_else(|| text.lines().rev().find(said));
     let how = match status.signal() {
         Some(signal) => format!("signal {signal}"),
         None => format!("exit {}", status.code().unwrap_or_default()),

@@ -49,7 +49,10 @@ impl Target {
         disk.set_len(image_bytes.next_multiple_of(1 << 20) + ROOM_BYTES)
             .context("cannot size the target")?;
         let mut losetup = Command::new("losetup");
-        losetup.args(["--find", "--show", "--direct-io=on"]).arg(file);
+        // Some tools insist on a disk that can have partitions.
+        losetup
+            .args(["--find", "--show", "--direct-io=on", "--partscan"])
+            .arg(file);
         let device = PathBuf::from(tool::output(&mut losetup)?.trim());
         let held = File::open(&device).with_context(|| format!("cannot open {}", device.display()));
         let detached = tool::run(Command::new("losetup").arg("--detach").arg(&device));
@@ -122,7 +125,11 @@ impl Target {
         let bytes = image_bytes.next_multiple_of(1 << 20) + (8 << 20);
         let mut fill = tools.yardstick("fill");
         fill.arg(&self.device).arg(bytes.to_string());
-        tool::run(&mut fill).context("cannot fill the target with old data")
+        tool::run(&mut fill).context("cannot fill the target with old data")?;
+        // The kernel shall forget the partitions of the last run.
+        let mut reread = Command::new("blockdev");
+        reread.arg("--rereadpt").arg(&self.device);
+        tool::run(&mut reread).context("the target is still in use")
     }
 
     /// Compares all of the image's range.

@@ -36,8 +36,8 @@ pub enum Peer {
 }
 
 impl Tools {
-    /// Installs and builds; `peers` are the foreign tools that are wanted.
-    pub fn prepare(source: &Path, peers: &[&'static str]) -> Result<Self> {
+    /// Installs and builds; `peers` are the foreign tools that are wanted, `agent` is used instead of these sources'.
+    pub fn prepare(source: &Path, peers: &[&'static str], agent: Option<&Path>) -> Result<Self> {
         packages::install_missing()?;
         // Each peer says by itself what it lacks.
         if let Err(error) = packages::install_missing_of(PACKAGES) {
@@ -45,7 +45,13 @@ impl Tools {
         }
         let folder = source.join("target/bench-tools");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let (agent, yardstick) = binaries::build_bench(source)?;
+        let agent = match agent {
+            Some(given) => given
+                .canonicalize()
+                .with_context(|| format!("cannot find {}", given.display()))?,
+            None => binaries::build_shipped_agent(source)?,
+        };
+        let yardstick = binaries::build_yardstick(source)?;
         let mut found = BTreeMap::new();
         for name in peers {
             let peer = match peer(name, &folder) {

@@ -2,14 +2,16 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::disk_limit::DiskLimit;
 use super::{delta, disk, number};
 use crate::bench::arguments::Write;
+use crate::bench::contender;
 use crate::bench::forms::Form;
 use crate::bench::lab::Lab;
 use crate::bench::measure::{End, Measured};
+use crate::bench::network::Network;
 use crate::bench::report::{Section, median};
 use crate::bench::server::Server;
 use crate::bench::session::Done;
@@ -53,14 +55,16 @@ pub(super) fn run(lab: &Lab, options: &Write) -> Result<Section> {
     let rate = delta::slow_rate(lab)?;
     let (network, server) = lab.slow_server(rate)?;
     let slow = || Ok(network.wrap(&lab.agent_from(&server)));
+    let alone = transfer_alone(lab, &network, &server)?;
     let name = format!("network at {:.0} MB/s", rate as f64 / 1e6);
     let (row_network, _) = row(lab, options, &name, "network", &server, &slow, &|seen| {
-        seen.wire_bytes as f64 / rate as f64 / seen.wall
+        alone * seen.wire_bytes as f64 / lab.forms.fetch_bytes() as f64 / seen.wall
     })?;
     rows.push(row_network);
 
     let disk_rate = (lab.forms.data_bytes() as f64 / (SLOWER * wall)) as u64;
     let limit = DiskLimit::new(&lab.target.number()?, disk_rate)?;
+    let seconds_a_byte = write_alone(lab, &limit)?;
     let name = format!("disk at {:.0} MB/s", disk_rate as f64 / 1e6);
     let (row_disk, _) = row(
         lab,
@@ -69,7 +73,7 @@ pub(super) fn run(lab: &Lab, options: &Write) -> Result<Section> {
         "disk",
         &lab.server,
         &|| Ok(limit.wrap(&plain)),
-        &|seen| seen.device_bytes as f64 / disk_rate as f64 / seen.wall,
+        &|seen| seconds_a_byte * seen.device_bytes as f64 / seen.wall,
     )?;
     rows.push(row_disk);
     Ok(Section {
@@ -77,12 +81,35 @@ pub(super) fn run(lab: &Lab, options: &Write) -> Result<Section> {
         head: vec!["limited", "limiting part", "wall s", "busy", "CPU s", "disk"],
         rows,
         notes: vec![
-            "Busy: the share of the wall time that the limiting part needs by itself. Without a limit that is the \
+            "Busy: the share of the wall time that the limiting part needs by itself: curl for the same bytes through \
+             the same network, a raw write to the same disk. Without a limit that is the \
              processor time of agent and server over all cores; the kernel's own work for the disk is not in it. Zeroing \
              counts for a limited disk like writing."
                 .to_owned(),
         ],
     })
+}
+
+/// Seconds that curl needs for the artifact's packs.
+fn transfer_alone(lab: &Lab, network: &Network, server: &Server) -> Result<f64> {
+    lab.warm(Form::Artifact)?;
+    let fetch = network.wrap(&contender::fetch(lab, server)?);
+    let measured = lab.measure_with(fetch, server)?;
+    ensure!(measured.end == End::Success, "curl fails: {:?}", measured.end);
+    Ok(measured.wall)
+}
+
+/// Seconds for each byte of a raw write.
+fn write_alone(lab: &Lab, limit: &DiskLimit) -> Result<f64> {
+    let mut write = lab.tools.yardstick("write-same");
+    write.arg(lab.forms.manifest()).arg(lab.target.device());
+    let measured = lab.measure(limit.wrap(&write))?;
+    ensure!(
+        measured.end == End::Success,
+        "the raw write fails: {:?}",
+        measured.end
+    );
+    Ok(measured.wall / measured.device_bytes as f64)
 }
 
 fn copy(command: &Command) -> Command {
