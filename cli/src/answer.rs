@@ -110,7 +110,8 @@ pub struct Progress {
     pub data_bytes_per_second: u64,
     pub eta_seconds: Option<u64>,
     pub retries: u64,
-    pub limited_by: Option<String>,
+    pub limiting: String,
+    pub stalled: String,
 }
 
 /// What the write came to.
@@ -122,6 +123,9 @@ pub struct WriteFigures {
     pub bytes_zeroed: u64,
     pub duration_ms: u64,
     pub retries: u64,
+    pub chunks_kept: u64,
+    pub bytes_saved: u64,
+    pub limiting: String,
 }
 
 /// What the installed system said of itself.

@@ -361,6 +361,15 @@ pub fn deployment(deployment: &Deployment, moment: &Moment) -> (Facts, Table) {
                 write.retries
             ),
         );
+        if write.chunks_kept > 0 {
+            let saved = measure::bytes(write.bytes_saved);
+            let kept = format!(
+                "{} chunks that the disk held already ({saved} not fetched)",
+                write.chunks_kept
+            );
+            facts.add("kept", kept);
+        }
+        facts.add("limited by", write.limiting.as_str());
     }
     facts.add("boot entry", deployment.boot_entry.as_deref().unwrap_or_default());
     if let Some(first) = &deployment.first_boot {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imprint_image::{Digest, Manifest};
-use imprint_proto::agent::v1::{ImageSource, Limit, Progress, Step, WriteFigures};
+use imprint_proto::agent::v1::{ImageSource, Limit, Load, Loads, Progress, Step, WriteFigures};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +73,17 @@ impl ImageWrite<'_> {
             retries: figures.retries,
             chunks_resumed: figures.chunks_resumed,
             chunks_fetched: figures.chunks_fetched,
+            chunks_kept: figures.chunks_kept,
+            bytes_saved: figures.bytes_saved,
+            cpu_ms: millis(figures.cpu),
+            peak_memory_bytes: figures.peak_memory_bytes,
+            writer: figures.writer.to_string(),
+            connections: figures.connections,
+            limiting: figures
+                .limited_by
+                .map(|limit| figures.loads.words(limit))
+                .unwrap_or_default(),
+            loads: Some(loads(&figures.loads)),
         })
     }
 
@@ -136,6 +147,10 @@ impl ImageWrite<'_> {
                 eta_seconds: now.eta_seconds,
                 retries: now.retries,
                 limited_by: now.limited_by.map_or(Limit::Unspecified, limit) as i32,
+                limiting: now.limiting().unwrap_or_default(),
+                stalled: now.stalled.map(|stall| stall.to_string()).unwrap_or_default(),
+                loads: Some(loads(&now.loads)),
+                chunks_kept: now.chunks_kept,
             }));
         }
     }
@@ -178,6 +193,21 @@ pub fn failed(failure: WriteFailure) -> StepFailure {
         retryable: failure.retryable,
         cancelled: failure.kind == FailureKind::Cancelled,
         hung: false,
+    }
+}
+
+fn loads(loads: &stream::Loads) -> Loads {
+    let load = |load: stream::Load| {
+        Some(Load {
+            busy_percent: load.busy_percent.into(),
+            bytes_per_second: load.bytes_per_second,
+        })
+    };
+    Loads {
+        network: load(loads.network),
+        cpu: load(loads.cpu),
+        disk: load(loads.disk),
+        zeroes: load(loads.zeroes),
     }
 }
 

@@ -195,8 +195,10 @@ fn figures(progress: &Progress) -> String {
     if let Some(eta) = progress.eta_seconds {
         text.push_str(&format!("  {} left", measure::duration(eta)));
     }
-    if let Some(limit) = progress.limited_by.as_deref().filter(|limit| !limit.is_empty()) {
-        text.push_str(&format!("  limited by {limit}"));
+    if !progress.stalled.is_empty() {
+        text.push_str(&format!("  {}", progress.stalled));
+    } else if !progress.limiting.is_empty() {
+        text.push_str(&format!("  limited by {}", progress.limiting));
     }
     match progress.retries {
         0 => {}
@@ -245,14 +247,14 @@ mod tests {
         board.progress(read(
             &json!({"deployment_id": "d1", "step": "write", "bytes_done": 512 << 20,
             "bytes_total": 2_u64 << 30, "data_bytes_per_second": 100 << 20, "eta_seconds": 15, "retries": 1,
-            "limited_by": "network"}),
+            "limiting": "network 940 Mbit/s"}),
         ));
         // An answer without figures keeps those of the stream.
         assert_eq!(board.update(running("write", "streams")), None);
         assert_eq!(
             board.lines()[0],
             "web-07  write              [######..................]  25 %  512.0 MiB of 2.0 GiB  100.0 MiB/s  \
-             15 s left  limited by network  1 retry"
+             15 s left  limited by network 940 Mbit/s  1 retry"
         );
         // The bar of the write is not shown for the next step.
         board.update(running("seed", ""));

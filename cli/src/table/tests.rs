@@ -79,7 +79,8 @@ fn one_of_each() {
         "created_at": "2026-03-01T11:50:00Z", "finished_at": "2026-03-01T11:50:40Z",
         "problem": {"step": "write", "cause": "cannot write at 4096: No space left", "remedy": "replace the disk"},
         "write": {"bytes_fetched": 132_120_576, "bytes_written": 432_013_312, "bytes_zeroed": 1_715_470_336,
-                  "duration_ms": 8000, "retries": 2},
+                  "duration_ms": 8000, "retries": 2, "chunks_kept": 12, "bytes_saved": 4_194_304,
+                  "limiting": "disk 54 MB/s"},
         "steps": [
             {"step": "boot", "state": "finished", "started_at": "2026-03-01T11:50:00Z",
              "finished_at": "2026-03-01T11:50:20Z", "detail": "the agent has called"},

@@ -18,7 +18,7 @@ use super::{
     steps::{self, StepChange},
 };
 use crate::{
-    events::{Change, DatabaseError, NewEvent, NodeProgress, Progress, doing},
+    events::{Change, DatabaseError, Load, Loads, NewEvent, NodeProgress, Progress, doing},
     inventory::{Disk, NodeProblem},
 };
 
@@ -223,6 +223,10 @@ impl Deployments {
                 eta_seconds: progress.eta_seconds,
                 retries: progress.retries,
                 limited_by: limited_by.to_owned(),
+                limiting: clip(&progress.limiting),
+                stalled: clip(&progress.stalled),
+                loads: progress.loads.map(loads).unwrap_or_default(),
+                chunks_kept: progress.chunks_kept,
             },
         });
         Ok(())
@@ -524,6 +528,30 @@ fn figures(figures: wire::WriteFigures) -> WriteFigures {
         retries: figures.retries,
         chunks_resumed: figures.chunks_resumed,
         chunks_fetched: figures.chunks_fetched,
+        chunks_kept: figures.chunks_kept,
+        bytes_saved: figures.bytes_saved,
+        cpu_ms: figures.cpu_ms,
+        peak_memory_bytes: figures.peak_memory_bytes,
+        writer: clip(&figures.writer),
+        connections: figures.connections,
+        limiting: clip(&figures.limiting),
+        loads: figures.loads.map(loads).unwrap_or_default(),
+    }
+}
+
+fn loads(loads: wire::Loads) -> Loads {
+    let load = |load: Option<wire::Load>| {
+        load.map(|load| Load {
+            busy_percent: load.busy_percent.min(100),
+            bytes_per_second: load.bytes_per_second,
+        })
+        .unwrap_or_default()
+    };
+    Loads {
+        network: load(loads.network),
+        cpu: load(loads.cpu),
+        disk: load(loads.disk),
+        zeroes: load(loads.zeroes),
     }
 }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::state::{DeploymentState, DiskState, Phase, Step};
 use crate::{
     clock::timestamp_from_ms,
-    events::{DatabaseError, doing},
+    events::{DatabaseError, Loads, doing},
     inventory::{Disk, NodeProblem},
 };
 
@@ -32,6 +32,30 @@ pub struct WriteFigures {
     pub chunks_resumed: u64,
     /// Chunks fetched.
     pub chunks_fetched: u64,
+    /// Chunks that the disk held already: proven, neither fetched nor written.
+    #[serde(default)]
+    pub chunks_kept: u64,
+    /// Bytes that would have been received for them.
+    #[serde(default)]
+    pub bytes_saved: u64,
+    /// Time of all cores that the agent spent.
+    #[serde(default)]
+    pub cpu_ms: u64,
+    /// The most memory that the agent held.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
+    /// What wrote to the disk: `io_uring` or `threads`.
+    #[serde(default)]
+    pub writer: String,
+    /// Requests in flight, at most.
+    #[serde(default)]
+    pub connections: u32,
+    /// What limited the write as a whole, with its rate.
+    #[serde(default)]
+    pub limiting: String,
+    /// Each part of the path.
+    #[serde(default)]
+    pub loads: Loads,
 }
 
 /// What the installed system said about itself.

@@ -14,5 +14,5 @@ mod tests;
 
 pub use follow::Live;
 pub use log::{Change, DatabaseError, Event, EventLog, EventPage, EventQuery, NewEvent, doing};
-pub use progress::{NodeProgress, Progress};
+pub use progress::{Load, Loads, NodeProgress, Progress};
 pub use seldom::Seldom;

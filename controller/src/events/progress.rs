@@ -2,10 +2,32 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::EventLog;
+
+/// How much one part of the agent's data path has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Load {
+    /// Share of the time in which it works, or can't because of itself: 0 to 100.
+    pub busy_percent: u32,
+    /// What it moves.
+    pub bytes_per_second: u64,
+}
+
+/// How much each part of the agent's data path has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loads {
+    /// Bytes as they come from the store.
+    pub network: Load,
+    /// Bytes after decoding.
+    pub cpu: Load,
+    /// Bytes of data.
+    pub disk: Load,
+    /// Bytes made zero.
+    pub zeroes: Load,
+}
 
 /// How far a running deployment is, as the agent last said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,6 +52,14 @@ pub struct Progress {
     pub retries: u32,
     /// `network`, `cpu` or `disk`; empty when it is not known.
     pub limited_by: String,
+    /// The same with its rate: `network 940 Mbit/s`, `disk 410 MB/s`, `CPU`.
+    pub limiting: String,
+    /// What does not move at all, and for how long; else empty.
+    pub stalled: String,
+    /// Each part of the path.
+    pub loads: Loads,
+    /// Chunks that the disk held already: proven, neither fetched nor written.
+    pub chunks_kept: u64,
 }
 
 /// The progress of one node.

@@ -30,6 +30,10 @@ fn figures(node: &str, done: u64) -> NodeProgress {
             eta_seconds: None,
             retries: 0,
             limited_by: String::new(),
+            limiting: String::new(),
+            stalled: String::new(),
+            loads: Default::default(),
+            chunks_kept: 0,
         },
     }
 }
