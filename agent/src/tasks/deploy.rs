@@ -81,7 +81,7 @@ impl<'a> Deploy<'a> {
         Ok(Success {
             disk: Some(disk),
             image_digest: self.image().image_digest.clone(),
-            write: record.figures,
+            write: record.figures.clone(),
             boot_entry: record.boot_entry.clone(),
         })
     }
@@ -144,14 +144,18 @@ impl<'a> Deploy<'a> {
             record.touched = touched_before || failure.touched;
             image::failed(failure)
         })?;
-        record.figures = Some(figures);
         record.written = true;
-        let detail = format!(
+        let mut detail = format!(
             "{} MiB fetched, {} MiB written, {} MiB zeroed, proven and flushed",
             figures.bytes_fetched >> 20,
             figures.bytes_written >> 20,
             figures.bytes_zeroed >> 20
         );
+        if figures.chunks_kept > 0 {
+            let kept = format!("; {} chunks were on the disk already", figures.chunks_kept);
+            detail.push_str(&kept);
+        }
+        record.figures = Some(figures);
         self.finished(record, Step::Write, began, &detail);
         Ok(())
     }
