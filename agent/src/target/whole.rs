@@ -30,10 +30,7 @@ fn write_patiently(
         .with_delay(pause)
         .with_max_times(PAUSES);
     while !bytes.is_empty() {
-        let written = (|| write(bytes, offset))
-            .retry(patience)
-            .when(is_passing)
-            .call();
+        let written = (|| write(bytes, offset)).retry(patience).when(is_passing).call();
         match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
