@@ -230,7 +230,9 @@ impl Shared {
                 return Ok(false);
             }
             Some(Fault::Silence) => return silence().await,
-            Some(Fault::Changed) => self.changed.store(true, Relaxed),
+            _ if fault == Some(Fault::Changed) => self.changed.store(true, Relaxed),
+            // It stays so for all that come later.
+            _ if self.changed.load(Relaxed) => self.meet(Fault::Changed, request, false),
             _ => {}
         }
         let Some(object) = self.objects.get(&request.path) else {
