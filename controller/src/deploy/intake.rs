@@ -425,7 +425,7 @@ impl Deployments {
                 deployment.disk_state = DiskState::Written;
                 deployment.disk = success.disk.map(Disk::from);
                 deployment.boot_entry = Some(clip(&success.boot_entry)).filter(|entry| !entry.is_empty());
-                deployment.write = success.write.map(figures);
+                deployment.write = success.write.as_ref().map(figures);
                 Outcome::Success
             }
             Some(wire::outcome::Result::Failure(failure)) => {
@@ -519,7 +519,7 @@ fn wrong_image(deployment: &Deployment) -> NodeProblem {
     }
 }
 
-fn figures(figures: wire::WriteFigures) -> WriteFigures {
+fn figures(figures: &wire::WriteFigures) -> WriteFigures {
     WriteFigures {
         bytes_fetched: figures.bytes_fetched,
         bytes_written: figures.bytes_written,
