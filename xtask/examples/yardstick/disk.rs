@@ -1,6 +1,7 @@
 //! Writing to the disk as fast as it goes, with nothing else in the way.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use imprint_image::SignedManifest;
+use nix::fcntl::{FallocateFlags, fallocate};
 use serde_json::{Value, json};
 
 use crate::aligned::{Aligned, open_direct};
@@ -17,6 +19,7 @@ use crate::extents;
 /// What the last owner left: no byte of it may be seen after a write.
 pub const STALE: u8 = 0xA5;
 const FILL_BYTES: u64 = 4 << 20;
+const ZERO_BYTES: usize = 16 << 20;
 const MIB: u64 = 1 << 20;
 
 /// Fills the first `bytes` of a disk.
@@ -28,12 +31,13 @@ pub fn fill(device: &Path, bytes: u64) -> Result<Value> {
         })
         .map(|(start, len)| (start, usize::try_from(len).expect("at most 4 MiB")))
         .collect();
-    let seconds = write_blocks(device, &blocks, 2, |_| STALE)?;
+    let seconds = write_blocks(device, &blocks, &[], 2, |_| STALE)?;
     Ok(json!({ "seconds": seconds, "bytes": bytes }))
 }
 
-/// Writes to every place where the artifact has a chunk: the least that anybody has to write.
-pub fn write_same(manifest: &Path, device: &Path, depth: usize) -> Result<Value> {
+/// Writes to every place where the artifact has a chunk: the least that anybody has to write. With `zero_holes` also
+/// makes the rest of the image zero: the least that leaves nothing of the last owner.
+pub fn write_same(manifest: &Path, device: &Path, depth: usize, zero_holes: bool) -> Result<Value> {
     let bytes = std::fs::read(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
     let manifest = SignedManifest::open_unverified(&bytes).context("cannot open the manifest")?;
     let blocks: Vec<(u64, usize)> = manifest
@@ -47,16 +51,26 @@ pub fn write_same(manifest: &Path, device: &Path, depth: usize) -> Result<Value>
             )
         })
         .collect();
-    let seconds = write_blocks(device, &blocks, depth, |at| {
+    let holes: Vec<Range<u64>> = manifest
+        .holes
+        .iter()
+        .filter(|_| zero_holes)
+        .map(|hole| {
+            let last = hole.first_chunk + hole.chunk_count - 1;
+            manifest.chunk_range(hole.first_chunk).start..manifest.chunk_range(last).end
+        })
+        .collect();
+    let seconds = write_blocks(device, &blocks, &holes, depth, |at| {
         u8::try_from(at % 251).expect("below 251")
     })?;
     Ok(json!({ "seconds": seconds, "bytes": manifest.data_bytes() }))
 }
 
-/// Writes all blocks with `depth` threads and flushes.
+/// Writes all blocks with `depth` threads, zeroes all holes with one, and flushes.
 fn write_blocks(
     device: &Path,
     blocks: &[(u64, usize)],
+    holes: &[Range<u64>],
     depth: usize,
     content: impl Fn(usize) -> u8,
 ) -> Result<f64> {
@@ -78,6 +92,7 @@ fn write_blocks(
             .iter()
             .map(|buffer| scope.spawn(|| write_next(&file, blocks, &next, buffer)))
             .collect();
+        zero(&file, holes)?;
         for thread in threads {
             thread.join().map_err(|_| anyhow!("a writer has panicked"))??;
         }
@@ -91,6 +106,19 @@ fn write_next(file: &File, blocks: &[(u64, usize)], next: &AtomicUsize, buffer: 
     while let Some((start, len)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
         file.write_all_at(&buffer.bytes()[..*len], *start)
             .with_context(|| format!("cannot write {len} bytes at {start}"))?;
+    }
+    Ok(())
+}
+
+/// Zeroes by command, in pieces that leave room for writes between them.
+fn zero(file: &File, holes: &[Range<u64>]) -> Result<()> {
+    let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    for hole in holes {
+        for start in hole.clone().step_by(ZERO_BYTES) {
+            let len = (hole.end - start).min(ZERO_BYTES as u64);
+            fallocate(file, how, start.cast_signed(), len.cast_signed())
+                .with_context(|| format!("cannot zero {len} bytes at {start}"))?;
+        }
     }
     Ok(())
 }

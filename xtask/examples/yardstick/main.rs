@@ -40,6 +40,9 @@ enum Command {
         device: PathBuf,
         #[arg(long, default_value_t = 4)]
         depth: usize,
+        /// Make everything else in the image's range zero as well
+        #[arg(long)]
+        zero_holes: bool,
     },
     /// Fills the front of a disk with 0xA5
     Fill { device: PathBuf, bytes: u64 },
@@ -65,7 +68,8 @@ fn main() -> Result<()> {
             manifest,
             device,
             depth,
-        } => disk::write_same(&manifest, &device, depth)?,
+            zero_holes,
+        } => disk::write_same(&manifest, &device, depth, zero_holes)?,
         Command::Fill { device, bytes } => disk::fill(&device, bytes)?,
         Command::Compare { raw, target } => compare::compare(&raw, &target)?,
         Command::Spread { raw, out, size, data } => disk::spread(&raw, &out, size, data)?,

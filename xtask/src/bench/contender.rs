@@ -55,6 +55,8 @@ pub struct Contender {
     pub usual: bool,
     /// Whether it puts the image on the disk.
     pub writes: bool,
+    /// Whether it begins with a used disk.
+    pub used_disk: bool,
     /// What to run.
     pub command: fn(&Lab) -> Result<Command>,
 }
@@ -69,6 +71,7 @@ pub fn all() -> Vec<Contender> {
         program: None,
         usual: true,
         writes: true,
+        used_disk: true,
         command,
     };
     let peer = |name, program, about, form, command| Contender {
@@ -79,7 +82,12 @@ pub fn all() -> Vec<Contender> {
     let floor = |name, about, form, command| Contender {
         group: Group::Floor,
         writes: false,
+        used_disk: false,
         ..ours(name, about, form, command)
+    };
+    let to_disk = |contender| Contender {
+        used_disk: true,
+        ..contender
     };
     let unusual = |contender| Contender {
         usual: false,
@@ -185,12 +193,18 @@ pub fn all() -> Vec<Contender> {
             Form::Xz,
             coreos_installer_xz,
         )),
-        floor(
+        to_disk(floor(
             "floor-disk",
             "the image's data written, 1 MiB blocks, 4 at a time",
             Form::Artifact,
             floor_disk,
-        ),
+        )),
+        to_disk(floor(
+            "floor-exact",
+            "the same, and all holes between them zeroed",
+            Form::Artifact,
+            floor_exact,
+        )),
         floor(
             "floor-net",
             "the artifact's packs fetched to nowhere (curl)",
@@ -316,6 +330,12 @@ fn peer(lab: &Lab, name: &str) -> Result<Command> {
 fn floor_disk(lab: &Lab) -> Result<Command> {
     let mut command = lab.tools.yardstick("write-same");
     command.arg(lab.forms.manifest()).arg(lab.target.device());
+    Ok(command)
+}
+
+fn floor_exact(lab: &Lab) -> Result<Command> {
+    let mut command = floor_disk(lab)?;
+    command.arg("--zero-holes");
     Ok(command)
 }
 

@@ -65,7 +65,7 @@ pub fn section(rows: &[Row<'_>], floor: Option<Floor>, facts: &Facts) -> Section
                 ours / floor.slowest().0,
             ));
             goals.push(Goal::at_most(
-                "artifact: wall / what this machine's cores allow",
+                "artifact: wall / what this machine allows",
                 1.35,
                 ours / floor.reachable(),
             ));

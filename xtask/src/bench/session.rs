@@ -83,7 +83,7 @@ pub fn run(lab: &Lab, options: &Write, chosen: &[Contender]) -> Result<Vec<Run>>
 
 /// One run: fresh disk, warm files, the program, the comparison.
 pub fn one(lab: &Lab, contender: &Contender) -> Result<Done> {
-    if contender.writes {
+    if contender.used_disk {
         lab.renew()?;
     }
     if let Some(form) = contender.form {

@@ -17,11 +17,11 @@ use crate::{
     target::{AlignedBuf, WriteError, Zeroed},
 };
 
-/// Zeroes are asked for in pieces, so that a stop is heard in between and a disk that has to write them answers within
-/// seconds all the same: first so much, ...
+/// Zeroes are asked for in pieces, so that a stop is heard in between, a disk that has to write them answers within
+/// seconds all the same, and writes need not wait for long: first so much, ...
 const FIRST_PIECE: u64 = 8 << 20;
-/// ... then more for as long as a piece takes less than this, ...
-const QUICK: Duration = Duration::from_millis(50);
+/// ... then more for as long as a piece takes less than this, which is less than all buffers take to fill, ...
+const QUICK: Duration = Duration::from_millis(1);
 /// ... up to this.
 const LARGEST_PIECE: u64 = 256 << 20;
 
