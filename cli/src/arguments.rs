@@ -25,6 +25,7 @@ Exit codes:
 Examples:
   export IMPRINT_URL=https://10.0.0.1:8443 IMPRINT_CA=ca.pem IMPRINT_TOKEN_FILE=admin.token
   imprint image import debian-12.qcow2 --name debian-12
+  imprint image import https://example.org/debian-12.qcow2 --name debian-12 --sha256 3f9a…
   imprint node approve 52:54:00:12:34:56 --name web-07
   imprint deploy web-07 --image debian-12 --user-data user.yaml --wait
   imprint why web-07")]
@@ -122,16 +123,21 @@ Accepted: raw, raw.gz, raw.xz, raw.zst and qcow2. What cannot be used is refused
 
 Examples:
   imprint image import debian-12.qcow2 --name debian-12
+  imprint image import https://example.org/debian-12.qcow2 --name debian-12 --sha256 3f9a…
   xz -dc disk.raw.xz | imprint image import - --name appliance --format raw")]
     Import {
-        /// The image file, or `-` for standard input
-        file: PathBuf,
+        /// The image file, its http(s) URL, or `-` for standard input
+        #[arg(value_name = "FILE_OR_URL")]
+        source: String,
         /// Name in the catalogue
         #[arg(long)]
         name: String,
         /// Format of the file; `auto` looks at its first bytes
         #[arg(long, default_value = "auto")]
         format: String,
+        /// SHA-256 that the file, as it is, must have: 64 hex digits
+        #[arg(long, value_name = "HEX", value_parser = sha256)]
+        sha256: Option<[u8; 32]>,
     },
     /// All images
     #[command(after_help = "Examples:\n  imprint image list\n  imprint image list --output json")]
@@ -266,6 +272,13 @@ pub enum DeploymentCommand {
         /// Id of the deployment
         deployment: String,
     },
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut digest)
+        .map_err(|_| "64 hex digits are needed, as `sha256sum` prints them".to_owned())?;
+    Ok(digest)
 }
 
 #[cfg(test)]

@@ -189,7 +189,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+    let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    // The TLS library adds where its documentation is, which helps nobody here.
+    match text.split_once(": https://docs.rs") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
 }
 
 fn explain(error: &(dyn Error + 'static)) -> (&'static str, &'static str) {
@@ -197,14 +202,25 @@ fn explain(error: &(dyn Error + 'static)) -> (&'static str, &'static str) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return explain_tls(tls);
         }
-        if cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-        {
-            return (
-                "No controller is listening",
-                "Start it (systemctl start imprint-controller), or check address and port of --url.",
-            );
+        match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused) => {
+                return (
+                    "No controller is listening",
+                    "Start it (systemctl start imprint-controller), or check address and port of --url.",
+                );
+            }
+            Some(
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe,
+            ) => {
+                return (
+                    "The connection was broken",
+                    "See whether the controller runs and what its log says (journalctl -u imprint-controller), then try again.",
+                );
+            }
+            _ => {}
         }
     }
     if causes(error)
@@ -295,6 +311,22 @@ mod tests {
             assert_eq!(said, detail);
             assert!(help.contains(remedy), "{help}");
         }
+    }
+
+    #[test]
+    fn a_broken_connection_is_not_one_that_could_not_be_made() {
+        let broken = io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual",
+        );
+        let text = Fault::unanswered(&broken, "https://10.0.0.1:8443/").text();
+        assert!(
+            text.starts_with("imprint: The connection was broken at https://10.0.0.1:8443/"),
+            "{text}"
+        );
+        assert!(text.contains("without sending TLS close_notify\n"), "{text}");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(explain(&refused).0, "No controller is listening");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod fault;
 mod live;
 mod measure;
 mod output;
+mod source;
 mod stream;
 mod table;
 mod wait;

@@ -1,8 +1,9 @@
 //! What can go wrong between a server and us, and whether trying again can help.
 
-use std::{fmt::Write, io, path::PathBuf, time::Duration};
+use std::{error::Error, fmt::Write, io, path::PathBuf, time::Duration};
 
 use reqwest::StatusCode;
+use rustls::CertificateError;
 
 /// A source didn't give what it should.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,10 @@ impl SourceError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
-            SourceError::Request { source, .. } => source.is_builder() || source.is_redirect(),
+            SourceError::Request { source, .. } => {
+                let stranger = certificate_error(source).is_some_and(|wrong| !is_about_time(&wrong));
+                stranger || source.is_builder() || source.is_redirect()
+            }
             SourceError::Status { status, .. } => {
                 let passing = [
                     StatusCode::REQUEST_TIMEOUT,
@@ -184,9 +188,19 @@ impl SourceError {
                 _ => "check the URL and that the server is an Imprint store",
             },
             SourceError::GaveUp { last, .. } => last.remedy(),
-            SourceError::Request { .. }
-            | SourceError::Silent { .. }
-            | SourceError::Short { local: false, .. } => {
+            SourceError::Request { source, .. } => match certificate_error(source) {
+                Some(wrong) if is_about_time(&wrong) => {
+                    "set the clock of this machine, or renew the certificate of the store"
+                }
+                Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+                    "name the store by a name or an address that its certificate carries"
+                }
+                Some(_) => "trust the authority that signed the store's certificate (--ca FILE)",
+                None => {
+                    "check that the controller or store runs and that the network between it and this machine holds"
+                }
+            },
+            SourceError::Silent { .. } | SourceError::Short { local: false, .. } => {
                 "check that the controller or store runs and that the network between it and this machine holds"
             }
             SourceError::RangeIgnored { .. } => {
@@ -206,8 +220,40 @@ impl SourceError {
     }
 }
 
+/// What is wrong with a server's certificate, if that is why there is no connection. A server that is not the one we
+/// trust does not become it by being asked again.
+fn certificate_error(error: &(dyn Error + 'static)) -> Option<CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
+            return Some(error.clone());
+        }
+        next = cause_of(error);
+    }
+    None
+}
+
+/// Whether a clock that is set may help.
+fn is_about_time(wrong: &CertificateError) -> bool {
+    matches!(
+        wrong,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
+}
+
+/// What caused an error. An I/O error shows what it wraps as its own text, not as its source.
+pub(super) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
 /// An error with all its sources on one line.
-pub(crate) fn whole_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn whole_cause(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

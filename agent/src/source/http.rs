@@ -10,7 +10,6 @@
 
 use std::{
     error::Error,
-    io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -23,6 +22,7 @@ use rustls::{AlertDescription, ClientConfig};
 use tracing::info;
 use url::Url;
 
+use super::error::cause_of;
 use crate::identity::tls;
 
 /// A connection that can't be made within this time counts as failed.
@@ -162,12 +162,7 @@ fn refuses_http1(error: &reqwest::Error) -> bool {
         {
             return true;
         }
-        // An I/O error shows what it wraps as its own text, not as its source.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
+        next = cause_of(error);
     }
     false
 }

@@ -2,7 +2,7 @@
 
 use super::WriteOptions;
 
-/// What a decoder of 1 MiB frames keeps for itself.
+/// What a decoder of 1 MiB frames keeps for itself, beside the chunk that it decodes into.
 const DECODER_BYTES: u64 = 256 << 10;
 /// What a connection keeps in its read buffer.
 const CONNECTION_BYTES: u64 = 512 << 10;
@@ -59,7 +59,7 @@ impl Budget {
             // The head of the disk waits in a buffer of its own.
             let fixed = chunk_bytes
                 + (workers + writes) as u64 * chunk_bytes
-                + workers as u64 * DECODER_BYTES
+                + workers as u64 * (chunk_bytes + DECODER_BYTES)
                 + connections as u64 * CONNECTION_BYTES;
             let frames = allowed.saturating_sub(fixed) / frame_bytes.max(1);
             if frames >= connections as u64 {
@@ -135,7 +135,7 @@ mod tests {
                 panic!("{mib} MiB")
             };
             assert!(budget.slots >= budget.connections, "{mib} MiB: {budget:?}");
-            let used = MIB * (1 + budget.buffers() + budget.slots) as u64;
+            let used = MIB * (1 + budget.buffers() + budget.workers + budget.slots) as u64;
             assert!(used <= mib * MIB, "{mib} MiB: {budget:?}");
         }
     }
@@ -145,8 +145,8 @@ mod tests {
         let error = fit(2, 2, 4).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the image needs at least 5 MiB of memory, 2 MiB are allowed"
+            "the image needs at least 6 MiB of memory, 2 MiB are allowed"
         );
-        assert!(fit(5, 2, 4).is_ok());
+        assert!(fit(6, 2, 4).is_ok());
     }
 }

@@ -1,4 +1,7 @@
-//! A thread that proves and decodes frames, straight into buffers of the write stage.
+//! A thread that proves and decodes frames, and copies them into buffers of the write stage.
+//!
+//! Decoding straight into those buffers saves the copy, and is slower: a decoder goes back to what it wrote, and a buffer
+//! that the disk has just read is in no cache of its core. docs/performance.md has the numbers.
 
 use std::{io, ops::Range, sync::Arc, thread};
 
@@ -15,7 +18,10 @@ use super::{
     queue::{Frame, WorkQueue},
     stage::{Report, Stage, Tell},
 };
-use crate::target::{WriteError, Zeroed};
+use crate::{
+    sys::stream_copy,
+    target::{WriteError, Zeroed},
+};
 
 /// What a decoder needs for its stack: its tables are on the heap.
 const STACK_BYTES: usize = 512 << 10;
@@ -86,8 +92,9 @@ impl Workshop {
     }
 
     fn work(&self, mut decoder: Decoder) {
+        let mut plain = vec![0; self.manifest.chunk_bytes as usize];
         while let Some(frame) = self.meter.idle(|| self.queue.next()) {
-            let Some(event) = self.frame(frame, &mut decoder) else {
+            let Some(event) = self.frame(frame, &mut decoder, &mut plain) else {
                 continue;
             };
             if self.events.send(event).is_err() {
@@ -98,7 +105,7 @@ impl Workshop {
 
     /// Proves and decodes a chunk, and hands it on. The proof is the digest of the frame, which the manifest names:
     /// only bytes that its signer vouches for reach the decoder, and those decode into exactly one chunk.
-    fn frame(&self, frame: Frame, decoder: &mut Decoder) -> Option<Event> {
+    fn frame(&self, frame: Frame, decoder: &mut Decoder, plain: &mut [u8]) -> Option<Event> {
         let Frame {
             position,
             origin,
@@ -107,12 +114,9 @@ impl Workshop {
         let chunk = &self.manifest.chunks[position];
         let place = self.manifest.chunk_range(chunk.index);
         let len = usize::try_from(place.end - place.start).expect("a chunk is at most a MiB");
-        // `None` when the write was stopped meanwhile.
-        let mut buffer = self.meter.blocked(|| self.stage.buffer())?;
-        buffer.set_len(len);
         let proven = self
             .meter
-            .cpu(|| verify_frame_and_decode(&slot.bytes, chunk, len, &mut buffer, decoder));
+            .cpu(|| verify_frame_and_decode(&slot.bytes, chunk, len, plain, decoder));
         // The network may have its memory back before the disk is asked.
         drop(slot);
         if let Err(error) = proven {
@@ -122,6 +126,10 @@ impl Workshop {
                 error,
             });
         }
+        // `None` when the write was stopped meanwhile.
+        let mut buffer = self.meter.blocked(|| self.stage.buffer())?;
+        buffer.set_len(len);
+        self.meter.cpu(|| stream_copy::copy(&mut buffer, &plain[..len]));
         if chunk.index == 0 {
             return Some(Event::Head(Withheld::new(buffer.into_buffer())));
         }

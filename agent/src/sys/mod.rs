@@ -12,4 +12,5 @@ pub mod memory;
 pub mod mount;
 pub mod reboot;
 pub mod reread;
+pub mod stream_copy;
 pub mod uring;

@@ -116,7 +116,7 @@ async fn little_memory_is_enough_and_too_little_is_refused() {
     .unwrap_err();
     assert_eq!((failure.kind, failure.touched), (FailureKind::Refused, false));
     assert_same(&disk.content(), &vec![0xA5; 32 * MIB]);
-    few.max_memory_bytes = 5 << 20;
+    few.max_memory_bytes = 7 << 20;
     write(&store.manifest, PackSource::dir(store.dir.path()), &target, few)
         .await
         .result

@@ -1,12 +1,8 @@
 //! `imprint image …`
 
-use std::{os::fd::AsFd as _, path::Path};
-
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Body;
 use serde_json::Value;
-use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
 
 use crate::{
     answer::{Image, read},
@@ -15,15 +11,20 @@ use crate::{
     fault::Fault,
     live, measure,
     output::{self, Output},
+    source::{self, Trouble},
     table,
 };
 
-const PIECE: usize = 256 << 10;
-
 pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Result<(), Fault> {
     match command {
-        ImageCommand::Import { file, name, format } => {
-            let image = import(client, &file, &name, &format, output).await?;
+        ImageCommand::Import {
+            source,
+            name,
+            format,
+            sha256,
+        } => {
+            let query = [("name", name.as_str()), ("format", format.as_str())];
+            let image = import(client, &source, &query, sha256, output).await?;
             show(&image, output)
         }
         ImageCommand::List => {
@@ -43,43 +44,24 @@ fn show(image: &Value, output: &Output) -> Result<(), Fault> {
 
 async fn import(
     client: &Client,
-    file: &Path,
-    name: &str,
-    format: &str,
+    named: &str,
+    query: &[(&str, &str)],
+    sha256: Option<[u8; 32]>,
     output: &Output,
 ) -> Result<Value, Fault> {
-    let (reader, length): (Box<dyn AsyncRead + Send + Unpin>, _) = if file == Path::new("-") {
-        let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-            Fault::local(
-                "Cannot read standard input",
-                error.to_string(),
-                "Name a file instead.",
-            )
-        })?;
-        (Box::new(tokio::fs::File::from_std(input.into())), None)
-    } else {
-        let unreadable = |error| Fault::unreadable(file, &error);
-        let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
-        let about = opened.metadata().await.map_err(unreadable)?;
-        if about.is_dir() {
-            return Err(Fault::local(
-                format!("Cannot read {}", file.display()),
-                "it is a folder",
-                "Name the image file in it.",
-            ));
-        }
-        // A block device has a size that its metadata does not tell.
-        (Box::new(opened), about.is_file().then_some(about.len()))
-    };
+    let source = source::open(named).await?;
+    let length = source.length;
     if !output.live {
         let size = length
             .map(|length| format!(" ({})", measure::bytes(length)))
             .unwrap_or_default();
-        output::say(&format!("uploading {}{size}\n", file.display()));
+        output::say(&format!("uploading {}{size}\n", source.name));
     }
-    let bar = live::transfer(output.live, name, length);
+    let bar = live::transfer(output.live, query[0].1, length);
     let counting = bar.clone();
-    let pieces = ReaderStream::with_capacity(reader, PIECE)
+    let trouble = Trouble::default();
+    let pieces = source
+        .body(sha256, &trouble)
         .inspect_ok(move |piece| counting.inc(piece.len() as u64))
         .chain(futures::stream::once({
             let bar = bar.clone();
@@ -88,12 +70,12 @@ async fn import(
                 Ok(Default::default())
             }
         }));
-    let query = [("name", name), ("format", format)];
-    let uploading = client.upload(&["v1", "images"], &query, Body::wrap_stream(pieces), length);
+    let uploading = client.upload(&["v1", "images"], query, Body::wrap_stream(pieces), length);
     let answer = tokio::select! {
         answer = uploading => answer,
         _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
     };
     bar.finish_and_clear();
-    answer
+    // Where the source broke off, that is what happened, whatever became of the upload.
+    answer.map_err(|fault| trouble.take().unwrap_or(fault))
 }

@@ -195,6 +195,63 @@ async fn an_image_is_uploaded_whole() {
             ("name=x&format=raw".into(), None, 3_000_001)
         ]
     );
+    let elsewhere = serve_plainly(content.clone()).await;
+    let url = format!("http://{elsewhere}/disk.raw?signature=s3cret");
+    let ran = fake
+        .run(&[
+            "image",
+            "import",
+            &url,
+            "--name",
+            "y",
+            "--sha256",
+            &sha256(&content),
+        ])
+        .await;
+    assert!(ran.code == 0, "{ran:?}");
+    assert_eq!(
+        seen.all().last().unwrap(),
+        &("name=y&format=auto".into(), Some("3000001".into()), 3_000_001)
+    );
+    let ran = fake
+        .run(&[
+            "image",
+            "import",
+            &url,
+            "--name",
+            "z",
+            "--sha256",
+            &"0".repeat(64),
+        ])
+        .await;
+    assert!(
+        ran.code == 1 && ran.err.contains("not the one that was meant") && !ran.err.contains("s3cret"),
+        "{ran:?}"
+    );
+    let ran = fake
+        .run(&[
+            "image",
+            "import",
+            &format!("http://{elsewhere}/short"),
+            "--name",
+            "z",
+        ])
+        .await;
+    assert!(
+        ran.code == 1 && ran.err.contains("Cannot fetch the image"),
+        "{ran:?}"
+    );
+    let ran = fake
+        .run(&[
+            "image",
+            "import",
+            &format!("http://{elsewhere}/none"),
+            "--name",
+            "z",
+        ])
+        .await;
+    assert!(ran.code == 1 && ran.err.contains("answered 404"), "{ran:?}");
+    assert_eq!(seen.all().len(), 3, "nothing else came through");
     let ran = fake
         .run(&["image", "import", "/nowhere/disk.raw", "--name", "x"])
         .await;
@@ -202,6 +259,27 @@ async fn an_image_is_uploaded_whole() {
         ran.code == 1 && ran.err.contains("Cannot read /nowhere/disk.raw"),
         "{ran:?}"
     );
+}
+
+/// An HTTP server without TLS that has `/disk.raw`, and a `/short` that breaks off.
+async fn serve_plainly(content: Vec<u8>) -> std::net::SocketAddr {
+    let short = async || {
+        let pieces =
+            futures::stream::iter([Ok(Bytes::from_static(b"abc")), Err(std::io::Error::other("gone"))]);
+        axum::body::Body::from_stream(pieces)
+    };
+    let router = Router::new()
+        .route("/disk.raw", axum::routing::get(async move || content.clone()))
+        .route("/short", axum::routing::get(short));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(content))
 }
 
 /// Deployments that go through the given answers, one for each question; the last one stays.

@@ -47,7 +47,7 @@ pub enum BootError {
     },
     /// A part of the ramdisk is missing.
     #[error(
-        "boot.ramdisk_dir: cannot read {}; make the ramdisk with `cargo xtask ramdisk` and set boot.ramdisk_dir to its folder, or set dhcp.mode to \"off\"",
+        "boot.ramdisk_dir: cannot read {}; make the ramdisk with `cargo xtask ramdisk` and set boot.ramdisk_dir to its folder",
         path.display()
     )]
     Ramdisk {

@@ -9,7 +9,10 @@ use super::{
     canvas::{Canvas, HEAD, SECTOR, ZERO_STEP},
     yard::Yard,
 };
-use crate::stream::{failure::Ended, progress::Meter, stage::PoolBuf};
+use crate::{
+    stream::{failure::Ended, progress::Meter, stage::PoolBuf},
+    sys::stream_copy,
+};
 
 /// A plain image is cut into blocks of this size.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
@@ -121,7 +124,7 @@ impl<'a> Cut<'a> {
             while !rest.is_empty() {
                 let space = self.space()?;
                 let len = space.len().min(rest.len());
-                space[..len].copy_from_slice(&rest[..len]);
+                stream_copy::copy(&mut space[..len], &rest[..len]);
                 self.filled(len)?;
                 rest = &rest[len..];
             }
