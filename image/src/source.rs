@@ -5,6 +5,7 @@
 //! All readers are safe Rust over bounded tables; no external program and no file but the one given is touched.
 
 mod compressed;
+mod container;
 mod detect;
 mod error;
 mod qcow2;
@@ -17,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 pub use compressed::CompressedReader;
+pub use container::ContainerError;
 pub use detect::{Format, ParseFormatError, detect, detect_file};
 pub use error::SourceError;
 pub use qcow2::{Qcow2Error, Qcow2Reader};
@@ -37,6 +39,22 @@ pub struct Limits {
     /// nothing in an artifact, and an honest image of an empty disk compresses without bound. Looked at only after
     /// the first 256 MiB of data.
     pub max_ratio: u64,
+}
+
+impl Limits {
+    /// Refuses a disk that is empty or too large.
+    fn admit(&self, disk_bytes: u64) -> Result<(), SourceError> {
+        if disk_bytes == 0 {
+            return Err(SourceError::Empty);
+        }
+        if disk_bytes > self.max_disk_bytes {
+            return Err(SourceError::TooLarge {
+                got: disk_bytes,
+                limit: self.max_disk_bytes,
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -89,11 +107,11 @@ pub fn open(mut file: File, declared: Option<Format>, limits: &Limits) -> Result
     }
     let source: Box<dyn ImageSource> = match format {
         Format::Raw => Box::new(RawFile::new(file, limits)?),
-        Format::RawGzip | Format::RawXz | Format::RawZstd => {
+        Format::RawGzip | Format::RawXz | Format::RawZstd | Format::RawBzip2 => {
             Box::new(CompressedReader::new(file, format, limits)?)
         }
         Format::Qcow2 => Box::new(Qcow2Reader::new(file, limits)?),
-        other => return Err(SourceError::unsupported(other)),
+        other => container::open(file, other, limits)?,
     };
     Ok(Opened { format, source })
 }

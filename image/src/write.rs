@@ -133,7 +133,7 @@ pub enum ImportError {
     },
     /// The stream turned out to be a fixed VHD: a raw disk with a footer that would be written as part of it.
     #[error(
-        "the image ends with the footer of a VHD file; convert it: qemu-img convert -f vpc -O raw IN OUT"
+        "the image ends with the footer of a VHD file; declare it as vhd, or convert it: qemu-img convert -f vpc -O raw IN OUT"
     )]
     VhdFooter,
     /// The sink failed.

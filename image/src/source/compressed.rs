@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream as XzStream};
@@ -49,6 +50,7 @@ impl CompressedReader {
         let input = BufReader::with_capacity(BUFFER_BYTES, counted);
         let decoder: Box<dyn Read + Send> = match format {
             Format::RawGzip => Box::new(MultiGzDecoder::new(input)),
+            Format::RawBzip2 => Box::new(MultiBzDecoder::new(input)),
             Format::RawXz => {
                 let stream =
                     XzStream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED).map_err(io::Error::other)?;

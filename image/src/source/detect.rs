@@ -11,8 +11,10 @@ use super::SourceError;
 /// How much of the beginning of a file is looked at.
 pub const HEAD_BYTES: usize = 64 << 10;
 const TAIL_BYTES: u64 = 512;
+/// Where the first descriptor of ISO 9660 has its name.
+const ISO_AT: usize = 0x8001;
 
-/// A format of disk images. All are told apart; only some are read.
+/// A format of disk images. All are told apart; not all are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The disk's bytes.
@@ -23,22 +25,24 @@ pub enum Format {
     RawXz,
     /// The disk's bytes in zstd.
     RawZstd,
-    /// The disk's bytes in bzip2. Not read.
+    /// The disk's bytes in bzip2.
     RawBzip2,
     /// QEMU's format, versions 2 and 3.
     Qcow2,
-    /// Its forerunner. Not read.
+    /// Its forerunner.
     Qcow,
-    /// QEMU's enhanced disk. Not read.
+    /// QEMU's enhanced disk.
     Qed,
-    /// VMware's format. Not read.
+    /// VMware's format, in one file.
     Vmdk,
-    /// Microsoft's older format. Not read.
+    /// Microsoft's older format.
     Vhd,
-    /// Microsoft's newer format. Not read.
+    /// Microsoft's newer format.
     Vhdx,
-    /// VirtualBox's format. Not read.
+    /// VirtualBox's format.
     Vdi,
+    /// A file system of optical disks. Not read.
+    Iso,
     /// An encrypted container. Not read.
     Luks,
     /// A zip archive. Not read.
@@ -47,7 +51,7 @@ pub enum Format {
     Tar,
 }
 
-const NAMES: [(Format, &str); 15] = [
+const NAMES: [(Format, &str); 16] = [
     (Format::Raw, "raw"),
     (Format::RawGzip, "raw.gz"),
     (Format::RawXz, "raw.xz"),
@@ -60,6 +64,7 @@ const NAMES: [(Format, &str); 15] = [
     (Format::Vhd, "vhd"),
     (Format::Vhdx, "vhdx"),
     (Format::Vdi, "vdi"),
+    (Format::Iso, "iso"),
     (Format::Luks, "luks"),
     (Format::Zip, "zip"),
     (Format::Tar, "tar"),
@@ -67,7 +72,10 @@ const NAMES: [(Format, &str); 15] = [
 
 /// A text that names no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown image format {got:?}; known are raw, raw.gz, raw.xz, raw.zst and qcow2")]
+#[error(
+    "unknown image format {got:?}; known are raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx and \
+     vdi"
+)]
 pub struct ParseFormatError {
     got: String,
 }
@@ -86,22 +94,32 @@ impl Format {
     /// Whether this version reads it.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        matches!(
-            self,
-            Self::Raw | Self::RawGzip | Self::RawXz | Self::RawZstd | Self::Qcow2
-        )
+        !matches!(self, Self::Iso | Self::Luks | Self::Zip | Self::Tar)
     }
 
-    /// What an operator does with a file of a format that is not read.
-    pub(super) fn remedy(self) -> String {
-        let driver = match self {
-            Self::RawBzip2 => return "decompress it first: bunzip2 FILE".to_owned(),
-            Self::Zip | Self::Tar => return "unpack it first and upload the disk image in it".to_owned(),
-            Self::Luks => return "decrypt it first; an encrypted container cannot be booted from".to_owned(),
+    /// What `qemu-img` calls it.
+    pub(super) fn driver(self) -> &'static str {
+        match self {
             Self::Vhd => "vpc",
             other => other.name(),
-        };
-        format!("convert it to raw or qcow2 first: qemu-img convert -f {driver} -O qcow2 IN OUT")
+        }
+    }
+
+    /// What an operator does with a file that is not read.
+    pub(super) fn remedy(self) -> String {
+        match self {
+            Self::Zip | Self::Tar => "unpack it first and upload the disk image in it".to_owned(),
+            Self::Luks => "decrypt it first, an encrypted container cannot be booted from".to_owned(),
+            Self::Iso => {
+                "install the system onto the disk of a virtual machine and upload that disk, or take the \
+                          distribution's cloud image"
+                    .to_owned()
+            }
+            other => format!(
+                "convert it to raw or qcow2 first: qemu-img convert -f {} -O qcow2 IN OUT",
+                other.driver()
+            ),
+        }
     }
 }
 
@@ -150,14 +168,30 @@ pub fn detect(head: &[u8]) -> Format {
             0x59,
             ..,
         ] => Format::RawBzip2,
+        // Of nothing.
+        [
+            b'B',
+            b'Z',
+            b'h',
+            b'1'..=b'9',
+            0x17,
+            0x72,
+            0x45,
+            0x38,
+            0x50,
+            0x90,
+            ..,
+        ] => Format::RawBzip2,
         [b'K', b'D', b'M', b'V', ..] | [b'C', b'O', b'W', b'D', ..] => Format::Vmdk,
-        _ if at(0, b"# Disk DescriptorFile") => Format::Vmdk,
+        _ if at(0, b"# Disk DescriptorFile") || is_descriptor(head) => Format::Vmdk,
         _ if at(0, b"vhdxfile") => Format::Vhdx,
         _ if at(0, b"conectix") => Format::Vhd,
         _ if at(0, b"LUKS\xBA\xBE") => Format::Luks,
         _ if at(0, b"PK\x03\x04") => Format::Zip,
         _ if at(0x40, &[0x7F, 0x10, 0xDA, 0xBE]) => Format::Vdi,
         _ if at(257, b"ustar") && !has_mbr(head) => Format::Tar,
+        // Also one that can be booted as a disk, by an MBR in the space before it.
+        _ if at(ISO_AT, b"CD001") => Format::Iso,
         _ => Format::Raw,
     }
 }
@@ -179,9 +213,9 @@ pub fn detect_file(file: &mut File) -> Result<Format, SourceError> {
     };
     match format {
         // A fixed VHD is a raw disk with a footer.
-        Format::Raw if ends_as_vhd => Ok(Format::Vhd),
-        Format::Raw | Format::Vhd => Ok(format),
-        first if ends_as_vhd => Err(SourceError::Polyglot { first, second: "vhd" }),
+        Format::Raw | Format::Iso if ends_as_vhd => Ok(Format::Vhd),
+        Format::Raw | Format::Iso => Ok(format),
+        first if ends_as_vhd && first != Format::Vhd => Err(SourceError::Polyglot { first, second: "vhd" }),
         first => match second_nature(first, &head) {
             Some(second) => Err(SourceError::Polyglot { first, second }),
             None => Ok(first),
@@ -207,13 +241,20 @@ fn second_nature(first: Format, head: &[u8]) -> Option<&'static str> {
         Some("a raw disk with a GPT")
     } else if mbr {
         Some("a raw disk with an MBR")
-    } else if at(0x8001, b"CD001") {
+    } else if at(ISO_AT, b"CD001") {
         Some("an ISO 9660 file system")
     } else if first != Format::Vdi && at(0x40, &[0x7F, 0x10, 0xDA, 0xBE]) {
         Some("vdi")
     } else {
         None
     }
+}
+
+/// A text that VMware would open as a descriptor: comments and empty lines, then the version.
+fn is_descriptor(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    matches!(first, Some(b"version=1" | b"version=2" | b"version=3"))
 }
 
 fn has_mbr(head: &[u8]) -> bool {

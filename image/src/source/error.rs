@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Format, Qcow2Error};
+use super::{ContainerError, Format, Qcow2Error};
 
 /// An image file that is not imported.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,9 @@ pub enum SourceError {
     /// A qcow2 file that is not read.
     #[error("the qcow2 image is refused")]
     Qcow2(#[from] Qcow2Error),
+    /// A file of another container format that is not read.
+    #[error("the image is refused")]
+    Container(#[from] ContainerError),
 }
 
 impl SourceError {

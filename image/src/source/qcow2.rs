@@ -71,15 +71,7 @@ impl Qcow2Reader {
     pub fn new(file: File, limits: &Limits) -> Result<Self, SourceError> {
         let file_bytes = file.metadata()?.len();
         let header = Header::read(&file, file_bytes)?;
-        if header.size == 0 {
-            return Err(SourceError::Empty);
-        }
-        if header.size > limits.max_disk_bytes {
-            return Err(SourceError::TooLarge {
-                got: header.size,
-                limit: limits.max_disk_bytes,
-            });
-        }
+        limits.admit(header.size)?;
         let mut claims = Claims::new(file_bytes, header.cluster_bytes())?;
         claims.claim("the header", 0, header.cluster_bytes())?;
         let refcount_bytes = u64::from(header.refcount_table_clusters) * header.cluster_bytes();

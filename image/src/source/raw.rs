@@ -24,21 +24,18 @@ impl RawFile {
     /// Reads `file` from its beginning.
     pub fn new(file: File, limits: &Limits) -> Result<Self, SourceError> {
         let size = file.metadata()?.len();
-        if size == 0 {
-            return Err(SourceError::Empty);
-        }
-        if size > limits.max_disk_bytes {
-            return Err(SourceError::TooLarge {
-                got: size,
-                limit: limits.max_disk_bytes,
-            });
-        }
-        Ok(Self {
+        limits.admit(size)?;
+        Ok(Self::of_length(file, size))
+    }
+
+    /// Reads so much from the beginning of `file`, which is at least so long.
+    pub(super) fn of_length(file: File, size: u64) -> Self {
+        Self {
             file,
             size,
             position: 0,
             sparse: true,
-        })
+        }
     }
 
     /// Where the next data of the file begins.
