@@ -9,6 +9,7 @@
 //! * [`write`] turns such a source into packs and a manifest, on all cores and in bounded memory.
 //! * [`SignedManifest`] signs and opens manifests; nothing inside is parsed before a trusted signature holds.
 //! * [`frame`] proves and decodes one chunk; [`read`] puts a whole disk together again.
+//! * [`facts`] tells what is on an image, without mounting it or running anything of it.
 //! * [`pack`] is the layout of a pack; [`partition`] summarises the partition table.
 //!
 //! This crate knows no network and no database. Invariants: a [`Manifest`] that was decoded or assembled tiles its
@@ -16,6 +17,7 @@
 //! `unsafe` here. `docs/image-format.md` specifies every byte.
 
 mod digest;
+pub mod facts;
 pub mod frame;
 mod key;
 mod manifest;

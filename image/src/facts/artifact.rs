@@ -1,0 +1,133 @@
+//! A stored artifact read at any place, so that the facts of an image can be read from what the store holds.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::disk::ReadAt;
+use crate::frame::{self, Decoder};
+use crate::read::ReadArtifactError;
+use crate::{CHUNK_BYTES, Chunk, Manifest};
+
+/// Chunks that are kept decoded: 16 MiB.
+const CACHED_CHUNKS: usize = 16;
+/// Packs that are kept open.
+const OPEN_PACKS: usize = 64;
+
+/// The disk that `manifest` describes, from `dir/packs/<digest>`. Chunks are decoded, and proven, when they are
+/// needed; holes of either kind read as zeros.
+#[derive(Debug)]
+pub struct ArtifactDisk<'a> {
+    packs: PathBuf,
+    manifest: &'a Manifest,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    decoder: Decoder,
+    frame: Vec<u8>,
+    open: HashMap<u32, File>,
+    /// The decoded chunks, the one that was used last in front.
+    cached: VecDeque<(u64, Arc<Vec<u8>>)>,
+}
+
+impl<'a> ArtifactDisk<'a> {
+    /// Reads the artifact whose packs lie in `dir/packs`.
+    pub fn new(dir: &Path, manifest: &'a Manifest) -> io::Result<Self> {
+        Ok(Self {
+            packs: dir.join("packs"),
+            manifest,
+            state: Mutex::new(State {
+                decoder: Decoder::new()?,
+                frame: Vec::new(),
+                open: HashMap::new(),
+                cached: VecDeque::with_capacity(CACHED_CHUNKS),
+            }),
+        })
+    }
+
+    /// The plain bytes of chunk `index`; nothing when it is a hole.
+    fn chunk(&self, index: u64) -> Result<Option<Arc<Vec<u8>>>, ReadArtifactError> {
+        let Ok(found) = self
+            .manifest
+            .chunks
+            .binary_search_by_key(&index, |chunk| chunk.index)
+        else {
+            return Ok(None);
+        };
+        // A reader that panicked leaves at worst a chunk that is not cached.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = state.cached.iter().position(|(cached, _)| *cached == index) {
+            let entry = state.cached.remove(at).expect("it was found there");
+            state.cached.push_front(entry.clone());
+            return Ok(Some(entry.1));
+        }
+        let plain = Arc::new(self.decode(&mut state, &self.manifest.chunks[found])?);
+        state.cached.truncate(CACHED_CHUNKS - 1);
+        state.cached.push_front((index, Arc::clone(&plain)));
+        Ok(Some(plain))
+    }
+
+    fn decode(&self, state: &mut State, chunk: &Chunk) -> Result<Vec<u8>, ReadArtifactError> {
+        let digest = &self.manifest.packs[chunk.pack as usize].digest;
+        let path = self.packs.join(digest.to_string());
+        let fault = |source| ReadArtifactError::Pack {
+            path: path.clone(),
+            offset: chunk.offset,
+            bytes: chunk.frame_bytes,
+            source,
+        };
+        if !state.open.contains_key(&chunk.pack) {
+            if state.open.len() >= OPEN_PACKS {
+                state.open.clear();
+            }
+            let file = File::open(&path).map_err(fault)?;
+            state.open.insert(chunk.pack, file);
+        }
+        state.frame.resize(chunk.frame_bytes as usize, 0);
+        let file = state.open.get(&chunk.pack).expect("it was opened above");
+        file.read_exact_at(&mut state.frame, chunk.offset)
+            .map_err(fault)?;
+        let range = self.manifest.chunk_range(chunk.index);
+        let plain_len = usize::try_from(range.end - range.start).expect("not longer than a chunk");
+        let mut plain = vec![0; CHUNK_BYTES as usize];
+        frame::verify_and_decode(&state.frame, chunk, plain_len, &mut plain, &mut state.decoder)
+            .map_err(|source| ReadArtifactError::Frame { path, source })?;
+        plain.truncate(plain_len);
+        Ok(plain)
+    }
+}
+
+impl ReadAt for ArtifactDisk<'_> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(out.len() as u64);
+        if end.is_none_or(|end| end > self.manifest.disk_size_bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut offset, mut out) = (offset, out);
+        while !out.is_empty() {
+            let index = offset / u64::from(CHUNK_BYTES);
+            let range = self.manifest.chunk_range(index);
+            let left = usize::try_from(range.end - offset).expect("less than a chunk");
+            let (now, later) = out.split_at_mut(left.min(out.len()));
+            match self.chunk(index).map_err(io::Error::other)? {
+                Some(plain) => {
+                    let at = usize::try_from(offset - range.start).expect("less than a chunk");
+                    now.copy_from_slice(&plain[at..at + now.len()]);
+                }
+                None => now.fill(0),
+            }
+            offset += now.len() as u64;
+            out = later;
+        }
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.manifest.disk_size_bytes
+    }
+}
