@@ -4,6 +4,8 @@
 //! twice: by the libFuzzer programs in `fuzz_targets/`, and by `image/tests/fuzz_smoke.rs`, which includes this file
 //! and runs them on mutated seeds in the usual test run.
 
+pub mod sparse;
+
 use std::fs::File;
 use std::io::{Cursor, Seek, SeekFrom, Write};
 
@@ -11,22 +13,32 @@ use imprint_image::frame::{Decoder, verify_and_decode, verify_frame_and_decode};
 use imprint_image::pack::{self, PackBuilder};
 use imprint_image::partition::read_summary;
 use imprint_image::source::{self, Format, ImageSource, Limits, Qcow2Reader};
+
 use imprint_image::{CHUNK_BYTES, Chunk, Digest, Manifest, PublicKey, SignedManifest, SigningKey};
+use sparse::unfold;
 
 /// A target: its name, which is that of its folder of seeds, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 14] = [
     ("manifest", manifest),
     ("signed", signed),
     ("pack_index", pack_index),
     ("frame", frame),
     ("qcow2", qcow2),
+    ("vmdk", vmdk),
+    ("vhd", vhd),
+    ("vhdx", vhdx),
+    ("vdi", vdi),
+    ("qed", qed),
+    ("qcow", qcow),
     ("detect", detect),
     ("compressed", compressed),
     ("partitions", partitions),
 ];
+
+const PAGE_BYTES: usize = 4096;
 
 /// PKCS#8 of an ed25519 key, without the 32 bytes of its seed.
 const PKCS8: [u8; 16] = [
@@ -148,6 +160,57 @@ pub fn qcow2(data: &[u8]) {
     }
 }
 
+/// A VMDK file, folded.
+pub fn vmdk(data: &[u8]) {
+    container(&unfold(data), Format::Vmdk);
+}
+
+/// A VHD file, folded: taken as it is, and with its checksums made right.
+pub fn vhd(data: &[u8]) {
+    let mut file = unfold(data);
+    container(&file, Format::Vhd);
+    sparse::seal_vhd(&mut file);
+    container(&file, Format::Vhd);
+}
+
+/// A VHDX file, folded: taken as it is, and with its checksums made right.
+pub fn vhdx(data: &[u8]) {
+    let mut file = unfold(data);
+    container(&file, Format::Vhdx);
+    sparse::seal_vhdx(&mut file);
+    container(&file, Format::Vhdx);
+}
+
+/// A VDI file, folded.
+pub fn vdi(data: &[u8]) {
+    container(&unfold(data), Format::Vdi);
+}
+
+/// A QED file, folded.
+pub fn qed(data: &[u8]) {
+    container(&unfold(data), Format::Qed);
+}
+
+/// A file of the first QCOW, folded.
+pub fn qcow(data: &[u8]) {
+    container(&unfold(data), Format::Qcow);
+}
+
+fn container(data: &[u8], format: Format) {
+    let limits = Limits {
+        max_disk_bytes: 16 << 20,
+        ..Limits::default()
+    };
+    if let Ok(mut opened) = source::open(file_with(data), Some(format), &limits) {
+        let size = opened
+            .source
+            .disk_size_bytes()
+            .expect("containers know their size");
+        assert!((1..=limits.max_disk_bytes).contains(&size));
+        read_as_import(opened.source.as_mut(), size);
+    }
+}
+
 /// Which format a file has. Whatever it is taken for has a name that is understood again.
 pub fn detect(data: &[u8]) {
     let format = source::detect(data);
@@ -165,7 +228,10 @@ pub fn compressed(data: &[u8]) {
         ..Limits::default()
     };
     let format = source::detect(data);
-    if !matches!(format, Format::RawGzip | Format::RawXz | Format::RawZstd) {
+    if !matches!(
+        format,
+        Format::RawGzip | Format::RawXz | Format::RawZstd | Format::RawBzip2
+    ) {
         return;
     }
     if let Ok(mut opened) = source::open(file_with(data), Some(format), &limits) {
@@ -242,7 +308,16 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 
 fn file_with(data: &[u8]) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    file.write_all(data).expect("room for it");
+    // Containers are nearly all zeros, which need not be written.
+    for (number, page) in (0u64..).zip(data.chunks(PAGE_BYTES)) {
+        if page.iter().any(|byte| *byte != 0) {
+            file.seek(SeekFrom::Start(number * PAGE_BYTES as u64))
+                .expect("a file can be sought");
+            file.write_all(page).expect("room for it");
+        }
+    }
+    file.set_len(data.len() as u64)
+        .expect("a file can be made longer");
     file.seek(SeekFrom::Start(0)).expect("a file can be sought");
     file
 }

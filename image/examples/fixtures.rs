@@ -41,7 +41,8 @@ fn main() -> Outcome {
     frames(&seeds)?;
     compressed(&seeds)?;
     partitions(&seeds)?;
-    qcow2(&seeds)
+    qcow2(&seeds)?;
+    containers(&seeds)
 }
 
 /// Text, a hole, the same text again, and a last chunk of one sector.
@@ -87,7 +88,10 @@ fn compressed(seeds: &Path) -> Outcome {
     gzip.write_all(&plain)?;
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
     xz.write_all(&plain)?;
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(&plain)?;
     let all = [
+        ("bz2", bzip2.finish()?),
         ("gz", gzip.finish()?),
         ("xz", xz.finish()?),
         ("zst", zstd::stream::encode_all(&plain[..], 3)?),
@@ -155,5 +159,42 @@ fn qcow2(seeds: &Path) -> Outcome {
     }
     fs::copy(seeds.join("qcow2/v3"), seeds.join("detect/qcow2"))?;
     fs::remove_file(raw)?;
+    Ok(())
+}
+
+/// The formats that are nearly all zeros, folded.
+fn containers(seeds: &Path) -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (raw, made) = (dir.path().join("raw"), dir.path().join("made"));
+    let mut disk = vec![0; (2 << 20) + 1024];
+    for at in [0, 70_000, 1 << 20, 2 << 20] {
+        disk[at..at + 20].fill(0xD7);
+    }
+    fs::write(&raw, &disk)?;
+    for (target, name, driver, options) in [
+        ("vmdk", "sparse", "vmdk", &[][..]),
+        ("vmdk", "stream", "vmdk", &["-o", "subformat=streamOptimized"]),
+        ("vhd", "dynamic", "vpc", &["-o", "force_size=on"]),
+        ("vhd", "fixed", "vpc", &["-o", "subformat=fixed,force_size=on"]),
+        ("vhdx", "dynamic", "vhdx", &["-o", "block_size=1M"]),
+        ("vdi", "dynamic", "vdi", &[]),
+        ("vdi", "static", "vdi", &["-o", "static=on"]),
+        ("qed", "small", "qed", &["-o", "cluster_size=4k"]),
+        ("qed", "usual", "qed", &[]),
+        ("qcow", "plain", "qcow", &[]),
+        ("qcow", "compressed", "qcow", &["-c"]),
+    ] {
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", driver])
+            .args(options)
+            .args([&raw, &made])
+            .status()?;
+        // It writes compressed qcow files well, and ends with 1 all the same.
+        if !status.success() && name != "compressed" {
+            return Err(format!("qemu-img ended with {status}").into());
+        }
+        fs::write(seeds.join(target).join(name), targets::sparse::fold(&fs::read(&made)?))?;
+        fs::remove_file(&made)?;
+    }
     Ok(())
 }

@@ -4,11 +4,14 @@
 mod targets;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
+use imprint_image::source::{self, Limits};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
+use targets::sparse;
 
 /// Numbers that are likely to be at the edge of some check.
 const EDGES: [u64; 12] = [
@@ -164,6 +167,36 @@ fn qcow2() {
 }
 
 #[test]
+fn vmdk() {
+    smoke("vmdk", 600);
+}
+
+#[test]
+fn vhd() {
+    smoke("vhd", 400);
+}
+
+#[test]
+fn vhdx() {
+    smoke("vhdx", 200);
+}
+
+#[test]
+fn vdi() {
+    smoke("vdi", 600);
+}
+
+#[test]
+fn qed() {
+    smoke("qed", 600);
+}
+
+#[test]
+fn qcow() {
+    smoke("qcow", 600);
+}
+
+#[test]
 fn detect() {
     smoke("detect", 3000);
 }
@@ -176,6 +209,26 @@ fn compressed() {
 #[test]
 fn partitions() {
     smoke("partitions", 800);
+}
+
+/// Mutations of a file that nobody would read prove nothing.
+#[test]
+fn seeds_of_containers_are_good_files() {
+    for name in ["vmdk", "vhd", "vhdx", "vdi", "qed", "qcow"] {
+        for seed in seeds(name) {
+            let file = tempfile::NamedTempFile::new().expect("a temporary file");
+            fs::write(file.path(), sparse::unfold(&seed)).expect("room for it");
+            let format = name.parse().expect("a format");
+            let opened = source::open(file.reopen().expect("it is there"), Some(format), &Limits::default());
+            let mut disk = Vec::new();
+            opened
+                .expect("a good file")
+                .source
+                .read_to_end(&mut disk)
+                .expect("a whole file");
+            assert_eq!((disk.len(), disk[0], disk[70_019]), ((2 << 20) + 1024, 0xD7, 0xD7), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -192,4 +245,6 @@ fn every_target_has_a_program_and_a_test() {
     );
     // The checksum that the targets repair is the usual one.
     assert_eq!(targets::crc32(b"123456789"), 0xCBF4_3926);
+    let file = [&[0; 900][..], &[1; 70_000], &[0; 7], &[2, 0, 3], &[0; 90]].concat();
+    assert_eq!(sparse::unfold(&sparse::fold(&file)), file);
 }
