@@ -7,6 +7,8 @@ use super::tree::Tree;
 /// No such file is larger.
 pub(super) const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_LINES: usize = 1000;
+/// No kernel takes a longer command line.
+const MAX_COMMAND_LINE_BYTES: usize = 8192;
 
 /// os-release.
 pub(super) fn distribution(tree: &Tree<'_>) -> Result<Distribution, Fault> {
@@ -85,7 +87,8 @@ pub(super) fn command_lines(
 ) -> Result<Vec<CommandLine>, Fault> {
     let mut lines = Vec::new();
     let mut take = |path: &str, found: Vec<String>| {
-        for line in found {
+        for mut line in found {
+            line.truncate(line.floor_char_boundary(MAX_COMMAND_LINE_BYTES));
             let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             let known = lines
                 .iter()

@@ -12,6 +12,8 @@ pub(super) const ESP_TYPE: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const BIOS_BOOT_TYPE: &str = "21686148-6449-6e6f-744e-656564454649";
 const MAX_LOADERS: usize = 256;
 const MAX_DEPTH: usize = 4;
+/// Most folders that a system partition may have.
+const MAX_FOLDERS: usize = 1000;
 
 /// The names on the removable path, and the machine that each is for.
 pub(crate) const REMOVABLE: [(&str, &str); 6] = [
@@ -27,7 +29,14 @@ pub(crate) const REMOVABLE: [(&str, &str); 6] = [
 pub(super) fn efi_partition(tree: &Tree<'_>, partition: Option<u32>) -> Result<EfiPartition, Fault> {
     let mut loaders = Vec::new();
     let mut folders = vec![(String::new(), 0)];
+    let mut seen = 0;
     while let Some((folder, depth)) = folders.pop() {
+        seen += 1;
+        if seen + folders.len() > MAX_FOLDERS {
+            return Err(Fault::limit(format!(
+                "a system partition of more than {MAX_FOLDERS} folders"
+            )));
+        }
         for entry in tree.list(&folder)? {
             let path = format!("{folder}{}", entry.name);
             let program = std::path::Path::new(&entry.name)

@@ -17,8 +17,8 @@ use super::model::Initramfs;
 
 /// Most archives in one initramfs.
 const MAX_SEGMENTS: usize = 64;
-/// Most names that are kept of modules and firmware.
-const MAX_NAMES: usize = 50_000;
+/// Most bytes of names of modules and firmware: many times what the largest initramfs has.
+const MAX_NAME_BYTES: usize = 4 << 20;
 
 /// Reads an initramfs from `input`. `plain_left` is how much it may decompress to, and what is left afterwards.
 pub(super) fn read(input: impl Read, plain_left: &mut u64) -> Result<Initramfs, Fault> {
@@ -64,7 +64,7 @@ pub(super) fn read(input: impl Read, plain_left: &mut u64) -> Result<Initramfs, 
     }
     if names.full {
         return Err(Fault::limit(format!(
-            "an initramfs with more than {MAX_NAMES} modules and firmware files"
+            "an initramfs whose modules and firmware have more than {MAX_NAME_BYTES} bytes of names"
         )));
     }
     found.made_by = names.made_by.map(str::to_owned);
@@ -81,6 +81,7 @@ struct Names {
     firmware: BTreeSet<String>,
     microcode: BTreeSet<&'static str>,
     made_by: Option<&'static str>,
+    bytes: usize,
     full: bool,
 }
 
@@ -100,19 +101,17 @@ impl Names {
             "buildconfig" | "hooks/udev" => self.made_by = self.made_by.or(Some("mkinitcpio")),
             _ => {}
         }
-        if self.modules.len() + self.firmware.len() >= MAX_NAMES {
+        let (names, name) = match inner.strip_prefix("lib/firmware/") {
+            Some(firmware) => (&mut self.firmware, Some(firmware.to_owned())),
+            None if inner.starts_with("lib/modules/") => (&mut self.modules, module_name(path)),
+            None => return,
+        };
+        let Some(name) = name else { return };
+        let bytes = self.bytes + name.len() + size_of::<String>();
+        if bytes > MAX_NAME_BYTES {
             self.full = true;
-            return;
-        }
-        if let Some(firmware) = inner.strip_prefix("lib/firmware/") {
-            // Folders have no dot in their last part, or very few do; a folder too many does no harm.
-            if firmware.rsplit('/').next().is_some_and(|name| name.contains('.')) {
-                self.firmware.insert(firmware.to_owned());
-            }
-        } else if inner.starts_with("lib/modules/")
-            && let Some(module) = module_name(path)
-        {
-            self.modules.insert(module);
+        } else if names.insert(name) {
+            self.bytes = bytes;
         }
     }
 }

@@ -10,8 +10,8 @@ use super::volume::Kind;
 
 const IMAGE_PREFIXES: [&str; 5] = ["vmlinuz-", "vmlinux-", "Image-", "kernel-", "linux-"];
 const MAX_KERNELS: usize = 32;
-/// The list of what is built in has some thousand lines.
-const MAX_BUILTIN_BYTES: u64 = 4 << 20;
+/// The list of what is built in has some hundred lines.
+const MAX_BUILTIN_BYTES: u64 = 1 << 20;
 
 /// Where kernels and modules are in a tree: a whole system, or a boot partition alone.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,8 @@ use super::volume::{Entry, Kind, Node, Volume};
 const MAX_LINKS: usize = 40;
 const MAX_PATH_BYTES: usize = 4096;
 const MAX_COMPONENTS: usize = 256;
+/// Most files of one kind in one folder.
+const MAX_NAMES: usize = 1000;
 
 /// Volumes put together as a running system would see them.
 #[derive(Debug)]
@@ -148,11 +150,14 @@ impl<'a> Tree<'a> {
     /// The names in a directory that `wanted` likes.
     pub fn names(&self, path: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Fault> {
         let entries = self.list(path)?;
-        Ok(entries
-            .into_iter()
-            .map(|entry| entry.name)
-            .filter(|name| wanted(name))
-            .collect())
+        let names = entries.into_iter().map(|entry| entry.name);
+        let names: Vec<String> = names.filter(|name| wanted(name)).take(MAX_NAMES + 1).collect();
+        if names.len() > MAX_NAMES {
+            return Err(Fault::limit(format!(
+                "{path} has more than {MAX_NAMES} files of one kind"
+            )));
+        }
+        Ok(names)
     }
 
     /// A whole file of at most `limit` bytes.

@@ -110,3 +110,27 @@ fn boot_sectors_that_contradict_themselves_are_refused() {
         assert_eq!(refused, counts, "change {number}");
     }
 }
+
+#[test]
+fn a_system_partition_whose_folders_hold_themselves_is_given_up() {
+    let folders: Vec<String> = (0..40).map(|number| format!("EFI/{number}/x.efi")).collect();
+    let files: Vec<(&str, &[u8])> = folders.iter().map(|path| (path.as_str(), &b"MZ"[..])).collect();
+    let mut image = fat(&["-F", "16"], &files, 20 * MIB);
+    // Every folder in EFI becomes EFI itself.
+    let (at, cluster) = with(&image, |fat| {
+        let fat = fat.unwrap();
+        let node = fat.lookup(&fat.root().unwrap(), "EFI").unwrap().unwrap();
+        let Place::Cluster(first) = node.place else {
+            panic!()
+        };
+        (fat.offset(first) as usize, first as u16)
+    });
+    for entry in image[at + 64..at + 42 * 32].chunks_exact_mut(32) {
+        entry[26..28].copy_from_slice(&cluster.to_le_bytes());
+    }
+    with(&image, |fat| {
+        let fat = fat.unwrap();
+        let met = crate::facts::firmware::efi_partition(&Tree::new(&fat), None).unwrap_err();
+        assert!(matches!(met, Fault::Limit(_)), "{met}");
+    });
+}

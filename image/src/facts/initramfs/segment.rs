@@ -14,7 +14,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// What is looked at to tell archives and compressions apart.
 const HEAD_BYTES: usize = 6;
 /// What `xz -9` needs is 65 MiB; kernels accept little more.
-const XZ_MEMORY_BYTES: u64 = 256 << 20;
+const XZ_MEMORY_BYTES: u64 = 128 << 20;
 const ZSTD_WINDOW_LOG: u32 = 27;
 const LZ4_MAGIC: [u8; 4] = [0x02, 0x21, 0x4C, 0x18];
 /// The block of the old lz4 form, which is the one that kernels take.

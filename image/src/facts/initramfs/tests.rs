@@ -154,3 +154,15 @@ fn mutated_archives_are_read_or_refused() {
     }
     assert!(refused > 50, "{refused}");
 }
+
+#[test]
+fn names_without_measure_are_refused() {
+    let long = format!("lib/firmware/{}", "x".repeat(4000));
+    let names_of: Vec<String> = (0..1200).map(|number| format!("{long}{number}")).collect();
+    let files: Vec<(&str, &[u8])> = names_of.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let met = names(&cpio(&files)).unwrap_err();
+    assert!(matches!(met, Fault::Limit(_)), "{met}");
+    // The same name again and again is one name.
+    let same: Vec<(&str, &[u8])> = (0..1200).map(|_| (long.as_str(), &b""[..])).collect();
+    assert_eq!(names(&cpio(&same)).unwrap().firmware.len(), 1);
+}
