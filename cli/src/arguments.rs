@@ -119,7 +119,8 @@ Examples:
 pub enum ImageCommand {
     /// Upload a disk image; the controller converts it once, for all deployments
     #[command(after_help = "\
-Accepted: raw, raw.gz, raw.xz, raw.zst and qcow2. What cannot be used is refused by the controller with the reason.
+Accepted: raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx and vdi, in one file. A fixed vhd must be named \
+with --format: only its end tells it from raw. What cannot be used is refused by the controller with the reason.
 
 Examples:
   imprint image import debian-12.qcow2 --name debian-12

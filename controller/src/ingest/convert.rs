@@ -2,7 +2,7 @@
 //!
 //! A raw disk is imported while it arrives. Every other format goes into a nameless file first: a qcow2 is not in disk
 //! order, and of a compressed file the end is looked at before the beginning is believed. Such files are much smaller
-//! than their disks.
+//! than their disks. So does what is declared as a VHD: a fixed one is a raw disk but for its end.
 
 use std::{
     fs::File,
@@ -44,11 +44,12 @@ impl Conversion {
             .map_err(ImportError::from_body)?;
         let format = source::detect(&head);
         let agrees = self.declared.is_none_or(|declared| declared == format);
+        let fixed_vhd = format == Format::Raw && self.declared == Some(Format::Vhd);
         if format == Format::Raw && agrees && !head.is_empty() {
             let mut stream = Cursor::new(head).chain(body);
             return Ok((self.write(&mut Stream::new(&mut stream))?, format));
         }
-        let file = if format.is_supported() && agrees {
+        let file = if format.is_supported() && (agrees || fixed_vhd) {
             self.inner.store.require_space(self.length.unwrap_or(0))?;
             self.spool(Cursor::new(head).chain(body))?
         } else {

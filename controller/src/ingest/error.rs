@@ -117,7 +117,7 @@ impl From<ImportError> for Problem {
             ImportError::Store(error) => error.into(),
             ImportError::Declared(_) => Self::invalid(
                 detail,
-                "Leave --format out, or give auto, raw, raw.gz, raw.xz, raw.zst or qcow2.",
+                "Leave --format out, or give auto, raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx or vdi.",
             ),
             ImportError::Running { .. } => Self::new(
                 StatusCode::CONFLICT,

@@ -100,14 +100,19 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 }
 
 fn qcow2(dir: &Path, content: &[u8]) -> Vec<u8> {
-    let (raw, qcow2) = (dir.join("disk.raw"), dir.join("disk.qcow2"));
+    converted(dir, content, &["qcow2", "-c"])
+}
+
+fn converted(dir: &Path, content: &[u8], to: &[&str]) -> Vec<u8> {
+    let (raw, made) = (dir.join("disk.raw"), dir.join("disk.made"));
     std::fs::write(&raw, content).unwrap();
-    let options: Vec<&Path> = ["convert", "-f", "raw", "-O", "qcow2", "-c"]
+    let options: Vec<&Path> = ["convert", "-f", "raw", "-O"]
         .iter()
+        .chain(to)
         .map(Path::new)
         .collect();
-    tool("qemu-img", &[&options[..], &[&raw, &qcow2]].concat());
-    std::fs::read(qcow2).unwrap()
+    tool("qemu-img", &[&options[..], &[&raw, &made]].concat());
+    std::fs::read(made).unwrap()
 }
 
 #[tokio::test]
@@ -128,6 +133,7 @@ async fn every_format_gives_the_same_image_which_is_stored_once() {
     for (name, format, file) in [
         ("zst", "raw.zst", zstd(&disk)),
         ("qcow2", "qcow2", qcow2(dir.path(), &disk)),
+        ("vmdk", "vmdk", converted(dir.path(), &disk, &["vmdk"])),
         ("again", "raw", disk.clone()),
     ] {
         let image = import(&server, name, file).await;
@@ -136,11 +142,23 @@ async fn every_format_gives_the_same_image_which_is_stored_once() {
             (Some(digest), Some(format))
         );
     }
+    // Only the end of a fixed VHD tells it from a raw disk, so it has to be declared.
+    let fixed = converted(dir.path(), &disk, &["vpc", "-o", "subformat=fixed,force_size=on"]);
+    let (status, kind, remedy) = problem(post(&server, "name=fixed", fixed.clone()).await).await;
+    assert_eq!((status, kind.as_str()), (422, "bad-image"), "{remedy}");
+    assert!(remedy.contains("vhd"), "{remedy}");
+    let image = post(&server, "name=fixed&format=vhd", fixed).await;
+    assert_eq!(image.status(), 201);
+    let image: Value = image.json().await.unwrap();
+    assert_eq!(
+        (image["image_digest"].as_str(), image["source_format"].as_str()),
+        (Some(digest), Some("vhd"))
+    );
     assert_eq!(stored(&server), before, "known content is not stored again");
     let after = rows(&server).await;
     assert_eq!(
         (after.0, after.1, after.2, after.3),
-        (4, rows_before.1, rows_before.2, 0)
+        (6, rows_before.1, rows_before.2, 0)
     );
 
     // A new version of the image: one chunk is new.

@@ -50,7 +50,8 @@ pub struct ImageList {
 struct ImportQuery {
     /// Unique name of the new image.
     name: String,
-    /// Format of the file: auto (the default), raw, raw.gz, raw.xz, raw.zst or qcow2.
+    /// Format of the file: auto (the default), raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx or vdi.
+    /// A fixed vhd must be named: only its end tells it from raw.
     format: Option<String>,
 }
 
