@@ -193,7 +193,10 @@ fn containers(seeds: &Path) -> Outcome {
         if !status.success() && name != "compressed" {
             return Err(format!("qemu-img ended with {status}").into());
         }
-        fs::write(seeds.join(target).join(name), targets::sparse::fold(&fs::read(&made)?))?;
+        fs::write(
+            seeds.join(target).join(name),
+            targets::sparse::fold(&fs::read(&made)?),
+        )?;
         fs::remove_file(&made)?;
     }
     Ok(())

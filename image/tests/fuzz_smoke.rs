@@ -219,14 +219,22 @@ fn seeds_of_containers_are_good_files() {
             let file = tempfile::NamedTempFile::new().expect("a temporary file");
             fs::write(file.path(), sparse::unfold(&seed)).expect("room for it");
             let format = name.parse().expect("a format");
-            let opened = source::open(file.reopen().expect("it is there"), Some(format), &Limits::default());
+            let opened = source::open(
+                file.reopen().expect("it is there"),
+                Some(format),
+                &Limits::default(),
+            );
             let mut disk = Vec::new();
             opened
                 .expect("a good file")
                 .source
                 .read_to_end(&mut disk)
                 .expect("a whole file");
-            assert_eq!((disk.len(), disk[0], disk[70_019]), ((2 << 20) + 1024, 0xD7, 0xD7), "{name}");
+            assert_eq!(
+                (disk.len(), disk[0], disk[70_019]),
+                ((2 << 20) + 1024, 0xD7, 0xD7),
+                "{name}"
+            );
         }
     }
 }
