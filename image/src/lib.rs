@@ -9,6 +9,7 @@
 //! * [`write`] turns such a source into packs and a manifest, on all cores and in bounded memory.
 //! * [`SignedManifest`] signs and opens manifests; nothing inside is parsed before a trusted signature holds.
 //! * [`frame`] proves and decodes one chunk; [`read`] puts a whole disk together again.
+//! * [`export`] writes a disk as a file of a format that others read.
 //! * [`facts`] tells what is on an image, without mounting it or running anything of it.
 //! * [`pack`] is the layout of a pack; [`partition`] summarises the partition table.
 //!
@@ -17,6 +18,7 @@
 //! `unsafe` here. `docs/image-format.md` specifies every byte.
 
 mod digest;
+pub mod export;
 pub mod facts;
 pub mod frame;
 mod key;
