@@ -6,6 +6,7 @@
 
 use std::{
     fmt, io,
+    num::NonZeroUsize,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     sync::Arc,
 };
@@ -18,6 +19,10 @@ use crate::target::AlignedBuf;
 
 /// What the read of the waker is called in the ring.
 const WAKE: u64 = u64::MAX;
+
+/// A ring has an entry for each part of so long a write in each of its places; the parts of a longer one are longer.
+const USUAL_WRITE: usize = 1 << 20;
+const PAGE_BYTES: usize = 4096;
 
 /// Wakes a thread that waits in [`WriteRing::wait`].
 #[derive(Debug)]
@@ -52,11 +57,22 @@ pub struct Answer {
     pub result: io::Result<usize>,
 }
 
+/// A write that the kernel has not answered in full.
+struct Flying {
+    /// What it reads.
+    buffer: AlignedBuf,
+    unanswered: usize,
+    written: usize,
+    error: Option<io::Error>,
+}
+
 /// A ring for writes to one file.
 pub struct WriteRing {
     ring: IoUring,
-    /// The buffers that the kernel reads, by place.
-    flying: Vec<Option<AlignedBuf>>,
+    /// The writes that the kernel has, by place.
+    flying: Vec<Option<Flying>>,
+    /// Larger writes are given to the kernel in parts of this size.
+    part_bytes: usize,
     /// The memory that the kernel has pinned.
     pinned: Option<Arc<Region>>,
     file: OwnedFd,
@@ -68,12 +84,19 @@ pub struct WriteRing {
 }
 
 impl WriteRing {
-    /// A ring with `depth` places for writes to `file`.
+    /// A ring with `depth` places for writes to `file`, which takes `largest_request` bytes at once: what is more, the
+    /// kernel would have to cut, and leaves to threads instead, after it has tried and failed.
     ///
     /// # Errors
     /// `ENOSYS`, `EPERM` and the like where io_uring is missing or forbidden, or too old.
-    pub fn new(file: BorrowedFd<'_>, depth: usize) -> io::Result<Self> {
-        let entries = u32::try_from((depth + 1).next_power_of_two())
+    pub fn new(
+        file: BorrowedFd<'_>,
+        depth: usize,
+        largest_request: Option<NonZeroUsize>,
+    ) -> io::Result<Self> {
+        let part_bytes = largest_request.map_or(USUAL_WRITE, NonZeroUsize::get);
+        let parts = USUAL_WRITE.div_ceil(part_bytes);
+        let entries = u32::try_from((depth * parts + 1).next_power_of_two())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // Without the interrupt of the waiting thread for each answer, where the kernel can do that (5.19).
         let ring = match IoUring::builder().setup_coop_taskrun().build(entries) {
@@ -91,6 +114,7 @@ impl WriteRing {
         Ok(WriteRing {
             ring,
             flying: (0..depth).map(|_| None).collect(),
+            part_bytes,
             pinned: None,
             file,
             file_is_registered,
@@ -156,32 +180,47 @@ impl WriteRing {
     /// When the place isn't free.
     pub fn push(&mut self, place: usize, buffer: AlignedBuf, offset: u64) {
         assert!(self.flying[place].is_none(), "one write at a time in each place");
-        let len = u32::try_from(buffer.len()).expect("a buffer of a few MiB");
         let fixed = self
             .pinned
             .as_ref()
             .is_some_and(|memory| Arc::ptr_eq(memory, buffer.region()));
-        let entry = match (self.file_is_registered, fixed) {
-            (true, true) => opcode::WriteFixed::new(types::Fixed(0), buffer.as_ptr(), len, 0)
-                .offset(offset)
-                .build(),
-            (true, false) => opcode::Write::new(types::Fixed(0), buffer.as_ptr(), len)
-                .offset(offset)
-                .build(),
-            (false, _) => opcode::Write::new(types::Fd(self.file.as_raw_fd()), buffer.as_ptr(), len)
-                .offset(offset)
-                .build(),
-        };
+        let most_parts = USUAL_WRITE.div_ceil(self.part_bytes);
+        let least_bytes = buffer.len().div_ceil(most_parts).next_multiple_of(PAGE_BYTES);
+        let mut at = 0;
+        let mut parts = Vec::with_capacity(most_parts);
+        for part in buffer.chunks(self.part_bytes.max(least_bytes)) {
+            let len = u32::try_from(part.len()).expect("a buffer of a few MiB");
+            let entry = match (self.file_is_registered, fixed) {
+                (true, true) => opcode::WriteFixed::new(types::Fixed(0), part.as_ptr(), len, 0)
+                    .offset(offset + at)
+                    .build(),
+                (true, false) => opcode::Write::new(types::Fixed(0), part.as_ptr(), len)
+                    .offset(offset + at)
+                    .build(),
+                (false, _) => opcode::Write::new(types::Fd(self.file.as_raw_fd()), part.as_ptr(), len)
+                    .offset(offset + at)
+                    .build(),
+            };
+            parts.push(entry.user_data(place as u64));
+            at += u64::from(len);
+        }
         // Moving the buffer doesn't move its bytes.
-        self.flying[place] = Some(buffer);
-        self.queue(&entry.user_data(place as u64));
+        self.flying[place] = Some(Flying {
+            buffer,
+            unanswered: parts.len(),
+            written: 0,
+            error: None,
+        });
+        for part in &parts {
+            self.queue(part);
+        }
     }
 
     fn queue(&mut self, entry: &squeue::Entry) {
         // SAFETY: what the entry points to, bytes of a buffer in `flying` or `woken`, is owned by this ring until the
         // kernel's answer was taken; `drop` waits for all answers.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        pushed.expect("the ring has an entry for each place and one for the waker");
+        pushed.expect("the ring has an entry for each part of each place and one for the waker");
     }
 
     /// Gives all that is queued to the kernel and waits until it has answered something, or until the waker is used.
@@ -223,15 +262,23 @@ impl WriteRing {
                 continue;
             }
             let place = usize::try_from(entry.user_data()).expect("a place was pushed");
-            let buffer = self.flying[place].take().expect("each write is answered once");
-            let result = match usize::try_from(entry.result()) {
-                Ok(written) => Ok(written),
-                Err(_) => Err(io::Error::from_raw_os_error(-entry.result())),
-            };
+            let flying = self.flying[place].as_mut().expect("each part is answered once");
+            flying.unanswered -= 1;
+            match usize::try_from(entry.result()) {
+                Ok(written) => flying.written += written,
+                Err(_) => {
+                    let error = io::Error::from_raw_os_error(-entry.result());
+                    flying.error.get_or_insert(error);
+                }
+            }
+            if flying.unanswered > 0 {
+                continue;
+            }
+            let done = self.flying[place].take().expect("it was just there");
             return Some(Answer {
                 place,
-                buffer,
-                result,
+                buffer: done.buffer,
+                result: done.error.map_or(Ok(done.written), Err),
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     os::{
         fd::AsFd,
         unix::fs::{FileExt, FileTypeExt, MetadataExt},
@@ -18,7 +18,7 @@ use nix::libc;
 
 use super::{
     AlignedBuf, DeviceId, Direct, OpenError, Operation, Target, WriteError, Zeroed, file::write_zeroes,
-    holders, rotation, whole::write_whole,
+    holders, request, rotation, whole::write_whole,
 };
 use crate::sys::block;
 
@@ -34,6 +34,7 @@ pub struct BlockDevice {
     physical_block: NonZeroU32,
     punches: AtomicBool,
     rotates: bool,
+    largest_request: Option<NonZeroUsize>,
 }
 
 /// What [`Target::identity`] of the block device at `path` would be; it is not opened for that.
@@ -100,6 +101,7 @@ impl BlockDevice {
             physical_block,
             punches,
             rotates: rotation::rotates(metadata.rdev()),
+            largest_request: request::largest(metadata.rdev()),
         })
     }
 
@@ -143,6 +145,7 @@ impl Target for BlockDevice {
             file: self.file.as_fd(),
             alignment: u64::from(self.logical_block.get()),
             len: self.len,
+            largest_request: self.largest_request,
         })
     }
 

@@ -126,6 +126,7 @@ impl Target for FileTarget {
             file: file.as_fd(),
             alignment: ALIGNMENT as u64,
             len: self.len,
+            largest_request: None,
         })
     }
 

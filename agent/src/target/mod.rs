@@ -12,12 +12,13 @@ mod file;
 mod holders;
 #[cfg(test)]
 pub(crate) mod loop_device;
+mod request;
 mod rotation;
 mod whole;
 
 use std::{
     fmt, fs, io,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     os::{fd::BorrowedFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -87,6 +88,8 @@ pub struct Direct<'a> {
     pub alignment: u64,
     /// No byte may lie past it.
     pub len: u64,
+    /// Bytes that the disk takes as one request, where that is known.
+    pub largest_request: Option<NonZeroUsize>,
 }
 
 /// How a range became zero.

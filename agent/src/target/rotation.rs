@@ -1,25 +1,39 @@
 //! Whether a disk has heads that have to move.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::stat::{major, minor};
 
 /// Whether the block device `device` rotates for certain.
 pub(super) fn rotates(device: u64) -> bool {
-    let entry = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-    rotates_by(Path::new(&entry))
+    rotates_by(&disk_folder(device))
+}
+
+/// Where the kernel tells of the disk that `device` is, or is a partition of.
+pub(super) fn disk_folder(device: u64) -> PathBuf {
+    whole_disk(Path::new(&format!(
+        "/sys/dev/block/{}:{}",
+        major(device),
+        minor(device)
+    )))
+}
+
+/// A partition's folder lies in that of its disk.
+fn whole_disk(entry: &Path) -> PathBuf {
+    if entry.join("partition").exists() {
+        entry.join("..")
+    } else {
+        entry.to_owned()
+    }
 }
 
 /// The kernel's own flag is also set for virtual disks, which say nothing of their media, and for loop devices over
 /// them. Treating those as if they had heads would throw their depth away, so the flag counts for disks that are SCSI
 /// or SATA, and only if they don't say themselves that they don't rotate.
-fn rotates_by(entry: &Path) -> bool {
-    // A partition's folder lies in that of its disk.
-    let disk = if entry.join("partition").exists() {
-        entry.join("..")
-    } else {
-        entry.to_owned()
-    };
+fn rotates_by(disk: &Path) -> bool {
     let flagged = fs::read_to_string(disk.join("queue/rotational")).is_ok_and(|text| text.trim() == "1");
     let scsi = fs::canonicalize(disk.join("device/subsystem")).is_ok_and(|bus| bus.ends_with("bus/scsi"));
     // "Block Device Characteristics", bytes 4 and 5: the rate, 0 if it isn't told, 1 for solid state.
@@ -64,7 +78,7 @@ mod tests {
             }
             assert_eq!(rotates_by(&disk), expected, "{flag} {bus} {page:?}");
             assert_eq!(
-                rotates_by(&disk.join("sda1")),
+                rotates_by(&whole_disk(&disk.join("sda1"))),
                 expected,
                 "partition, {flag} {bus}"
             );

@@ -20,7 +20,7 @@ pub(super) fn start(shared: &Arc<Shared>, depth: usize, tell: &Tell) -> io::Resu
     let Some(direct) = shared.target.direct() else {
         return Ok(None);
     };
-    let mut ring = WriteRing::new(direct.file, depth.max(1))?;
+    let mut ring = WriteRing::new(direct.file, depth.max(1), direct.largest_request)?;
     if let Some(region) = shared.pool.region()
         && let Err(error) = ring.register(region)
     {

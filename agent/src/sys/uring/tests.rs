@@ -14,7 +14,7 @@ fn buffers(count: usize) -> Vec<AlignedBuf> {
 fn registered_and_other_buffers_land_where_they_belong() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), vec![0xA5; 8 * 8192]).unwrap();
-    let mut ring = WriteRing::new(file.as_file().as_fd(), 4).unwrap();
+    let mut ring = WriteRing::new(file.as_file().as_fd(), 4, None).unwrap();
     let mut given = buffers(3);
     ring.register(given[0].region()).unwrap();
     let mut foreign = AlignedBuf::new(8192);
@@ -49,7 +49,7 @@ fn registered_and_other_buffers_land_where_they_belong() {
 #[test]
 fn a_thread_that_waits_is_woken_as_often_as_it_is_called() {
     let file = tempfile::tempfile().unwrap();
-    let mut ring = WriteRing::new(file.as_fd(), 1).unwrap();
+    let mut ring = WriteRing::new(file.as_fd(), 1, None).unwrap();
     for _ in 0..3 {
         let waker = ring.waker();
         let waking = thread::spawn(move || waker.wake());
@@ -62,7 +62,7 @@ fn a_thread_that_waits_is_woken_as_often_as_it_is_called() {
 #[test]
 fn a_ring_that_is_dropped_waits_for_its_writes() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let mut ring = WriteRing::new(file.as_file().as_fd(), 2).unwrap();
+    let mut ring = WriteRing::new(file.as_file().as_fd(), 2, None).unwrap();
     for (place, buffer) in buffers(2).into_iter().enumerate() {
         ring.push(place, buffer, place as u64 * 8192);
     }
@@ -74,10 +74,44 @@ fn a_ring_that_is_dropped_waits_for_its_writes() {
 }
 
 #[test]
+fn a_write_that_is_too_large_for_one_request_goes_in_parts() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut ring = WriteRing::new(file.as_file().as_fd(), 2, NonZeroUsize::new(1 << 18)).unwrap();
+    for (place, len) in [(0, (1 << 20) - 4096), (1, 4096)] {
+        let mut buffer = AlignedBuf::new(len);
+        for (at, byte) in buffer.iter_mut().enumerate() {
+            *byte = (at / 512 + 1) as u8;
+        }
+        ring.push(place, buffer, place as u64 * (1 << 20));
+    }
+    let mut answered = Vec::new();
+    while answered.len() < 2 {
+        ring.wait().unwrap();
+        while let Some(answer) = ring.answer() {
+            assert_eq!(answer.result.unwrap(), answer.buffer.len());
+            answered.push(answer.place);
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [0, 1]);
+    drop(ring);
+    let content = fs::read(file.path()).unwrap();
+    assert_eq!(content.len(), (1 << 20) + 4096);
+    for (at, block) in content.chunks(512).enumerate() {
+        let expected = match at * 512 {
+            0..0xFF000 => (at + 1) as u8,
+            0xFF000..0x10_0000 => 0,
+            later => ((later - (1 << 20)) / 512 + 1) as u8,
+        };
+        assert!(block.iter().all(|&byte| byte == expected), "block {at}");
+    }
+}
+
+#[test]
 fn what_the_kernel_refuses_is_told_and_the_buffer_comes_back() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let read_only = fs::File::open(file.path()).unwrap();
-    let mut ring = WriteRing::new(read_only.as_fd(), 1).unwrap();
+    let mut ring = WriteRing::new(read_only.as_fd(), 1, None).unwrap();
     ring.push(0, buffers(1).remove(0), 0);
     let answer = loop {
         ring.wait().unwrap();
