@@ -4,13 +4,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "imprint/agent/v1/enrollment.proto",
     "imprint/agent/v1/inventory.proto",
     "imprint/agent/v1/session.proto",
     "imprint/agent/v1/task.proto",
     "imprint/agent/v1/firstboot.proto",
     "imprint/v1/controller.proto",
+    "imprint/v1/images.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -70,14 +70,14 @@ impl App {
         let db = setup::open_database(&config).await?;
         let store = Store::open(&config.data_dir)?;
         let events = EventLog::new(db.clone(), clock.clone());
-        let catalog = Catalog::new(db.clone());
+        let catalog = Catalog::new(db.clone(), clock.clone(), &config);
+        catalog.settle().await?;
         let ingest = Ingest::new(
             &config.data_dir,
             authority.clone(),
             catalog.clone(),
             store.clone(),
             events.clone(),
-            clock.clone(),
         )
         .map_err(|source| OpenError::Folder {
             path: config.data_dir.clone(),

@@ -31,6 +31,8 @@ pub struct Config {
     pub public_url: Url,
     /// Database, keys, certificates and the artifact store.
     pub data_dir: PathBuf,
+    /// Where images can be used that this controller deploys.
+    pub region: String,
     /// Boot HTTP, TFTP and ramdisk.
     pub boot: BootConfig,
     /// DHCP.
@@ -136,6 +138,7 @@ impl Config {
             listen: any,
             public_url: Url::parse("https://127.0.0.1:8443").expect("a constant URL parses"),
             data_dir: data_dir.into(),
+            region: read::DEFAULT_REGION.to_owned(),
             boot: BootConfig {
                 listen: any,
                 public_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),

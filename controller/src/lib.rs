@@ -4,7 +4,7 @@
 //! One process, one database, one folder per concern. The concerns never call the APIs; the APIs are thin adapters over
 //! the concerns, and [`app::App`] is what connects them:
 //!
-//! - [`config`], [`clock`], [`db`]: what the rest stands on.
+//! - [`config`], [`clock`], [`db`], [`words`]: what the rest stands on.
 //! - [`identity`]: CA, manifest signing key, certificates of nodes, API tokens.
 //! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
@@ -32,3 +32,4 @@ pub mod setup;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod words;

@@ -16,6 +16,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{
+    catalog::CatalogError,
     clock::Clock,
     config::Config,
     db::{self, DbError},
@@ -95,6 +96,9 @@ pub enum OpenError {
     /// Store.
     #[error("cannot open the artifact store")]
     Store(#[from] StoreError),
+    /// The catalogue.
+    #[error("cannot read the catalogue of images")]
+    Catalog(#[from] CatalogError),
     /// What interrupted imports left.
     #[error("cannot remove what interrupted imports left in the artifact store")]
     Recover(#[from] ImportError),

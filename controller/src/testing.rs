@@ -8,6 +8,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::{
     app::App,
+    catalog::{Finished, Image, ImageSpec, ImageState, NewDisk, NewImage, Source},
+    identity::Caller,
     server::{Ended, Server},
     setup,
 };
@@ -109,6 +111,79 @@ fn as_pem(der: &[u8]) -> String {
         "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
         STANDARD.encode(der)
     )
+}
+
+/// A project with this name; its id.
+pub(crate) async fn project(app: &App, name: &str) -> String {
+    let id = ulid::Ulid::generate().to_string();
+    sqlx::query("INSERT INTO projects (id, name, created_at) VALUES (?, ?, 0)")
+        .bind(&id)
+        .bind(name)
+        .execute(&app.db)
+        .await
+        .unwrap();
+    id
+}
+
+/// What the writer makes of a disk; its packs are thrown away.
+pub(crate) fn manifest_of(content: &[u8]) -> imprint_image::Manifest {
+    struct Forget;
+
+    impl imprint_image::write::PackSink for Forget {
+        fn put_pack(&mut self, _digest: imprint_image::Digest, _bytes: Vec<u8>) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let options = imprint_image::write::WriteOptions::default();
+    let mut writer = imprint_image::write::ArtifactWriter::new(Forget, options);
+    writer.import_stream(&mut &content[..]).unwrap()
+}
+
+/// An active image in the catalogue; the store has nothing of it.
+pub(crate) async fn made(app: &App, by: &Caller, spec: &ImageSpec, content: &[u8]) -> Image {
+    made_of(app, by, spec, &manifest_of(content)).await
+}
+
+/// As [`made`], of a manifest.
+pub(crate) async fn made_of(
+    app: &App,
+    by: &Caller,
+    spec: &ImageSpec,
+    manifest: &imprint_image::Manifest,
+) -> Image {
+    let new = NewImage {
+        spec,
+        by,
+        source: Source::Upload,
+        source_reference: "",
+        idempotency_key: None,
+    };
+    let begun = app
+        .catalog
+        .begin_image(&new, ImageState::Importing)
+        .await
+        .unwrap();
+    let key = app
+        .authority
+        .sign_manifest(manifest)
+        .manifest_digest()
+        .to_string();
+    let disk = NewDisk {
+        role: "system",
+        manifest,
+        key: key.clone(),
+        manifest_digest: key,
+        fresh: true,
+        findings: None,
+    };
+    let done = Finished {
+        image_id: &begun.id,
+        import_id: "import",
+        source_format: "raw",
+        disks: &[disk],
+    };
+    app.catalog.finish_image(&done).await.unwrap()
 }
 
 /// The problem document of a refused request: its status, its type without the prefix, and its remedy.

@@ -32,8 +32,10 @@ impl Catalog {
     pub(crate) async fn orphans(&self, import_id: &str) -> Result<Vec<StoreObject>, CatalogError> {
         let keys: Vec<String> = sqlx::query_scalar(
             "SELECT object FROM pending_objects AS p WHERE import_id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM image_packs WHERE 'packs/' || pack = p.object)
-                 AND NOT EXISTS (SELECT 1 FROM images WHERE 'manifests/' || image_digest = p.object)
+                 AND NOT EXISTS (SELECT 1 FROM manifest_packs WHERE pack = substr(p.object, length('packs/') + 1)
+                     AND p.object LIKE 'packs/%')
+                 AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifest = substr(p.object, length('manifests/') + 1)
+                     AND p.object LIKE 'manifests/%')
                  AND NOT EXISTS (SELECT 1 FROM pending_objects AS o WHERE o.object = p.object AND o.import_id <> ?1)",
         )
         .bind(import_id)

@@ -11,8 +11,8 @@ use super::{
     BootConfig, Config, DhcpConfig, DhcpMode, Host, HostInterface, UnknownPolicy,
     problems::ConfigProblem,
     read::{
-        DEFAULT_DATA_DIR, DEFAULT_IPXE_DIR, DEFAULT_LEASE_SECONDS, DEFAULT_RAMDISK_DIR, OnOff, Written,
-        WrittenBoot, WrittenDhcp,
+        DEFAULT_DATA_DIR, DEFAULT_IPXE_DIR, DEFAULT_LEASE_SECONDS, DEFAULT_RAMDISK_DIR, DEFAULT_REGION,
+        OnOff, Written, WrittenBoot, WrittenDhcp,
     },
 };
 
@@ -47,6 +47,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         data_dir: written
             .data_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        region: written.region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         boot: boot?,
         dhcp: dhcp?,
         timeouts: written.timeouts,

@@ -19,6 +19,7 @@ pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
 pub(super) const DEFAULT_RAMDISK_DIR: &str = "/usr/lib/imprint/ramdisk";
 pub(super) const DEFAULT_IPXE_DIR: &str = "/usr/lib/ipxe";
 pub(super) const DEFAULT_LEASE_SECONDS: u32 = 3600;
+pub(super) const DEFAULT_REGION: &str = "default";
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 /// What flags of the command line say; they win over the file.
@@ -36,6 +37,7 @@ pub(super) struct Written {
     pub listen: Option<SocketAddr>,
     pub public_url: Option<Url>,
     pub data_dir: Option<PathBuf>,
+    pub region: Option<String>,
     pub boot: WrittenBoot,
     pub dhcp: WrittenDhcp,
     pub timeouts: TimeoutConfig,
@@ -145,6 +147,22 @@ impl FromStr for KernelArg {
     }
 }
 
+/// The name of a region: one word that a command line and a path can carry.
+struct Region(String);
+
+impl FromStr for Region {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if (1..=64).contains(&s.len()) && s.chars().all(plain) {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err("a region is 1 to 64 letters, digits and ._-")
+        }
+    }
+}
+
 /// A path from the root, so that it does not depend on where the controller was started.
 struct AbsolutePath(PathBuf);
 
@@ -220,6 +238,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         data_dir: keys
             .text("data_dir", "\"/var/lib/imprint\"")
             .map(|AbsolutePath(p)| p),
+        region: keys.text("region", "\"eu-west\"").map(|Region(r)| r),
         ..Written::default()
     };
     let [boot, dhcp, timeouts] = ["boot", "dhcp", "timeouts"].map(|name| keys.section(name));

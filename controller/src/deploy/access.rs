@@ -33,7 +33,7 @@ impl Deployments {
         drop(connection);
         match running {
             Some(deployment) if deployment.phase == Phase::AgentWorks => {
-                Ok(self.catalog.uses(&deployment.image_digest, object).await?)
+                Ok(self.catalog.uses(&deployment.manifest, object).await?)
             }
             _ => Ok(false),
         }

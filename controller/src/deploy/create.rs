@@ -8,16 +8,18 @@ use zeroize::Zeroizing;
 use super::{
     Deployments,
     error::DeployError,
+    image_rules::{Chosen, ImageRefusal},
     network_config,
     record::{Deployment, load},
-    request::{Checked, DeployRequest, check},
+    request::{Checked, DeployRequest, Refusal, check},
     state::{Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
     api::rest::problem::chain,
-    catalog::Image,
+    catalog::{CatalogError, Image},
     events::{Change, NewEvent, doing},
+    identity::{Caller, Viewer},
     inventory::{self, Node, NodeState},
 };
 
@@ -28,6 +30,7 @@ impl Deployments {
     /// Makes a deployment and begins it. With a key, a repeated request is answered with the same deployment.
     pub async fn create(
         &self,
+        by: &Caller,
         request: &DeployRequest,
         key: Option<&str>,
     ) -> Result<Deployment, DeployError> {
@@ -44,7 +47,8 @@ impl Deployments {
             }
         }
         let node = self.nodes.find(&request.node).await?;
-        let image = self.catalog.find(&request.image).await?;
+        let image = self.image_of(&by.viewer(), request).await?;
+        let replacement = self.replacement_of(&by.viewer(), &image).await?;
         let inventory = self.nodes.inventory(&node.id).await?;
 
         let mut change = self.events.begin().await?;
@@ -58,9 +62,14 @@ impl Deployments {
         let node = inventory::load(change.connection(), &node.id)
             .await?
             .unwrap_or(node);
-        let checked = check(request, &node, &image, inventory.as_ref()).map_err(DeployError::Refused)?;
+        let chosen = Chosen {
+            image: &image,
+            replacement: replacement.as_deref(),
+            region: self.catalog.region(),
+        };
+        let checked = check(request, &node, chosen, inventory.as_ref()).map_err(DeployError::Refused)?;
         let id = Ulid::generate().to_string();
-        self.insert(change.connection(), &id, &node, &image, &checked)
+        self.insert(change.connection(), &id, by, &node, &image, &checked)
             .await?;
         if checked.finish {
             let network = match request.network_config.as_deref() {
@@ -86,16 +95,38 @@ impl Deployments {
                 .await
                 .map_err(doing("keep the request's key"))?;
         }
-        self.begin(&mut change, &id, &node, &image).await?;
+        self.begin(&mut change, &id, by, &node, &image).await?;
         change.commit().await?;
         self.begin_to_act(&id).await;
         self.get(&id).await
+    }
+
+    /// The image that a request names.
+    async fn image_of(&self, viewer: &Viewer, request: &DeployRequest) -> Result<Image, DeployError> {
+        match request.family.as_deref().filter(|family| !family.is_empty()) {
+            None if !request.image.is_empty() => Ok(self.catalog.find(viewer, &request.image).await?),
+            Some(family) if request.image.is_empty() => Ok(self.catalog.newest_of(viewer, family).await?),
+            _ => Err(DeployError::Refused(vec![Refusal::Image(ImageRefusal::Unnamed)])),
+        }
+    }
+
+    /// The name of the image to use instead, if the caller may use it.
+    async fn replacement_of(&self, viewer: &Viewer, image: &Image) -> Result<Option<String>, DeployError> {
+        let Some(id) = &image.replacement else {
+            return Ok(None);
+        };
+        match self.catalog.find(viewer, id).await {
+            Ok(other) => Ok(Some(other.name)),
+            Err(CatalogError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn insert(
         &self,
         connection: &mut SqliteConnection,
         id: &str,
+        by: &Caller,
         node: &Node,
         image: &Image,
         checked: &Checked,
@@ -105,17 +136,17 @@ impl Deployments {
         sqlx::query(
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
-             phase_since, moved_at, created_at) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
         .bind(&image.id)
         .bind(&image.name)
-        .bind(&image.image_digest)
-        .bind(&image.manifest_digest)
-        .bind(i64::try_from(image.disk_size_bytes).unwrap_or(i64::MAX))
-        .bind(image.logical_sector_bytes)
+        .bind(&checked.disk.image_digest)
+        .bind(&checked.disk.manifest_digest)
+        .bind(i64::try_from(checked.disk.disk_size_bytes).unwrap_or(i64::MAX))
+        .bind(checked.disk.logical_sector_bytes)
         .bind(&checked.rule.text)
         .bind(&checked.hostname)
         .bind(checked.boot_order)
@@ -125,6 +156,10 @@ impl Deployments {
         .bind(now)
         .bind(now)
         .bind(now)
+        .bind(&checked.disk.manifest)
+        .bind(json!(checked.warnings).to_string())
+        .bind(&by.project_id)
+        .bind(&by.name)
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;
@@ -135,6 +170,7 @@ impl Deployments {
         &self,
         change: &mut Change,
         id: &str,
+        by: &Caller,
         node: &Node,
         image: &Image,
     ) -> Result<(), DeployError> {
@@ -158,7 +194,7 @@ impl Deployments {
                 node_id: Some(&node.id),
                 deployment_id: Some(id),
                 message: format!("Deployment of image {} onto node {} was asked for.", image.name, node.name),
-                details: json!({ "image": image.name, "image_id": image.id, "image_digest": image.image_digest }),
+                details: json!({ "image": image.name, "image_id": image.id, "image_digest": image.image_digest, "by": by.name }),
             })
             .await?;
         Ok(())

@@ -34,7 +34,7 @@ impl Deployments {
             deployment_id: deployment.id.clone(),
             image: Some(wire::ImageSource {
                 name: deployment.image_name.clone(),
-                manifest_url: format!("/v1/store/manifests/{}", deployment.image_digest),
+                manifest_url: format!("/v1/store/manifests/{}", deployment.manifest),
                 image_digest: digest,
                 disk_size_bytes: deployment.disk_size_bytes,
                 logical_sector_bytes: deployment.logical_sector_bytes,

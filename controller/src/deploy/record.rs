@@ -109,6 +109,10 @@ pub struct Deployment {
     pub image_name: String,
     /// Its identity, hex.
     pub image_digest: String,
+    /// Key of its manifest in the store.
+    pub manifest: String,
+    /// What the caller was warned of.
+    pub warnings: Vec<String>,
     /// Size of the image's disk.
     pub disk_size_bytes: u64,
     /// Logical sector size the image was made for.
@@ -186,6 +190,8 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             image_id: row.try_get("image_id")?,
             image_name: row.try_get("image_name")?,
             image_digest: row.try_get("image_digest")?,
+            manifest: row.try_get("manifest")?,
+            warnings: document(row, "warnings")?.unwrap_or_default(),
             disk_size_bytes: u64::try_from(size).unwrap_or(0),
             logical_sector_bytes: row.try_get("logical_sector_bytes")?,
             disk_rule: row.try_get("disk_rule")?,

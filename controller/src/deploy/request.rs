@@ -6,9 +6,13 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{hostname, network_config, user_data};
+use super::{
+    hostname,
+    image_rules::{self, Chosen, ImageRefusal},
+    network_config, user_data,
+};
 use crate::{
-    catalog::Image,
+    catalog::{Image, ImageDisk},
     inventory::{Inventory, Node, NodeState},
     matching::{DiskRule, Needs, choose},
 };
@@ -19,8 +23,15 @@ use crate::{
 pub struct DeployRequest {
     /// Id, name, UUID, serial number or MAC address of the node.
     pub node: String,
-    /// Id or name of the image.
+    /// Id or name of the image; empty when a family is given.
+    #[serde(default)]
     pub image: String,
+    /// The family whose newest active image is deployed.
+    #[serde(default)]
+    pub family: Option<String>,
+    /// Which disk of an image that has several.
+    #[serde(default)]
+    pub role: Option<String>,
     /// Rule that names the disk (`transport=nvme,size>=400GB`); empty: the only one.
     #[serde(default)]
     pub disk: Option<String>,
@@ -52,6 +63,7 @@ impl fmt::Debug for DeployRequest {
         f.debug_struct("DeployRequest")
             .field("node", &self.node)
             .field("image", &self.image)
+            .field("family", &self.family)
             .field("disk", &self.disk)
             .field("hostname", &self.hostname)
             .finish_non_exhaustive()
@@ -61,6 +73,8 @@ impl fmt::Debug for DeployRequest {
 /// One reason why a deployment cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The image itself is against it.
+    Image(ImageRefusal),
     /// The node's state does not allow it.
     NodeState(String, NodeState),
     /// The node runs a system, and nobody said that it may go.
@@ -88,6 +102,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Image(refusal) => refusal.fmt(f),
             Self::NodeState(name, state) => write!(
                 f,
                 "Node {name} is {state}; only an available or failed node can be deployed."
@@ -121,6 +136,7 @@ impl Refusal {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Image(refusal) => refusal.kind(),
             Self::NodeState(..) => "node-not-available",
             Self::Active(_) => "node-active",
             Self::DiskRule(_) => "bad-disk-rule",
@@ -139,6 +155,7 @@ impl Refusal {
     #[must_use]
     pub fn title(&self) -> &'static str {
         match self {
+            Self::Image(refusal) => refusal.title(),
             Self::NodeState(..) => "The node is not available",
             Self::Active(_) => "The node runs a system",
             Self::DiskRule(_) => "The disk rule cannot be understood",
@@ -157,6 +174,7 @@ impl Refusal {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
+            Self::Image(refusal) => refusal.remedy(),
             Self::NodeState(name, NodeState::Discovered | NodeState::Enrolled) => {
                 format!("Approve it first: imprint node approve {name}.")
             }
@@ -190,6 +208,7 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::Image(refusal) => refusal.status(),
             Self::NodeState(..) | Self::Active(_) => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         }
@@ -199,6 +218,8 @@ impl Refusal {
 /// A request that was found good, with everything that was left out filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Checked {
+    pub disk: ImageDisk,
+    pub warnings: Vec<String>,
     pub rule: DiskRule,
     pub hostname: String,
     pub boot_order: &'static str,
@@ -210,10 +231,18 @@ pub(super) struct Checked {
 pub(super) fn check(
     request: &DeployRequest,
     node: &Node,
-    image: &Image,
+    chosen: Chosen<'_>,
     inventory: Option<&Inventory>,
 ) -> Result<Checked, Vec<Refusal>> {
     let mut refusals = Vec::new();
+    let image = chosen.image;
+    let disk = match image_rules::choose_disk(request, chosen, inventory) {
+        Ok(disk) => Some(disk),
+        Err(against) => {
+            refusals.extend(against.into_iter().map(Refusal::Image));
+            None
+        }
+    };
     match node.state {
         NodeState::Available | NodeState::Failed => {}
         NodeState::Active if request.reinstall == Some(true) => {}
@@ -229,8 +258,8 @@ pub(super) fn check(
     }
     let rule = match request.disk.as_deref().unwrap_or_default().parse::<DiskRule>() {
         Ok(rule) => {
-            if let Some(inventory) = inventory {
-                refusals.extend(check_disk(&rule, image, inventory));
+            if let (Some(inventory), Some(disk)) = (inventory, &disk) {
+                refusals.extend(check_disk(&rule, image, disk, inventory));
             }
             Some(rule)
         }
@@ -251,8 +280,10 @@ pub(super) fn check(
             None
         }
     };
-    match (rule, boot_order) {
-        (Some(rule), Some(boot_order)) if refusals.is_empty() => Ok(Checked {
+    match (rule, boot_order, disk) {
+        (Some(rule), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
+            disk,
+            warnings: image_rules::warnings(chosen),
             rule,
             hostname,
             boot_order,
@@ -263,10 +294,15 @@ pub(super) fn check(
     }
 }
 
-fn check_disk(rule: &DiskRule, image: &Image, inventory: &Inventory) -> Vec<Refusal> {
+fn check_disk(rule: &DiskRule, image: &Image, content: &ImageDisk, inventory: &Inventory) -> Vec<Refusal> {
+    // What its owner says of the smallest disk is meant for the disk that the system is on.
+    let least = match image.disks.as_slice() {
+        [first, ..] if first.role == content.role => image.min_disk_bytes,
+        _ => 0,
+    };
     let needs = Needs {
-        size_bytes: image.disk_size_bytes,
-        logical_sector_bytes: image.logical_sector_bytes,
+        size_bytes: content.disk_size_bytes.max(least),
+        logical_sector_bytes: content.logical_sector_bytes,
     };
     let error = match choose(rule, Some(needs), &inventory.disks) {
         Ok(_) => return Vec::new(),
@@ -277,20 +313,20 @@ fn check_disk(rule: &DiskRule, image: &Image, inventory: &Inventory) -> Vec<Refu
         return vec![Refusal::NoDisk(error.to_string())];
     };
     let mut refusals = Vec::new();
-    if disk.size_bytes < image.disk_size_bytes {
+    if disk.size_bytes < needs.size_bytes {
         refusals.push(Refusal::TooSmall(format!(
             "the image {} needs {} bytes, the disk {} has {}",
             image.name,
-            image.disk_size_bytes,
+            needs.size_bytes,
             disk.title(),
             disk.size_bytes
         )));
     }
-    if disk.logical_sector_bytes != image.logical_sector_bytes {
+    if disk.logical_sector_bytes != needs.logical_sector_bytes {
         refusals.push(Refusal::Sectors(format!(
             "the image {} was made for sectors of {} bytes, the disk {} has sectors of {}",
             image.name,
-            image.logical_sector_bytes,
+            needs.logical_sector_bytes,
             disk.title(),
             disk.logical_sector_bytes
         )));

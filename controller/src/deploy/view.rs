@@ -28,6 +28,8 @@ pub struct DeploymentView {
     pub image_id: String,
     /// The image's name when the deployment was asked for.
     pub image_name: String,
+    /// What is to be known of it, though it goes on.
+    pub warnings: Vec<String>,
     /// How it stands.
     pub state: DeploymentState,
     /// The step that was reached.
@@ -92,6 +94,7 @@ impl Deployments {
             node_id: deployment.node_id,
             image_id: deployment.image_id,
             image_name: deployment.image_name,
+            warnings: deployment.warnings,
             state: deployment.state,
             step: deployment.step,
             attempt: deployment.attempt,

@@ -3,6 +3,7 @@
 //! Everything private lies in `<data>/identity`, mode 0600, and never leaves the process.
 
 mod authority;
+mod caller;
 mod certificate;
 mod keyfile;
 mod request_key;
@@ -14,12 +15,13 @@ mod tokens;
 use std::path::PathBuf;
 
 pub use authority::{Authority, IssuedCertificate, KeyDigest};
+pub use caller::{Caller, PLATFORM, Permission, Role, Viewer};
 pub use certificate::node_id_of;
 pub(crate) use keyfile::write_whole;
 pub use request_key::RequestKey;
 pub use server_certificate::ServerCertificate;
 pub(crate) use tokens::generate as generate_token;
-pub use tokens::{ApiTokens, NewToken, Role, TokenError};
+pub use tokens::{ApiTokens, NewToken, TokenError};
 
 /// An identity could not be made, read or issued.
 #[derive(Debug, thiserror::Error)]

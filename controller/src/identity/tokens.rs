@@ -7,31 +7,10 @@ use sqlx::SqlitePool;
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
-use crate::{
-    api::rest::auth::Caller,
-    clock::{Clock, timestamp_from_ms},
-};
+use super::{Caller, Role};
+use crate::clock::{Clock, timestamp_from_ms};
 
 const PREFIX: &str = "imp_";
-
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-        }
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        (text == "admin").then_some(Self::Admin)
-    }
-}
 
 /// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +58,8 @@ struct Row {
     name: String,
     role: String,
     expires_at: Option<i64>,
+    user_id: Option<String>,
+    project_id: String,
 }
 
 impl ApiTokens {
@@ -90,7 +71,7 @@ impl ApiTokens {
     /// Who sent this token. The lookup is by hash, so its time tells nothing about how near a guess came.
     pub async fn check(&self, token: &str) -> Result<Caller, TokenError> {
         let row: Option<Row> =
-            sqlx::query_as("SELECT id, name, role, expires_at FROM api_tokens WHERE token_hash = ?")
+            sqlx::query_as("SELECT id, name, role, expires_at, user_id, project_id FROM api_tokens WHERE token_hash = ? AND revoked_at IS NULL")
                 .bind(hash(token))
                 .fetch_optional(&self.db)
                 .await?;
@@ -100,10 +81,12 @@ impl ApiTokens {
                 at: timestamp_from_ms(at),
             });
         }
-        let role = Role::from_text(&row.role).ok_or(TokenError::Unknown)?;
+        let role = row.role.parse().map_err(|_| TokenError::Unknown)?;
         Ok(Caller {
             token_id: row.id,
             name: row.name,
+            user_id: row.user_id,
+            project_id: row.project_id,
             role,
         })
     }

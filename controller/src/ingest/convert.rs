@@ -29,6 +29,7 @@ pub(super) struct Conversion {
     pub(super) inner: Arc<Inner>,
     pub(super) runtime: Handle,
     pub(super) import_id: String,
+    pub(super) project_id: String,
     pub(super) declared: Option<Format>,
     pub(super) length: Option<u64>,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -80,7 +81,7 @@ impl Conversion {
     /// A chunk that cannot be looked up is stored again, which costs space and nothing else.
     fn known(&self, plain: &Digest) -> Option<KnownChunk> {
         self.runtime
-            .block_on(self.inner.catalog.known_chunk(plain))
+            .block_on(self.inner.catalog.known_chunk(&self.project_id, plain))
             .unwrap_or_else(|error| {
                 let error = &error as &(dyn std::error::Error + 'static);
                 tracing::warn!(error, "a chunk could not be looked up");

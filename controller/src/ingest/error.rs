@@ -25,12 +25,6 @@ pub enum ImportError {
     /// The name cannot be used, or the image could not be entered.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// Another import will take the name.
-    #[error("an import with the name `{name}` is running")]
-    Running {
-        /// The name.
-        name: String,
-    },
     /// The key belongs to another request.
     #[error("the Idempotency-Key was used for the import of `{name}`")]
     KeyReused {
@@ -118,13 +112,6 @@ impl From<ImportError> for Problem {
             ImportError::Declared(_) => Self::invalid(
                 detail,
                 "Leave --format out, or give auto, raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx or vdi.",
-            ),
-            ImportError::Running { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "import-running",
-                "The name is taken by a running import",
-                detail,
-                "Wait until it has ended (`imprint events --follow` tells), or choose another --name.",
             ),
             ImportError::KeyReused { .. } => Self::new(
                 StatusCode::CONFLICT,

@@ -17,11 +17,10 @@ mod sink;
 mod tests;
 
 use std::{
-    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -38,10 +37,11 @@ use ulid::Ulid;
 pub use error::ImportError;
 
 use crate::{
-    catalog::{Catalog, CatalogError, Image, NewImage, check_name},
-    clock::Clock,
+    catalog::{
+        Catalog, CatalogError, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
+    },
     events::{EventLog, NewEvent},
-    identity::Authority,
+    identity::{Authority, Caller},
     store::{Store, StoreObject},
 };
 use body::{BodyReader, CancelOnDrop};
@@ -53,16 +53,16 @@ const AT_ONCE: usize = 2;
 /// What a caller wants to import.
 #[derive(Debug, Clone)]
 pub struct ImportRequest {
-    /// The new image's name.
-    pub name: String,
+    /// What the new image is to be.
+    pub spec: ImageSpec,
     /// The format that the caller declares, as written; `None` and "auto" leave it to detection.
     pub format: Option<String>,
     /// Of the request.
     pub idempotency_key: Option<String>,
     /// Length of the file, when it is known beforehand.
     pub length: Option<u64>,
-    /// Who imports, for the event log.
-    pub by: String,
+    /// Who imports; the image belongs to the project that this caller acts for.
+    pub by: Caller,
 }
 
 /// Imports images. Cheap to clone.
@@ -75,11 +75,8 @@ struct Inner {
     catalog: Catalog,
     store: Store,
     events: EventLog,
-    clock: Clock,
     spool: PathBuf,
     slots: Semaphore,
-    /// Names that running imports will take.
-    names: Mutex<HashSet<String>>,
     /// Read while an object is noted and written, written while orphans are looked for and removed.
     sweeping: RwLock<()>,
 }
@@ -99,7 +96,6 @@ impl Ingest {
         catalog: Catalog,
         store: Store,
         events: EventLog,
-        clock: Clock,
     ) -> io::Result<Self> {
         let spool = data_dir.join(SPOOL);
         fs::create_dir_all(&spool)?;
@@ -108,16 +104,25 @@ impl Ingest {
             catalog,
             store,
             events,
-            clock,
             spool,
             slots: Semaphore::new(AT_ONCE),
-            names: Mutex::default(),
             sweeping: RwLock::default(),
         })))
     }
 
     /// Removes what imports have left that ended with the controller. Called before anything is served.
     pub async fn recover(&self) -> Result<(), ImportError> {
+        for image in self.0.catalog.abandon_unfinished().await? {
+            tracing::info!(
+                image.id = image.id,
+                image = image.name,
+                "an import ended with the controller"
+            );
+            let message = format!("The import of image {} ended with the controller.", image.name);
+            self.0
+                .append("image.import-failed", message, json!({ "image_id": image.id }))
+                .await;
+        }
         let interrupted = self.0.catalog.pending_imports().await?;
         for import_id in &interrupted {
             let removed = self.0.sweep(import_id).await?;
@@ -135,30 +140,21 @@ impl Ingest {
 
     /// Imports the file that `body` carries.
     pub async fn import(&self, request: ImportRequest, body: Body) -> Result<Image, ImportError> {
-        check_name(&request.name)?;
+        request.spec.check()?;
         let declared = declared(request.format.as_deref())?;
         if let Some(image) = self.made_before(&request).await? {
             return Ok(image);
         }
-        let name = self.reserve(&request.name).await?;
-        self.0.store.require_space(0)?;
-        let _slot = self
-            .0
-            .slots
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
-
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = CancelOnDrop(cancelled.clone());
         let (reader, feed) = body::bridge(body);
         let inner = self.0.clone();
-        let job = tokio::spawn(async move {
-            let result = inner.run(&request, declared, reader, &cancelled).await;
-            drop(name);
-            result
-        });
-        feed.run().await;
+        let mut job = tokio::spawn(async move { inner.run(&request, declared, reader, &cancelled).await });
+        tokio::select! {
+            // Refused, while the caller may still be sending.
+            done = &mut job => return done.map_err(ImportError::Task)?,
+            () = feed.run() => {}
+        }
         job.await.map_err(ImportError::Task)?
     }
 
@@ -167,58 +163,15 @@ impl Ingest {
         let Some(key) = &request.idempotency_key else {
             return Ok(None);
         };
-        match self.0.catalog.made_by(key).await? {
-            Some(image) if image.name == request.name => Ok(Some(image)),
-            Some(image) => Err(ImportError::KeyReused { name: image.name }),
-            None => Ok(None),
-        }
-    }
-
-    async fn reserve(&self, name: &str) -> Result<Reservation, ImportError> {
-        let reservation = Reservation::make(&self.0, name)?;
-        if self.0.catalog.has_name(name).await? {
-            return Err(CatalogError::NameTaken {
-                name: name.to_owned(),
+        match self.0.catalog.made_by(&request.by.project_id, key).await? {
+            Some(image) if image.name != request.spec.name => {
+                Err(ImportError::KeyReused { name: image.name })
             }
-            .into());
+            Some(image) if image.state.is_unfinished() => {
+                Err(CatalogError::Importing { name: image.name }.into())
+            }
+            made => Ok(made),
         }
-        Ok(reservation)
-    }
-}
-
-/// A name that a running import will take; free again when this is dropped.
-struct Reservation {
-    inner: Arc<Inner>,
-    name: String,
-}
-
-impl Reservation {
-    fn make(inner: &Arc<Inner>, name: &str) -> Result<Self, ImportError> {
-        if inner
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned())
-        {
-            Ok(Self {
-                inner: inner.clone(),
-                name: name.to_owned(),
-            })
-        } else {
-            Err(ImportError::Running {
-                name: name.to_owned(),
-            })
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.inner
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.name);
     }
 }
 
@@ -230,11 +183,34 @@ impl Inner {
         reader: BodyReader,
         cancelled: &Arc<AtomicBool>,
     ) -> Result<Image, ImportError> {
+        let new = NewImage {
+            spec: &request.spec,
+            by: &request.by,
+            source: Source::Upload,
+            source_reference: "",
+            idempotency_key: request.idempotency_key.as_deref(),
+        };
+        let image = self.catalog.begin_image(&new, ImageState::Queued).await?;
         let import_id = Ulid::generate().to_string();
-        tracing::info!(import.id = import_id, image = request.name, "import started");
+        tracing::info!(
+            import.id = import_id,
+            image.id = image.id,
+            image = image.name,
+            "import started"
+        );
         let result = self
-            .import(&import_id, request, declared, reader, cancelled)
+            .import(&import_id, &image, request, declared, reader, cancelled)
             .await;
+        if result.is_err()
+            && let Err(error) = self.catalog.abandon_image(&image.id).await
+        {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(
+                image.id = image.id,
+                error,
+                "the row of a failed import stays until the next start"
+            );
+        }
         // Whatever the catalogue has not taken over is removed; after a success that is nothing, or all the packs of
         // an image whose content was known.
         if let Err(error) = self.sweep(&import_id).await {
@@ -245,22 +221,27 @@ impl Inner {
                 "cannot remove what the import left; the next start will"
             );
         }
-        self.tell(request, &result).await;
+        self.tell(request, &image, &result).await;
         result
     }
 
     async fn import(
         self: &Arc<Self>,
         import_id: &str,
+        image: &Image,
         request: &ImportRequest,
         declared: Option<Format>,
         reader: BodyReader,
         cancelled: &Arc<AtomicBool>,
     ) -> Result<Image, ImportError> {
+        self.store.require_space(0)?;
+        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        self.catalog.start_image(&image.id).await?;
         let job = convert::Conversion {
             inner: self.clone(),
             runtime: Handle::current(),
             import_id: import_id.to_owned(),
+            project_id: image.project_id.clone(),
             declared,
             length: request.length,
             cancelled: cancelled.clone(),
@@ -271,43 +252,54 @@ impl Inner {
         if cancelled.load(Ordering::SeqCst) {
             return Err(ImportError::Disconnected);
         }
-        self.finish(import_id, request, &manifest, format.name()).await
+        self.finish(import_id, image, &manifest, format.name()).await
     }
 
-    /// Signs and stores the manifest and enters the image.
+    /// Signs and stores the manifest and enters the content of the image.
     async fn finish(
         &self,
         import_id: &str,
-        request: &ImportRequest,
+        image: &Image,
         manifest: &Manifest,
         format: &str,
     ) -> Result<Image, ImportError> {
         let _alone = self.sweeping.write().await;
-        let known = self.catalog.manifest_of(&manifest.image_digest).await?;
+        let known = self
+            .catalog
+            .known_manifest(&image.project_id, &manifest.image_digest)
+            .await?;
         let fresh = known.is_none();
-        let manifest_digest = match known {
-            Some(digest) => digest,
+        let (key, manifest_digest) = match known {
+            Some(known) => known,
             None => {
                 let signed = self.authority.sign_manifest(manifest);
-                let object = StoreObject::Manifest(manifest.image_digest);
+                let digest = signed.manifest_digest();
+                let object = StoreObject::Manifest(digest);
                 self.catalog.note_pending(import_id, &object).await?;
                 self.store.put(&object, signed.encode().into()).await?;
-                signed.manifest_digest().to_string()
+                (digest.to_string(), digest.to_string())
             }
         };
-        let new = NewImage {
-            name: &request.name,
+        let disk = NewDisk {
+            role: match image.kind {
+                ImageKind::DataDisk => "data",
+                ImageKind::SystemDisk | ImageKind::Iso | ImageKind::FullMachine => "system",
+            },
             manifest,
+            key,
             manifest_digest,
             fresh,
-            source_format: format,
-            created_at_ms: self.clock.now_ms(),
-            idempotency_key: request.idempotency_key.as_deref(),
-            import_id,
+            findings: None,
         };
-        let inserted = self.catalog.insert(&new).await;
+        let done = Finished {
+            image_id: &image.id,
+            import_id,
+            source_format: format,
+            disks: &[disk],
+        };
+        let finished = self.catalog.finish_image(&done).await;
         // Nobody else enters chunks meanwhile: this import still holds off all others.
-        if inserted.is_err()
+        if finished.is_err()
             && fresh
             && let Err(error) = self.catalog.forget_chunks_without_pack().await
         {
@@ -318,7 +310,7 @@ impl Inner {
                 "chunks of a failed import stay entered"
             );
         }
-        Ok(inserted?)
+        Ok(finished?)
     }
 
     /// Removes the objects of an import that nobody uses, and forgets about it.
@@ -332,19 +324,24 @@ impl Inner {
         Ok(orphans.len())
     }
 
-    async fn tell(&self, request: &ImportRequest, result: &Result<Image, ImportError>) {
+    async fn tell(&self, request: &ImportRequest, image: &Image, result: &Result<Image, ImportError>) {
+        let by = &request.by.name;
         let (kind, message, details) = match result {
             Ok(image) => (
                 "image.imported",
                 format!("Image {} was imported.", image.name),
-                json!({ "image_id": image.id, "image_digest": image.image_digest, "by": request.by }),
+                json!({ "image_id": image.id, "image_digest": image.image_digest, "by": by }),
             ),
             Err(error) => (
                 "image.import-failed",
-                format!("The import of image {} failed.", request.name),
-                json!({ "cause": crate::api::rest::problem::chain(error), "by": request.by }),
+                format!("The import of image {} failed.", image.name),
+                json!({ "image_id": image.id, "cause": crate::api::rest::problem::chain(error), "by": by }),
             ),
         };
+        self.append(kind, message, details).await;
+    }
+
+    async fn append(&self, kind: &str, message: String, details: serde_json::Value) {
         let event = NewEvent {
             kind,
             node_id: None,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     catalog::Image,
+    identity::Viewer,
     testing::{TestServer, problem},
 };
 
@@ -56,15 +57,20 @@ fn stored(server: &TestServer) -> Vec<(String, u64)> {
 }
 
 async fn rows(server: &TestServer) -> (i64, i64, i64, i64) {
-    let query = "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM image_packs),
+    let query = "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM manifest_packs),
                         (SELECT count(*) FROM chunks), (SELECT count(*) FROM pending_objects)";
     sqlx::query_as(query).fetch_one(&server.app.db).await.unwrap()
 }
 
+/// Key of the manifest of an image's only disk.
+fn manifest(image: &Value) -> &str {
+    image["disks"][0]["manifest"].as_str().unwrap()
+}
+
 /// The disk as the artifact in the store gives it.
-fn restored(server: &TestServer, image_digest: &str) -> Vec<u8> {
+fn restored(server: &TestServer, manifest: &str) -> Vec<u8> {
     let store = server.app.config.data_dir.join("store");
-    let signed = std::fs::read(store.join("manifests").join(image_digest)).unwrap();
+    let signed = std::fs::read(store.join("manifests").join(manifest)).unwrap();
     let manifest = SignedManifest::open(&signed, &server.app.authority.manifest_public_keys()).unwrap();
     let mut disk = Vec::new();
     read_artifact(&store, &manifest)
@@ -127,7 +133,7 @@ async fn every_format_gives_the_same_image_which_is_stored_once() {
         (Some("raw"), Some(3 * 1048576 + 4096))
     );
     let digest = raw["image_digest"].as_str().unwrap();
-    assert!(restored(&server, digest) == disk);
+    assert!(restored(&server, manifest(&raw)) == disk);
     let (before, rows_before) = (stored(&server), rows(&server).await);
 
     for (name, format, file) in [
@@ -165,8 +171,7 @@ async fn every_format_gives_the_same_image_which_is_stored_once() {
     let mut changed = disk.clone();
     changed[MIB..MIB + 4096].fill(7);
     let image = import(&server, "changed", changed.clone()).await;
-    let digest = image["image_digest"].as_str().unwrap();
-    assert!(restored(&server, digest) == changed);
+    assert!(restored(&server, manifest(&image)) == changed);
     let size = |list: &[(String, u64)]| list.iter().map(|(_, size)| size).sum::<u64>();
     let grown = size(&stored(&server)) - size(&before);
     assert!(grown < (MIB + 64 * 1024) as u64, "{grown} bytes for one chunk");
@@ -296,7 +301,7 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
     let before = stored(&server);
     let (app, store) = (&server.app, server.app.config.data_dir.join("store"));
     let orphan = crate::store::StoreObject::Pack(imprint_image::Digest::of(b"half"));
-    let used = crate::store::StoreObject::Manifest(kept["image_digest"].as_str().unwrap().parse().unwrap());
+    let used = crate::store::StoreObject::Manifest(manifest(&kept).parse().unwrap());
     app.store.put(&orphan, "half".into()).await.unwrap();
     for object in [&orphan, &used] {
         app.catalog.note_pending("crashed", object).await.unwrap();
@@ -311,7 +316,7 @@ async fn the_store_serves_ranges() {
     let dir = tempfile::tempdir().unwrap();
     let server = TestServer::start(dir.path()).await;
     let image = import(&server, "a", disk()).await;
-    let digest = image["image_digest"].as_str().unwrap();
+    let digest = manifest(&image);
     let client = server.client();
     let manifest = client
         .get(server.url(&format!("/v1/store/manifests/{digest}")))
@@ -373,6 +378,6 @@ async fn the_store_serves_ranges() {
     )
     .await;
     assert_eq!(name.0, 400);
-    let found: Image = server.app.catalog.find("a").await.unwrap();
-    assert_eq!(found.image_digest, digest);
+    let found: Image = server.app.catalog.find(&Viewer::All, "a").await.unwrap();
+    assert_eq!(found.disks[0].manifest, digest);
 }

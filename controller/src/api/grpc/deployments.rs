@@ -14,6 +14,7 @@ use super::{
 use crate::{
     app::App,
     deploy::{DeployError, DeployRequest, Deployment},
+    identity::Permission,
 };
 
 /// Adds the service to the server.
@@ -35,6 +36,7 @@ fn wire(deployment: Deployment) -> WireDeployment {
         problem: deployment.problem.map(problem),
         created_at: Some(timestamp(deployment.created_at)),
         finished_at: deployment.finished_at.map(timestamp),
+        warnings: deployment.warnings,
     }
 }
 
@@ -44,7 +46,8 @@ impl Deployments for DeploymentsService {
         &self,
         request: Request<CreateDeploymentRequest>,
     ) -> Result<Response<WireDeployment>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteDeployments)?;
         let key = request
             .metadata()
             .get("idempotency-key")
@@ -54,6 +57,8 @@ impl Deployments for DeploymentsService {
         let request = DeployRequest {
             node: request.node,
             image: request.image,
+            family: Some(request.family),
+            role: Some(request.role),
             disk: Some(request.disk),
             user_data: Some(request.user_data),
             network_config: Some(request.network_config),
@@ -66,7 +71,7 @@ impl Deployments for DeploymentsService {
         let deployment = self
             .0
             .deployments
-            .create(&request, key.as_deref())
+            .create(&caller, &request, key.as_deref())
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))

@@ -8,21 +8,8 @@ use axum::{
 use http::{HeaderMap, StatusCode, header, request::Parts};
 
 use super::problem::Problem;
-use crate::{
-    app::App,
-    identity::{Role, TokenError},
-};
-
-/// A caller with a valid API token. As an extractor it refuses everybody else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// Id of the token, for the event log.
-    pub token_id: String,
-    /// Name of the token ("admin").
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-}
+pub use crate::identity::Caller;
+use crate::{app::App, identity::TokenError};
 
 /// Why a request has no [`Caller`].
 #[derive(Debug, Clone)]

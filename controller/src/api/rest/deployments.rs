@@ -20,6 +20,7 @@ use super::{
 use crate::{
     app::App,
     deploy::{DeployRequest, DeploymentView},
+    identity::Permission,
 };
 
 /// Paths of this part.
@@ -81,11 +82,12 @@ struct DeploymentListQuery {
     )
 )]
 async fn create_deployment(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     headers: HeaderMap,
     body: Result<Json<DeployRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
+    caller.require(Permission::WriteDeployments)?;
     let Json(request) = body?;
     let key = headers
         .get("idempotency-key")
@@ -97,7 +99,7 @@ async fn create_deployment(
                 "Use a short random text, such as a UUID.",
             )
         })?;
-    let deployment = app.deployments.create(&request, key).await?;
+    let deployment = app.deployments.create(&caller, &request, key).await?;
     let view = app.deployments.view(deployment).await?;
     let location = [(header::LOCATION, format!("/v1/deployments/{}", view.id))];
     Ok((StatusCode::CREATED, location, Json(view)).into_response())

@@ -77,7 +77,7 @@ async fn a_reinstallation_that_is_cancelled_before_it_begins_leaves_the_system_a
     let refused = rig
         .app()
         .deployments
-        .create(&request(&machine), None)
+        .create(&super::rig::admin(), &request(&machine), None)
         .await
         .unwrap_err();
     let DeployError::Refused(reasons) = refused else {
@@ -89,7 +89,12 @@ async fn a_reinstallation_that_is_cancelled_before_it_begins_leaves_the_system_a
         reinstall: Some(true),
         ..request(&machine)
     };
-    let again = rig.app().deployments.create(&request, None).await.unwrap();
+    let again = rig
+        .app()
+        .deployments
+        .create(&super::rig::admin(), &request, None)
+        .await
+        .unwrap();
     assert!(rig.boots_ramdisk().await);
     let cancelled = rig.app().deployments.cancel(&again.id).await.unwrap();
     assert_eq!(cancelled.state, DeploymentState::Cancelled);

@@ -15,7 +15,11 @@ async fn again(rig: &Rig, machine: &Machine, finish: bool) -> Deployment {
         user_data: None,
         ..request(machine)
     };
-    rig.app().deployments.create(&request, None).await.unwrap()
+    rig.app()
+        .deployments
+        .create(&super::rig::admin(), &request, None)
+        .await
+        .unwrap()
 }
 
 /// A success on the disk with this serial number.

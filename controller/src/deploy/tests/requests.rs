@@ -203,7 +203,12 @@ async fn a_repeated_request_makes_one_deployment() {
     );
     // It is recognised after a restart as well.
     let rig = rig.restart().await;
-    let third = rig.app().deployments.create(&request, Some("k1")).await.unwrap();
+    let third = rig
+        .app()
+        .deployments
+        .create(&super::rig::admin(), &request, Some("k1"))
+        .await
+        .unwrap();
     assert_eq!(first["id"], third.id);
 }
 

@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     deploy::{DeployRequest, Deployment},
     events::{Event, EventQuery},
+    identity::{Caller, PLATFORM, Role},
     ingest::ImportRequest,
     testing::TestServer,
 };
@@ -44,11 +45,11 @@ impl Rig {
         let config = Config::loopback(dir.path());
         let app = App::for_test_with(config.clone(), clock.clone()).await;
         let request = ImportRequest {
-            name: "debian".to_owned(),
+            spec: crate::catalog::ImageSpec::named("debian"),
             format: Some("raw".to_owned()),
             idempotency_key: None,
             length: None,
-            by: "test".to_owned(),
+            by: admin(),
         };
         app.ingest
             .import(request, axum::body::Body::from(vec![7_u8; 4 << 20]))
@@ -192,7 +193,7 @@ impl Rig {
     pub(super) async fn deploy(&self, machine: &Machine) -> Deployment {
         self.app()
             .deployments
-            .create(&request(machine), None)
+            .create(&admin(), &request(machine), None)
             .await
             .unwrap()
     }
@@ -444,6 +445,10 @@ pub(super) fn fingerprint() -> wire::Fingerprint {
         smbios_serial: "SN-1".to_owned(),
         macs: vec![MAC.to_owned()],
     }
+}
+
+pub(super) fn admin() -> Caller {
+    Caller::for_test(PLATFORM, Role::Admin)
 }
 
 pub(super) fn facts() -> BootFacts {

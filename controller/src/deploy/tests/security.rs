@@ -221,7 +221,12 @@ async fn what_was_deleted_is_soon_in_no_file_of_the_database() {
         user_data: Some(format!("#cloud-config\npassword: {SECRET}\n")),
         ..request(&machine)
     };
-    let deployment = rig.app().deployments.create(&request, None).await.unwrap();
+    let deployment = rig
+        .app()
+        .deployments
+        .create(&super::rig::admin(), &request, None)
+        .await
+        .unwrap();
     let task = agent.task().await.task_id;
     agent.outcome(&task, success(&deployment)).await;
     let folder = rig.app().config.data_dir.clone();

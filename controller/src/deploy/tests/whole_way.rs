@@ -2,7 +2,7 @@ use imprint_proto::agent::v1::{Step as S, StepKind as K, agent_message};
 use tonic::Code;
 
 use super::rig::*;
-use crate::{deploy::*, inventory::NodeState, store::StoreObject};
+use crate::{deploy::*, identity::Viewer, inventory::NodeState, store::StoreObject};
 
 async fn rows(rig: &Rig, table: &'static str) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM {table}");
@@ -26,14 +26,14 @@ async fn from_the_first_call_to_the_first_boot() {
     );
 
     let deployment = rig.deploy(&machine).await;
-    let image = rig.app().catalog.find("debian").await.unwrap();
-    let manifest = StoreObject::Manifest(image.image_digest.parse().unwrap());
+    let image = rig.app().catalog.find(&Viewer::All, "debian").await.unwrap();
+    let manifest = StoreObject::Manifest(image.disks[0].manifest.parse().unwrap());
     let task = agent.task().await;
     assert_eq!(task.task_id, deployment.task_id);
     let plan = deploy_task(&task);
     assert_eq!(
         plan.image.as_ref().unwrap().manifest_url,
-        format!("/v1/store/manifests/{}", image.image_digest)
+        format!("/v1/store/manifests/{}", image.disks[0].manifest)
     );
     let finish = plan.finish.as_ref().unwrap();
     let seed = finish.seed.as_ref().unwrap();
@@ -183,7 +183,12 @@ async fn a_data_disk_ends_with_the_agents_work() {
         user_data: None,
         ..request(&machine)
     };
-    let deployment = rig.app().deployments.create(&request, None).await.unwrap();
+    let deployment = rig
+        .app()
+        .deployments
+        .create(&super::rig::admin(), &request, None)
+        .await
+        .unwrap();
     let task = agent.task().await;
     assert!(deploy_task(&task).finish.is_none() && !deploy_task(&task).reboot);
     agent.step(&task.task_id, S::Write, K::Started).await;

@@ -1,0 +1,76 @@
+//! REST: images.
+
+mod import;
+mod list;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::get,
+};
+use http::HeaderMap;
+use utoipa::OpenApi;
+
+use super::{
+    auth::Caller,
+    problem::{Problem, ProblemDocument},
+};
+use crate::{app::App, catalog::Image, identity::Permission};
+
+/// Paths of this part.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/images", get(list::list_images).post(import::import_image))
+        .route("/v1/images/{image}", get(get_image))
+}
+
+/// Their description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(
+        paths(import::import_image, list::list_images, get_image),
+        components(schemas(Image, list::ImageList))
+    )]
+    struct Part;
+    Part::openapi()
+}
+
+/// One image.
+#[utoipa::path(
+    get,
+    path = "/v1/images/{image}",
+    tag = "images",
+    params(("image" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, description = "The image", body = Image),
+        (status = 404, description = "There is none; the remedy has names like it", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn get_image(
+    caller: Caller,
+    State(app): State<App>,
+    Path(image): Path<String>,
+) -> Result<Json<Image>, Problem> {
+    caller.require(Permission::ReadImages)?;
+    Ok(Json(app.catalog.find(&caller.viewer(), &image).await?))
+}
+
+const MAX_KEY_BYTES: usize = 255;
+
+/// The Idempotency-Key header of a request, for all requests that make something.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Problem::invalid(
+            format!("The Idempotency-Key is not 1 to {MAX_KEY_BYTES} printable ASCII characters."),
+            "Send a UUID.",
+        )
+    })
+}

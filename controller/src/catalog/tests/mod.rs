@@ -1,0 +1,5 @@
+use super::*;
+
+mod chunks;
+mod migration;
+mod seen;
