@@ -12,6 +12,7 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use imprint_image::frame::{Decoder, verify_and_decode, verify_frame_and_decode};
 use imprint_image::pack::{self, PackBuilder};
 use imprint_image::partition::read_summary;
+use imprint_image::seal::{Algorithm, DataKey, Seal};
 use imprint_image::source::{self, Format, ImageSource, Limits, Qcow2Reader};
 
 use imprint_image::{CHUNK_BYTES, Chunk, Digest, Manifest, PublicKey, SignedManifest, SigningKey};
@@ -21,11 +22,12 @@ use sparse::unfold;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("manifest", manifest),
     ("signed", signed),
     ("pack_index", pack_index),
     ("frame", frame),
+    ("sealed", sealed),
     ("qcow2", qcow2),
     ("vmdk", vmdk),
     ("vhd", vhd),
@@ -49,6 +51,12 @@ const PKCS8: [u8; 16] = [
 #[must_use]
 pub fn well_known_key() -> SigningKey {
     SigningKey::from_pkcs8(&[&PKCS8[..], &[7; 32]].concat()).expect("a well-formed key")
+}
+
+/// The key that the seeds are encrypted with. Everybody knows it.
+#[must_use]
+pub fn well_known_data_key() -> DataKey {
+    DataKey::from_bytes([5; 32])
 }
 
 /// A manifest without its envelope: what is valid tiles its disk and survives being written again.
@@ -137,14 +145,75 @@ pub fn frame(data: &[u8]) {
     };
     let mut out = vec![GUARD[0]; plain_len + GUARD.len()];
     let mut decoder = Decoder::new().expect("memory for a decoder");
-    let decoded = verify_frame_and_decode(frame, &chunk, plain_len, &mut out, &mut decoder);
+    let decoded = verify_frame_and_decode(&mut frame.to_vec(), &chunk, plain_len, &mut out, &mut decoder);
     assert_eq!(out[plain_len..], GUARD);
     if decoded.is_ok() {
         chunk.plain = Digest::of(&out[..plain_len]);
         let (first, mut again) = (out, vec![0; plain_len]);
-        verify_and_decode(frame, &chunk, plain_len, &mut again, &mut decoder).expect("the same frame");
+        verify_and_decode(&mut frame.to_vec(), &chunk, plain_len, &mut again, &mut decoder)
+            .expect("the same frame");
         assert_eq!(first[..plain_len], again);
     }
+}
+
+/// A byte that says what comes: a frame with either algorithm, after four bytes of plain length; a manifest; a pack.
+///
+/// Nobody without the key makes anything that opens. What is sealed here decodes as what is not sealed does.
+pub fn sealed(data: &[u8]) {
+    let Some((what, data)) = data.split_first() else {
+        return;
+    };
+    let key = well_known_data_key();
+    match what % 4 {
+        number @ (0 | 1) => sealed_frame(Algorithm::ALL[usize::from(number)], data),
+        2 => {
+            assert!(Manifest::decode(data).is_err() || Manifest::key_id(data).is_ok_and(|id| id.is_none()));
+            if let Ok(manifest) = Manifest::decode_with(data, Some(&key)) {
+                let again = Manifest::decode_with(&manifest.encode(), Some(&key));
+                assert_eq!(again.expect("what was valid is valid"), manifest);
+            }
+        }
+        _ => {
+            let seal = Seal::new(&key, Algorithm::default());
+            if let Ok(entries) = pack::read_index_with(&mut Cursor::new(data), Some(&seal)) {
+                let frames: u64 = entries.iter().map(|entry| u64::from(entry.frame_bytes)).sum();
+                assert!(frames < data.len() as u64);
+            }
+        }
+    }
+}
+
+fn sealed_frame(algorithm: Algorithm, data: &[u8]) {
+    let Some((plain_len, frame)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let plain_bytes = u32::from_le_bytes(*plain_len) % (CHUNK_BYTES + 1);
+    let plain_len = plain_bytes as usize;
+    let seal = Seal::new(&well_known_data_key(), algorithm);
+    let decode = |frame: &[u8], seal: Option<&Seal>| {
+        let chunk = Chunk {
+            index: 0,
+            plain: Digest::of(b""),
+            frame: Digest::of(frame),
+            pack: 0,
+            offset: 0,
+            frame_bytes: u32::try_from(frame.len()).expect("fuzzers make short inputs"),
+        };
+        let (mut frame, mut out) = (frame.to_vec(), vec![0xA5; plain_len + 64]);
+        let mut decoder = Decoder::with(seal.cloned()).expect("memory for a decoder");
+        let decoded = verify_frame_and_decode(&mut frame, &chunk, plain_len, &mut out, &mut decoder);
+        assert_eq!(out[plain_len..], [0xA5; 64]);
+        decoded.ok().map(|()| out)
+    };
+    // As it came; only the seeds open.
+    if let Some(out) = decode(frame, Some(&seal)) {
+        let mut opened = frame.to_vec();
+        let opened = seal.open_frame(&mut opened, &Digest::of(b""), plain_bytes);
+        assert_eq!(decode(opened.expect("it has opened before"), None), Some(out));
+    }
+    let mut here = frame.to_vec();
+    seal.seal_frame(&mut here, &Digest::of(b""), plain_bytes);
+    assert_eq!(decode(&here, Some(&seal)), decode(frame, None));
 }
 
 /// A qcow2 file, read as an import does.

@@ -1,7 +1,7 @@
 //! Writes the seeds of the fuzz targets and the artifact that tests read back: `fixtures REPOSITORY`.
 //!
-//! Both are checked in. The seeds may be written anew at any time; the artifact is of the first version of the format
-//! and is meant to stay as it is. Needs `qemu-img`.
+//! Both are checked in. The seeds may be written anew at any time; the artifacts, a plain and an encrypted one, are of
+//! the first versions of the format and are meant to stay as they are. Needs `qemu-img`.
 
 use std::error::Error;
 use std::fs;
@@ -10,8 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use imprint_image::frame::Encoder;
+use imprint_image::seal::{Algorithm, Seal};
 use imprint_image::write::{ArtifactWriter, DirSink, WriteOptions};
-use imprint_image::{Manifest, SignedManifest};
+use imprint_image::{Digest, Manifest, SignedManifest};
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code)]
@@ -39,6 +40,7 @@ fn main() -> Outcome {
         )?;
     }
     frames(&seeds)?;
+    encrypted(&root.join("image/tests/artifact-v2"), &seeds)?;
     compressed(&seeds)?;
     partitions(&seeds)?;
     qcow2(&seeds)?;
@@ -78,6 +80,47 @@ fn frames(seeds: &Path) -> Outcome {
         Encoder::new(3)?.encode(&plain, &mut frame)?;
         let len = u32::try_from(plain.len())?.to_le_bytes();
         fs::write(seeds.join("frame").join(name), [&len[..], &frame].concat())?;
+    }
+    Ok(())
+}
+
+/// The encrypted artifact, and what is sealed in it. It is another one each time, so it is only made where there is none.
+fn encrypted(base: &Path, seeds: &Path) -> Outcome {
+    let seal = Seal::new(&targets::well_known_data_key(), Algorithm::default());
+    let folder = base.join("manifests");
+    if !folder.exists() {
+        fs::create_dir_all(&folder)?;
+        let options = WriteOptions {
+            logical_sector_bytes: Some(4096),
+            seal: Some(&seal),
+            ..WriteOptions::default()
+        };
+        let mut writer = ArtifactWriter::new(DirSink::new(base)?, options);
+        let manifest = writer.import_stream(&mut Cursor::new(disk()))?;
+        let signed = SignedManifest::sign(&manifest, &targets::well_known_key());
+        fs::write(folder.join(signed.manifest_digest().to_string()), signed.encode())?;
+        let pack = manifest
+            .packs
+            .first()
+            .ok_or("the disk has data")?
+            .digest
+            .to_string();
+        let pack = fs::read(base.join("packs").join(pack))?;
+        fs::write(seeds.join("sealed/pack"), [&[3], &pack[..]].concat())?;
+        fs::write(
+            seeds.join("sealed/manifest"),
+            [&[2], &manifest.encode()[..]].concat(),
+        )?;
+    }
+    let plain = b"Imprint's disk. ".repeat(200);
+    let len = u32::try_from(plain.len())?;
+    for (number, algorithm) in (0u8..).zip(Algorithm::ALL) {
+        let mut frame = Vec::new();
+        Encoder::new(3)?.encode(&plain, &mut frame)?;
+        let seal = Seal::new(&targets::well_known_data_key(), algorithm);
+        seal.seal_frame(&mut frame, &Digest::of(b""), len);
+        let seed = [&[number][..], &len.to_le_bytes(), &frame].concat();
+        fs::write(seeds.join("sealed").join(algorithm.name()), seed)?;
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ pub use format::{ExportFormat, ParseExportFormatError};
 pub use frames::{DirFrames, Frames};
 pub use sum::{Sha256, sum_line};
 
+use crate::seal::OVERHEAD_BYTES;
 use crate::{Chunk, Manifest};
 use output::Output;
 use payload::{Payload, Wanted};
@@ -158,7 +159,8 @@ trait FileWriter: Send {
     fn end(&mut self, out: &mut Output<'_>) -> io::Result<()>;
 }
 
-/// Length of the zstd frame in a chunk's frame.
-fn zstd_bytes(chunk: &Chunk) -> u64 {
-    chunk.frame_bytes.into()
+/// Length of the zstd frame in a chunk's frame: what is exported is not encrypted.
+fn zstd_bytes(manifest: &Manifest, chunk: &Chunk) -> u64 {
+    let sealing = manifest.seal.as_ref().map_or(0, |_| OVERHEAD_BYTES);
+    u64::from(chunk.frame_bytes - sealing)
 }

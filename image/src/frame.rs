@@ -4,7 +4,8 @@ use std::io;
 
 use zstd::zstd_safe;
 
-use crate::{CHUNK_BYTES, Chunk, Digest, MAX_FRAME_BYTES};
+use crate::seal::{OpenError, Seal};
+use crate::{CHUNK_BYTES, Chunk, Digest, MAX_SEALED_FRAME_BYTES, Manifest};
 
 /// A frame that must not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,15 @@ pub enum FrameError {
         expected: Digest,
         /// Digest found.
         got: Digest,
+    },
+    /// The frame is the one that the manifest names, and the image's key does not open it for this chunk.
+    #[error("chunk {index}: the frame cannot be decrypted")]
+    Open {
+        /// Which chunk.
+        index: u64,
+        /// Why.
+        #[source]
+        source: OpenError,
     },
     /// The caller's buffer cannot hold the chunk.
     #[error("chunk {index}: a buffer of {got} bytes cannot hold its {expected} bytes")]
@@ -80,29 +90,44 @@ pub enum FrameError {
     },
 }
 
-/// A reusable decoder; one per thread.
-pub struct Decoder(zstd::bulk::Decompressor<'static>);
+/// A reusable decoder of the frames of one image; one per thread.
+pub struct Decoder {
+    zstd: zstd::bulk::Decompressor<'static>,
+    seal: Option<Seal>,
+}
 
 impl Decoder {
-    /// A decoder without any state of an earlier frame.
+    /// For frames that are not encrypted.
     pub fn new() -> io::Result<Self> {
-        zstd::bulk::Decompressor::new().map(Self)
+        Self::with(None)
+    }
+
+    /// For the frames of an image, encrypted or not.
+    pub fn of(manifest: &Manifest) -> io::Result<Self> {
+        Self::with(manifest.seal.clone())
+    }
+
+    /// For frames that are sealed with `seal`.
+    pub fn with(seal: Option<Seal>) -> io::Result<Self> {
+        let zstd = zstd::bulk::Decompressor::new()?;
+        Ok(Self { zstd, seal })
     }
 }
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Decoder")
+        write!(f, "Decoder({:?})", self.seal)
     }
 }
 
 /// Checks `frame` against `chunk` and decodes it into the first `plain_len` bytes of `out`.
 ///
-/// The order is the point: the frame's length and digest first, so that the decoder only ever sees bytes that the
-/// manifest vouches for; then a decode that can write no more than `plain_len` bytes; then the plain digest. On an
-/// error the content of `out` is unspecified and must not be used.
+/// The order is the point: the frame's length and digest first, so that only bytes that the manifest vouches for are
+/// ever decrypted or decoded; then the frame is decrypted where it is, if it is encrypted; then a decode that can write
+/// no more than `plain_len` bytes; then the plain digest. On an error the content of `out`, and that of `frame`, is
+/// unspecified and must not be used.
 pub fn verify_and_decode(
-    frame: &[u8],
+    frame: &mut [u8],
     chunk: &Chunk,
     plain_len: usize,
     out: &mut [u8],
@@ -127,7 +152,7 @@ pub fn verify_and_decode(
 /// signer can make, and memory or a decoder that corrupts bytes on the way. So this is for whoever has a signed
 /// manifest, and looks at the plain bytes again (a read-back) or need not.
 pub fn verify_frame_and_decode(
-    frame: &[u8],
+    frame: &mut [u8],
     chunk: &Chunk,
     plain_len: usize,
     out: &mut [u8],
@@ -157,9 +182,18 @@ pub fn verify_frame_and_decode(
             got: available,
         });
     };
+    let frame: &[u8] = match &decoder.seal {
+        None => &*frame,
+        Some(seal) => {
+            // A length that is no chunk's is not one that anything was sealed for.
+            let plain_bytes = u32::try_from(plain_len).unwrap_or(u32::MAX);
+            seal.open_frame(frame, &chunk.plain, plain_bytes)
+                .map_err(|source| FrameError::Open { index, source })?
+        }
+    };
     // One call from frame to the caller's buffer: no streaming window, no copy, no state but the context's tables.
     let decoded = decoder
-        .0
+        .zstd
         .decompress_to_buffer(frame, out)
         .map_err(|source| FrameError::Decode {
             index,
@@ -203,7 +237,7 @@ impl Encoder {
             return Err(io::Error::other("more bytes than a chunk holds"));
         }
         frame.clear();
-        frame.reserve(MAX_FRAME_BYTES as usize);
+        frame.reserve(MAX_SEALED_FRAME_BYTES as usize);
         self.0.compress_to_buffer(plain, frame)?;
         Ok(())
     }
@@ -218,6 +252,8 @@ impl std::fmt::Debug for Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MAX_FRAME_BYTES;
+    use crate::seal::{Algorithm, DataKey};
 
     fn sample(plain: &[u8]) -> (Vec<u8>, Chunk) {
         let mut frame = Vec::new();
@@ -238,8 +274,8 @@ mod tests {
     }
 
     fn decode(frame: &[u8], chunk: &Chunk, len: usize, room: usize) -> Result<Vec<u8>, FrameError> {
-        let mut out = vec![0xEE; room];
-        verify_and_decode(frame, chunk, len, &mut out, &mut Decoder::new().unwrap())?;
+        let (mut out, mut frame) = (vec![0xEE; room], frame.to_vec());
+        verify_and_decode(&mut frame, chunk, len, &mut out, &mut Decoder::new().unwrap())?;
         Ok(out)
     }
 
@@ -303,7 +339,7 @@ mod tests {
         let mut decoder = Decoder::new().unwrap();
         let mut run = |frame: &[u8], chunk: &Chunk, len: usize| {
             let mut out = vec![0; plain.len() + 8];
-            verify_frame_and_decode(frame, chunk, len, &mut out, &mut decoder).map(|()| out)
+            verify_frame_and_decode(&mut frame.to_vec(), chunk, len, &mut out, &mut decoder).map(|()| out)
         };
         chunk.plain = Digest::of(b"something else");
         assert_eq!(run(&frame, &chunk, plain.len()).unwrap()[..plain.len()], plain);
@@ -333,6 +369,42 @@ mod tests {
             chunk.frame_bytes = u32::try_from(frame.len()).unwrap();
             let error = decode(&frame, &chunk, plain.len(), plain.len()).unwrap_err();
             assert!(matches!(error, FrameError::Form { .. }), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_frame_opens_for_its_own_chunk_only() {
+        let plain = b"some bytes".repeat(20);
+        for algorithm in Algorithm::ALL {
+            let seal = Seal::new(&DataKey::from_bytes([7; 32]), algorithm);
+            let (mut frame, mut chunk) = sample(&plain);
+            seal.seal_frame(&mut frame, &chunk.plain, 200);
+            chunk.frame = Digest::of(&frame);
+            chunk.frame_bytes = u32::try_from(frame.len()).unwrap();
+            let run = |chunk: &Chunk, len: usize, seal: Option<&Seal>| {
+                let (mut frame, mut out) = (frame.clone(), vec![0; 300]);
+                let mut decoder = Decoder::with(seal.cloned()).unwrap();
+                verify_frame_and_decode(&mut frame, chunk, len, &mut out, &mut decoder).map(|()| out)
+            };
+            assert_eq!(run(&chunk, 200, Some(&seal)).unwrap()[..200], plain);
+            // It does not lie where the manifest says: the chunk there has another content, or another length.
+            let mut swapped = chunk.clone();
+            swapped.plain = Digest::of(b"what lies elsewhere");
+            let strange = Seal::new(&DataKey::from_bytes([8; 32]), algorithm);
+            for error in [
+                run(&swapped, 200, Some(&seal)).unwrap_err(),
+                run(&chunk, 201, Some(&seal)).unwrap_err(),
+                run(&chunk, 200, Some(&strange)).unwrap_err(),
+            ] {
+                assert!(matches!(error, FrameError::Open { index: 7, .. }), "{error}");
+            }
+            let error = run(&chunk, 200, None).unwrap_err();
+            assert!(matches!(error, FrameError::Decode { .. }), "{error}");
+            // The digest is looked at first: what is damaged is told as damaged.
+            let mut bad = frame.clone();
+            bad[0] ^= 1;
+            let error = decode(&bad, &chunk, 200, 200).unwrap_err();
+            assert!(matches!(error, FrameError::FrameDigest { .. }), "{error}");
         }
     }
 

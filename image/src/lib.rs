@@ -11,6 +11,7 @@
 //! * [`frame`] proves and decodes one chunk; [`read`] puts a whole disk together again.
 //! * [`export`] writes a disk as a file of a format that others read.
 //! * [`facts`] tells what is on an image, without mounting it or running anything of it.
+//! * [`seal`] encrypts all of that at rest, with a key for each image.
 //! * [`pack`] is the layout of a pack; [`partition`] summarises the partition table.
 //!
 //! This crate knows no network and no database. Invariants: a [`Manifest`] that was decoded or assembled tiles its
@@ -26,6 +27,7 @@ mod manifest;
 pub mod pack;
 pub mod partition;
 pub mod read;
+pub mod seal;
 mod signed;
 pub mod source;
 pub mod write;
@@ -35,7 +37,7 @@ pub use digest::{Digest, ParseDigestError};
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use manifest::{
     Chunk, FORMAT_VERSION, Hole, HoleKind, MAX_DISK_BYTES, MAX_MANIFEST_BYTES, Manifest, ManifestError,
-    PackRef,
+    PackRef, SEALED_FORMAT_VERSION,
 };
 pub use partition::{PartitionEntry, PartitionSummary, PartitionTable};
 pub use read::read_artifact;
@@ -46,6 +48,9 @@ pub const CHUNK_BYTES: u32 = 1 << 20;
 
 /// Longest frame that a chunk can have: zstd's own bound for incompressible input of [`CHUNK_BYTES`].
 pub const MAX_FRAME_BYTES: u32 = CHUNK_BYTES + (CHUNK_BYTES >> 8);
+
+/// Longest frame that a chunk of an encrypted image can have.
+pub const MAX_SEALED_FRAME_BYTES: u32 = MAX_FRAME_BYTES + seal::OVERHEAD_BYTES;
 
 /// Longest pack, index and footer included.
 pub const MAX_PACK_BYTES: u64 = 32 << 20;

@@ -3,6 +3,7 @@
 mod bounds;
 mod error;
 mod identity;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -13,10 +14,14 @@ use std::ops::Range;
 
 pub use error::ManifestError;
 
+use crate::seal::{DataKey, KeyId, Seal};
 use crate::{CHUNK_BYTES, Digest, PartitionSummary};
 
-/// The version of the manifest that this crate reads and writes.
+/// The version of manifests whose frames are as they are.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The version of manifests that are encrypted, and their frames with them.
+pub const SEALED_FORMAT_VERSION: u32 = 2;
 
 /// Longest signed manifest that is accepted: about 1.8 TiB of data that is not zero.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
@@ -29,12 +34,12 @@ pub const MAX_DISK_BYTES: u64 = 64 << 40;
 
 /// What a disk consists of and where to find it.
 ///
-/// The fields are open to be read. A value that came from [`Manifest::assemble`], [`Manifest::decode`] or
-/// [`crate::SignedManifest::open`] is valid: chunks and holes tile the disk exactly and in order, and
+/// The fields are open to be read. A value that was assembled, decoded, or opened from a [`crate::SignedManifest`] is
+/// valid: chunks and holes tile the disk exactly and in order, and
 /// `image_digest` is the digest of what they describe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Version of the format, [`FORMAT_VERSION`].
+    /// Version of the format: [`SEALED_FORMAT_VERSION`] with a `seal`, else [`FORMAT_VERSION`].
     pub format_version: u32,
     /// The image's identity: a digest over its plain content, independent of frames and packs.
     pub image_digest: Digest,
@@ -52,6 +57,9 @@ pub struct Manifest {
     pub holes: Vec<Hole>,
     /// What the partition table says, for people and for decisions before the disk is written.
     pub partitions: PartitionSummary,
+    /// What the frames are sealed with, and the manifest itself where it is stored. Who has the manifest of an encrypted
+    /// image has its key.
+    pub seal: Option<Seal>,
 }
 
 /// One pack that a manifest draws on.
@@ -70,7 +78,7 @@ pub struct Chunk {
     pub index: u64,
     /// BLAKE3 of its plain bytes.
     pub plain: Digest,
-    /// BLAKE3 of its frame.
+    /// BLAKE3 of its frame, as it is stored.
     pub frame: Digest,
     /// Which of [`Manifest::packs`] holds the frame.
     pub pack: u32,
@@ -110,7 +118,7 @@ impl Manifest {
         holes: Vec<Hole>,
         partitions: PartitionSummary,
     ) -> Result<Self, ManifestError> {
-        let mut manifest = Self {
+        Self {
             format_version: FORMAT_VERSION,
             image_digest: Digest::from_bytes([0; 32]),
             disk_size_bytes,
@@ -120,22 +128,71 @@ impl Manifest {
             chunks,
             holes,
             partitions,
-        };
-        validate::validate(&manifest)?;
-        manifest.image_digest = identity::of(&manifest);
-        Ok(manifest)
+            seal: None,
+        }
+        .identified()
     }
 
-    /// The protobuf form. Not signed: see [`crate::SignedManifest`].
+    /// As [`Manifest::assemble`], for frames that were sealed with `seal`.
+    pub fn assemble_sealed(
+        seal: Seal,
+        disk_size_bytes: u64,
+        logical_sector_bytes: u32,
+        packs: Vec<PackRef>,
+        chunks: Vec<Chunk>,
+        holes: Vec<Hole>,
+        partitions: PartitionSummary,
+    ) -> Result<Self, ManifestError> {
+        Self {
+            format_version: SEALED_FORMAT_VERSION,
+            image_digest: Digest::from_bytes([0; 32]),
+            disk_size_bytes,
+            logical_sector_bytes,
+            chunk_bytes: CHUNK_BYTES,
+            packs,
+            chunks,
+            holes,
+            partitions,
+            seal: Some(seal),
+        }
+        .identified()
+    }
+
+    fn identified(mut self) -> Result<Self, ManifestError> {
+        validate::validate(&self)?;
+        self.image_digest = identity::of(&self);
+        Ok(self)
+    }
+
+    /// The form that is stored; of an encrypted image it is sealed, anew each time. Not signed: see
+    /// [`crate::SignedManifest`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        wire::encode(self)
+        match &self.seal {
+            Some(seal) => sealed::encode(self, seal),
+            None => wire::encode(self),
+        }
     }
 
-    /// Reads the protobuf form and proves it valid. For bytes whose signature was checked, or for tools that show
-    /// a manifest without trusting it.
+    /// Reads the form that is stored and proves it valid. For bytes whose signature was checked, or for tools that show
+    /// a manifest without trusting it. One that is encrypted is refused with the id of its key.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let manifest = wire::decode(bytes)?;
+        Self::decode_with(bytes, None)
+    }
+
+    /// As [`Manifest::decode`], with the key of an encrypted image. A manifest that is not encrypted is refused when
+    /// there is a key: whoever has one expects secrecy.
+    pub fn decode_with(bytes: &[u8], key: Option<&DataKey>) -> Result<Self, ManifestError> {
+        let manifest = match (wire::version(bytes)?, key) {
+            (FORMAT_VERSION, None) => wire::decode(bytes, None)?,
+            (FORMAT_VERSION, Some(_)) => return Err(ManifestError::NotEncrypted),
+            (SEALED_FORMAT_VERSION, Some(key)) => sealed::open(bytes, key)?,
+            (SEALED_FORMAT_VERSION, None) => {
+                let key_id = sealed::key_id(bytes)?;
+                return Err(ManifestError::Encrypted { key_id });
+            }
+            (got, _) => return Err(unsupported(got)),
+        };
         validate::validate(&manifest)?;
         let computed = identity::of(&manifest);
         if computed != manifest.image_digest {
@@ -145,6 +202,15 @@ impl Manifest {
             });
         }
         Ok(manifest)
+    }
+
+    /// The id of the key that opens the stored form of a manifest; none when it is not encrypted.
+    pub fn key_id(bytes: &[u8]) -> Result<Option<KeyId>, ManifestError> {
+        match wire::version(bytes)? {
+            FORMAT_VERSION => Ok(None),
+            SEALED_FORMAT_VERSION => sealed::key_id(bytes).map(Some),
+            got => Err(unsupported(got)),
+        }
     }
 
     /// How many chunks the disk has, with data or without.
@@ -197,5 +263,12 @@ impl Manifest {
             .filter(|chunk| seen.insert((chunk.pack, chunk.offset)))
             .map(|chunk| u64::from(chunk.frame_bytes))
             .sum()
+    }
+}
+
+fn unsupported(got: u32) -> ManifestError {
+    ManifestError::UnsupportedVersion {
+        got,
+        supported: SEALED_FORMAT_VERSION,
     }
 }

@@ -5,13 +5,16 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::{CHUNK_BYTES, Digest, MAX_FRAME_BYTES, MAX_PACK_BYTES};
+use crate::seal::{OVERHEAD_BYTES, OpenError, Part, Seal};
+use crate::{CHUNK_BYTES, Digest, MAX_FRAME_BYTES, MAX_PACK_BYTES, MAX_SEALED_FRAME_BYTES};
 
 /// Bytes of the footer at the end of every pack.
 pub const FOOTER_BYTES: u64 = 64;
 /// Bytes of one entry of the index.
 pub const ENTRY_BYTES: u64 = 72;
 const VERSION: u32 = 1;
+/// Of packs whose frames and index are sealed.
+const SEALED_VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"IMPPACK1";
 
 /// One frame of a pack.
@@ -45,11 +48,19 @@ pub enum PackError {
     #[error("the pack is cut off or no pack at all: its last bytes are not those of a pack")]
     Magic,
     /// Written by a newer version.
-    #[error("the pack has version {got}, expected {VERSION}: a newer version of this program is needed")]
+    #[error(
+        "the pack has version {got}, expected {VERSION} or {SEALED_VERSION}: a newer version of this program is needed"
+    )]
     Version {
         /// The version found.
         got: u32,
     },
+    /// Its frames are encrypted, and so is its index.
+    #[error("the pack is encrypted; its index can be read with the data key of its image only")]
+    Encrypted,
+    /// The index is encrypted, and not with this key.
+    #[error("the index of the pack cannot be decrypted")]
+    Open(#[from] OpenError),
     /// The index is damaged.
     #[error("the index of the pack is damaged: {what}")]
     Index {
@@ -63,13 +74,24 @@ pub enum PackError {
 pub struct PackBuilder {
     bytes: Vec<u8>,
     entries: Vec<PackEntry>,
+    seal: Option<Seal>,
 }
 
 impl PackBuilder {
+    /// A pack for frames that are sealed with `seal`, or are not sealed.
+    #[must_use]
+    pub fn with(seal: Option<Seal>) -> Self {
+        Self {
+            seal,
+            ..Self::default()
+        }
+    }
+
     /// Whether a frame of `frame_bytes` still fits.
     #[must_use]
     pub fn fits(&self, frame_bytes: usize) -> bool {
-        let index = (self.entries.len() as u64 + 1) * ENTRY_BYTES;
+        let sealing = self.seal.as_ref().map_or(0, |_| OVERHEAD_BYTES);
+        let index = (self.entries.len() as u64 + 1) * ENTRY_BYTES + u64::from(sealing);
         self.bytes.len() as u64 + frame_bytes as u64 + index + FOOTER_BYTES <= MAX_PACK_BYTES
     }
 
@@ -109,11 +131,18 @@ impl PackBuilder {
             self.bytes.extend_from_slice(&entry.frame_bytes.to_le_bytes());
             self.bytes.extend_from_slice(&entry.plain_bytes.to_le_bytes());
         }
+        let version = match &self.seal {
+            Some(seal) => {
+                seal.seal_from(&mut self.bytes, index_offset, Part::Index);
+                SEALED_VERSION
+            }
+            None => VERSION,
+        };
         let index_digest = Digest::of(&self.bytes[index_offset..]);
         let count = u32::try_from(self.entries.len()).expect("a pack has room for fewer entries");
         self.bytes.extend_from_slice(&(index_offset as u64).to_le_bytes());
         self.bytes.extend_from_slice(&count.to_le_bytes());
-        self.bytes.extend_from_slice(&VERSION.to_le_bytes());
+        self.bytes.extend_from_slice(&version.to_le_bytes());
         self.bytes.extend_from_slice(index_digest.as_bytes());
         self.bytes.extend_from_slice(&[0; 8]);
         self.bytes.extend_from_slice(MAGIC);
@@ -121,8 +150,16 @@ impl PackBuilder {
     }
 }
 
-/// Reads and checks the index of a pack. Does not look at the frames.
+/// Reads and checks the index of a pack. Does not look at the frames. That of an encrypted pack is refused.
 pub fn read_index<R: Read + Seek>(pack: &mut R) -> Result<Vec<PackEntry>, PackError> {
+    read_index_with(pack, None)
+}
+
+/// As [`read_index`], also of a pack that is encrypted with `seal`.
+pub fn read_index_with<R: Read + Seek>(
+    pack: &mut R,
+    seal: Option<&Seal>,
+) -> Result<Vec<PackEntry>, PackError> {
     let size = pack.seek(SeekFrom::End(0))?;
     if !(FOOTER_BYTES..=MAX_PACK_BYTES).contains(&size) {
         return Err(PackError::Size { got: size });
@@ -134,12 +171,14 @@ pub fn read_index<R: Read + Seek>(pack: &mut R) -> Result<Vec<PackEntry>, PackEr
         return Err(PackError::Magic);
     }
     let version = u32_at(&footer, 12);
-    if version != VERSION {
-        return Err(PackError::Version { got: version });
-    }
+    let (seal, sealing) = match version {
+        VERSION => (None, 0),
+        SEALED_VERSION => (Some(seal.ok_or(PackError::Encrypted)?), OVERHEAD_BYTES),
+        got => return Err(PackError::Version { got }),
+    };
     let index_offset = u64::from_le_bytes(*footer.first_chunk().expect("the footer is longer"));
     let count = u64::from(u32_at(&footer, 8));
-    let index_bytes = count * ENTRY_BYTES;
+    let index_bytes = count * ENTRY_BYTES + u64::from(sealing);
     if index_offset.checked_add(index_bytes) != Some(size - FOOTER_BYTES) {
         return Err(PackError::Index {
             what: "it does not end where the footer begins",
@@ -153,6 +192,10 @@ pub fn read_index<R: Read + Seek>(pack: &mut R) -> Result<Vec<PackEntry>, PackEr
             what: "its digest is not the one in the footer",
         });
     }
+    let (index, longest) = match seal {
+        Some(seal) => (&*seal.open(&mut index, Part::Index)?, MAX_SEALED_FRAME_BYTES),
+        None => (&index[..], MAX_FRAME_BYTES),
+    };
     let mut offset = 0u64;
     let mut entries = Vec::with_capacity(usize::try_from(count).expect("not longer than a pack"));
     let (records, _) = index.as_chunks::<{ ENTRY_BYTES as usize }>();
@@ -164,9 +207,7 @@ pub fn read_index<R: Read + Seek>(pack: &mut R) -> Result<Vec<PackEntry>, PackEr
             frame_bytes: u32_at(record, 64),
             plain_bytes: u32_at(record, 68),
         };
-        if !(1..=MAX_FRAME_BYTES).contains(&entry.frame_bytes)
-            || !(1..=CHUNK_BYTES).contains(&entry.plain_bytes)
-        {
+        if !(1..=longest).contains(&entry.frame_bytes) || !(1..=CHUNK_BYTES).contains(&entry.plain_bytes) {
             return Err(PackError::Index {
                 what: "it has a frame of impossible length",
             });
@@ -191,6 +232,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::seal::{Algorithm, DataKey};
 
     fn pack() -> (Digest, Vec<u8>) {
         let mut builder = PackBuilder::default();
@@ -238,14 +280,43 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pack_stays_within_the_limit() {
-        let mut builder = PackBuilder::default();
-        let frame = vec![7; 1000];
-        while builder.fits(frame.len()) {
-            builder.push(&frame, Digest::of(b""), Digest::of(b""), 1000);
-        }
+    fn an_encrypted_pack_shows_no_digest_and_is_indexed_with_its_key_only() {
+        let seal = |byte| Seal::new(&DataKey::from_bytes([byte; 32]), Algorithm::default());
+        let mut builder = PackBuilder::with(Some(seal(7)));
+        builder.push(b"a sealed frame", Digest::of(b"plain"), Digest::of(b"frame"), 512);
         let (_, bytes) = builder.finish();
-        assert!(bytes.len() as u64 <= MAX_PACK_BYTES);
-        assert!(bytes.len() as u64 > MAX_PACK_BYTES - 1000 - ENTRY_BYTES);
+        for digest in [Digest::of(b"plain"), Digest::of(b"frame")] {
+            assert!(!bytes.windows(32).any(|window| window == digest.as_bytes()));
+        }
+        let read = |bytes: &[u8], seal: Option<&Seal>| read_index_with(&mut Cursor::new(bytes), seal);
+        let entries = read(&bytes, Some(&seal(7))).unwrap();
+        assert_eq!((entries.len(), entries[0].plain), (1, Digest::of(b"plain")));
+        assert!(matches!(read(&bytes, None), Err(PackError::Encrypted)));
+        assert!(matches!(read(&bytes, Some(&seal(8))), Err(PackError::Open(_))));
+        for at in b"a sealed frame".len()..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x41;
+            let reserved = bytes.len() - 16..bytes.len() - 8;
+            assert_eq!(
+                read(&bad, Some(&seal(7))).is_ok(),
+                reserved.contains(&at),
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_pack_stays_within_the_limit() {
+        let seal = Seal::new(&DataKey::generate(), Algorithm::default());
+        for seal in [None, Some(seal)] {
+            let mut builder = PackBuilder::with(seal);
+            let frame = vec![7; 1000];
+            while builder.fits(frame.len()) {
+                builder.push(&frame, Digest::of(b""), Digest::of(b""), 1000);
+            }
+            let (_, bytes) = builder.finish();
+            assert!(bytes.len() as u64 <= MAX_PACK_BYTES);
+            assert!(bytes.len() as u64 > MAX_PACK_BYTES - 1000 - ENTRY_BYTES);
+        }
     }
 }

@@ -42,7 +42,7 @@ pub fn read_artifact<'a>(dir: &Path, manifest: &'a Manifest) -> io::Result<Artif
         packs: dir.join("packs"),
         manifest,
         open: None,
-        decoder: Decoder::new()?,
+        decoder: Decoder::of(manifest)?,
         frame: Vec::new(),
         plain: vec![0; CHUNK_BYTES as usize],
         loaded: None,
@@ -93,12 +93,17 @@ impl ArtifactReader<'_> {
             .map_err(|source| fault(path, source))?;
         let range = self.manifest.chunk_range(chunk.index);
         let plain_len = usize::try_from(range.end - range.start).expect("not longer than a chunk");
-        frame::verify_and_decode(&self.frame, chunk, plain_len, &mut self.plain, &mut self.decoder).map_err(
-            |source| ReadArtifactError::Frame {
-                path: path.clone(),
-                source,
-            },
-        )?;
+        frame::verify_and_decode(
+            &mut self.frame,
+            chunk,
+            plain_len,
+            &mut self.plain,
+            &mut self.decoder,
+        )
+        .map_err(|source| ReadArtifactError::Frame {
+            path: path.clone(),
+            source,
+        })?;
         self.loaded = Some(chunk.index);
         self.next_chunk += 1;
         Ok(())

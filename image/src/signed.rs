@@ -3,6 +3,7 @@
 //! The layout is fixed, so that nothing is parsed before a signature of a trusted key holds:
 //! magic, count of signatures, for each one key and signature, then the manifest to the end of the file.
 
+use crate::seal::{DataKey, KeyId};
 use crate::{Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, PublicKey, SigningKey};
 
 const MAGIC: &[u8; 8] = b"IMPRMAN1";
@@ -25,7 +26,7 @@ pub struct SignedManifest {
 }
 
 impl SignedManifest {
-    /// Encodes and signs `manifest`.
+    /// Encodes and signs `manifest`; what is signed of an encrypted image is the sealed form.
     #[must_use]
     pub fn sign(manifest: &Manifest, key: &SigningKey) -> Self {
         let manifest = manifest.encode();
@@ -61,6 +62,20 @@ impl SignedManifest {
     /// Opens the file that a store holds, for whoever trusts `keys`: at least one of them must have signed it, and
     /// no signature that names one of them may be wrong. Nothing of the manifest is parsed before that.
     pub fn open(bytes: &[u8], keys: &[PublicKey]) -> Result<Manifest, ManifestError> {
+        Self::open_with(bytes, keys, None)
+    }
+
+    /// As [`SignedManifest::open`], with the data key of an encrypted image: see [`Manifest::decode_with`].
+    pub fn open_with(
+        bytes: &[u8],
+        keys: &[PublicKey],
+        data_key: Option<&DataKey>,
+    ) -> Result<Manifest, ManifestError> {
+        Manifest::decode_with(Self::verified(bytes, keys)?, data_key)
+    }
+
+    /// The manifest inside, once its signature is proven.
+    fn verified<'a>(bytes: &'a [u8], keys: &[PublicKey]) -> Result<&'a [u8], ManifestError> {
         let envelope = Envelope::split(bytes)?;
         if keys.is_empty() {
             return Err(ManifestError::NoTrustedKey);
@@ -80,12 +95,22 @@ impl SignedManifest {
                 signers: envelope.signatures().map(|(key, _)| key).collect(),
             });
         }
-        Manifest::decode(envelope.manifest)
+        Ok(envelope.manifest)
     }
 
     /// Opens the file without any trust: for tools that show it. Never for what will be booted.
     pub fn open_unverified(bytes: &[u8]) -> Result<Manifest, ManifestError> {
-        Manifest::decode(Envelope::split(bytes)?.manifest)
+        Self::open_unverified_with(bytes, None)
+    }
+
+    /// As [`SignedManifest::open_unverified`], with the data key of an encrypted image.
+    pub fn open_unverified_with(bytes: &[u8], data_key: Option<&DataKey>) -> Result<Manifest, ManifestError> {
+        Manifest::decode_with(Envelope::split(bytes)?.manifest, data_key)
+    }
+
+    /// The id of the data key that opens the file; none when the image is not encrypted. Nothing is trusted for that.
+    pub fn key_id(bytes: &[u8]) -> Result<Option<KeyId>, ManifestError> {
+        Manifest::key_id(Envelope::split(bytes)?.manifest)
     }
 }
 

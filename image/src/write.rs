@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use sink::{DirSink, PackSink};
 
+use crate::seal::Seal;
 use crate::source::ImageSource;
 use crate::{Digest, Manifest, ManifestError};
 
@@ -65,6 +66,9 @@ pub struct WriteOptions<'a> {
     pub threads: usize,
     /// Finds a chunk that the store holds, by its plain digest. Called in disk order from the caller's thread.
     pub known: &'a dyn Fn(&Digest) -> Option<KnownChunk>,
+    /// Encrypts the image. Equal chunks are then found within the image alone: `known` is not asked, because no other
+    /// image's frames open with this key.
+    pub seal: Option<&'a Seal>,
     /// Told about progress after every chunk, from the caller's thread.
     pub progress: Option<&'a dyn Fn(&ImportProgress)>,
     /// Ends the import with [`ImportError::Cancelled`] once it is true. A read that blocks is not interrupted.
@@ -81,6 +85,7 @@ impl Default for WriteOptions<'_> {
             level: 3,
             threads: 0,
             known: &|_| None,
+            seal: None,
             progress: None,
             cancel: None,
             logical_sector_bytes: None,
@@ -94,6 +99,7 @@ impl fmt::Debug for WriteOptions<'_> {
         f.debug_struct("WriteOptions")
             .field("level", &self.level)
             .field("threads", &self.threads)
+            .field("seal", &self.seal)
             .field("logical_sector_bytes", &self.logical_sector_bytes)
             .field("max_disk_bytes", &self.max_disk_bytes)
             .finish_non_exhaustive()

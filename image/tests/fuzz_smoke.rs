@@ -162,6 +162,11 @@ fn frame() {
 }
 
 #[test]
+fn sealed() {
+    smoke("sealed", 3000);
+}
+
+#[test]
 fn qcow2() {
     smoke("qcow2", 4000);
 }

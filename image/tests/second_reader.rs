@@ -1,11 +1,13 @@
 //! A second reader of artifacts, written from `docs/image-format.md` alone. It shares no code with the crate: only
-//! the libraries for BLAKE3, ed25519 and zstd. Where it and the crate differ, one of them or the document is wrong.
+//! the libraries for BLAKE3, ed25519, zstd and the two AEADs. Where it and the crate differ, one of them or the document is wrong.
 
 use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use imprint_image::seal::{Algorithm, DataKey, Seal};
 use imprint_image::write::{ArtifactWriter, DirSink, WriteOptions};
 use imprint_image::{Manifest, SignedManifest, read_artifact};
 
@@ -107,14 +109,77 @@ fn open(file: &[u8], trusted: &[u8; 32]) -> Option<Vec<u8>> {
     proven.then(|| manifest.to_vec())
 }
 
-/// "Manifest", "Identity", and "Chunks, holes, frames": gives the disk.
+/// "Encrypted images": the key of one, ready to open its parts.
+struct Opener {
+    id: [u8; 32],
+    key: LessSafeKey,
+}
+
+impl Opener {
+    fn new(data_key: &[u8; 32], algorithm: u64) -> Option<Self> {
+        let (context, algorithm) = match algorithm {
+            1 => ("imprint.data-key.aes-256-gcm.v1", &aead::AES_256_GCM),
+            2 => ("imprint.data-key.chacha20-poly1305.v1", &aead::CHACHA20_POLY1305),
+            _ => return None,
+        };
+        let key = UnboundKey::new(algorithm, &blake3::derive_key(context, data_key)).ok()?;
+        Some(Self {
+            id: blake3::derive_key("imprint.data-key.id.v1", data_key),
+            key: LessSafeKey::new(key),
+        })
+    }
+
+    /// Ciphertext, 16 bytes of tag, 12 bytes of nonce.
+    fn open(&self, sealed: &[u8], domain: &[u8], of: &[u8]) -> Option<Vec<u8>> {
+        let (content, nonce) = sealed.split_last_chunk::<12>()?;
+        let mut content = content.to_vec();
+        let bound_to = [domain, &self.id[..], of].concat();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self.key.open_in_place(nonce, Aad::from(bound_to), &mut content);
+        Some(opened.ok()?.to_vec())
+    }
+}
+
+/// "Encrypted images", and what of them is there: gives the manifest, and what opens frames.
+fn unseal(manifest: Vec<u8>, data_key: Option<&[u8; 32]>) -> Option<(Vec<u8>, Option<Opener>)> {
+    let fields = message(&manifest)?;
+    match (number(&fields, 1), data_key) {
+        (1, None) => {
+            drop(fields);
+            Some((manifest, None))
+        }
+        (2, Some(data_key)) => {
+            let opener = Opener::new(data_key, number(&fields, 15))?;
+            if bytes(&fields, 16) != opener.id {
+                return None;
+            }
+            let content = opener.open(bytes(&fields, 17), b"imprint.sealed.manifest.v1\0", &[])?;
+            (number(&message(&content)?, 1) == 2).then_some((content, Some(opener)))
+        }
+        _ => None,
+    }
+}
+
+/// The disk of an image that is not encrypted. Such manifests are named by the identity here.
 fn read(base: &Path, image: &str, trusted: &[u8; 32]) -> Option<Vec<u8>> {
-    let file = fs::read(base.join("manifests").join(image)).ok()?;
-    let manifest = open(&file, trusted)?;
+    let (disk, identity) = read_with(base, image, trusted, None)?;
+    (identity == image).then_some(disk)
+}
+
+/// "Manifest", "Identity", and "Chunks, holes, frames": gives the disk and its identity.
+fn read_with(
+    base: &Path,
+    name: &str,
+    trusted: &[u8; 32],
+    data_key: Option<&[u8; 32]>,
+) -> Option<(Vec<u8>, String)> {
+    let file = fs::read(base.join("manifests").join(name)).ok()?;
+    let (manifest, opener) = unseal(open(&file, trusted)?, data_key)?;
     let fields = message(&manifest)?;
     let size = number(&fields, 3);
     let sector = number(&fields, 4);
-    let sound = number(&fields, 1) == 1
+    let sealing = if opener.is_some() { 28 } else { 0 };
+    let sound = number(&fields, 1) == 1 + u64::from(opener.is_some())
         && matches!(sector, 512 | 4096)
         && (1..=64 << 40).contains(&size)
         && size.is_multiple_of(sector)
@@ -153,7 +218,7 @@ fn read(base: &Path, image: &str, trusted: &[u8; 32]) -> Option<Vec<u8>> {
                     let pack = usize::try_from(pack_of[next]).ok()?;
                     let (offset, frame_len) = (offsets[next], lengths[next]);
                     let within = offset.checked_add(frame_len)? <= sizes.get(pack)?.checked_sub(64)?;
-                    if !within || !(1..=1_052_672).contains(&frame_len) {
+                    if !within || !(1 + sealing..=1_052_672 + sealing).contains(&frame_len) {
                         return None;
                     }
                     let name = hex(&packs[32 * pack..32 * pack + 32]);
@@ -163,7 +228,14 @@ fn read(base: &Path, image: &str, trusted: &[u8; 32]) -> Option<Vec<u8>> {
                     if hash(frame)[..] != frames[32 * next..32 * next + 32] {
                         return None;
                     }
-                    let chunk = zstd::bulk::decompress(frame, len).ok()?;
+                    let frame = match &opener {
+                        None => frame.to_vec(),
+                        Some(opener) => {
+                            let of = [digest, &u32::try_from(len).ok()?.to_le_bytes()].concat();
+                            opener.open(frame, b"imprint.sealed.frame.v1\0", &of)?
+                        }
+                    };
+                    let chunk = zstd::bulk::decompress(&frame, len).ok()?;
                     if chunk.len() != len || hash(&chunk)[..] != *digest {
                         return None;
                     }
@@ -177,8 +249,8 @@ fn read(base: &Path, image: &str, trusted: &[u8; 32]) -> Option<Vec<u8>> {
         }
     }
     let digest = *identity.finalize().as_bytes();
-    let whole = disk.len() as u64 == size && next == count && hex(&digest) == image;
-    (whole && bytes(&fields, 2) == digest).then_some(disk)
+    let whole = disk.len() as u64 == size && next == count && bytes(&fields, 2) == digest;
+    whole.then(|| (disk, hex(&digest)))
 }
 
 /// A frame's place, its length, its plain digest and its own.
@@ -186,15 +258,24 @@ type Entry = (u64, u64, [u8; 32], [u8; 32]);
 
 /// "Pack": what is in it.
 fn index(pack: &[u8]) -> Option<Vec<Entry>> {
+    index_with(pack, None)
+}
+
+/// The same, of an encrypted image.
+fn index_with(pack: &[u8], opener: Option<&Opener>) -> Option<Vec<Entry>> {
     let footer = pack.len().checked_sub(64)?;
     let (content, footer) = pack.split_at(footer);
     let begin = usize::try_from(u64::from_le_bytes(footer[..8].try_into().ok()?)).ok()?;
-    let index = content.get(begin..)?;
+    let stored = content.get(begin..)?;
+    let index = match opener {
+        None => stored.to_vec(),
+        Some(opener) => opener.open(stored, b"imprint.sealed.index.v1\0", &[])?,
+    };
     let count = u32::from_le_bytes(footer[8..12].try_into().ok()?) as usize;
-    if footer[12..16] != [1, 0, 0, 0]
+    if footer[12..16] != [1 + u8::from(opener.is_some()), 0, 0, 0]
         || footer[56..] != *b"IMPPACK1"
         || index.len() != 72 * count
-        || footer[16..48] != hash(index)
+        || footer[16..48] != hash(stored)
     {
         return None;
     }
@@ -343,4 +424,80 @@ fn it_refuses_what_was_changed() {
         )
         .is_err()
     );
+}
+
+/// Stores an encrypted disk; gives its manifest and the name of that.
+fn store_encrypted(base: &Path, disk: &[u8], sector: u32, seal: &Seal) -> (Manifest, String) {
+    let options = WriteOptions {
+        logical_sector_bytes: Some(sector),
+        seal: Some(seal),
+        ..WriteOptions::default()
+    };
+    let sink = DirSink::new(base).expect("a temporary folder takes an artifact");
+    let manifest = ArtifactWriter::new(sink, options)
+        .import_stream(&mut Cursor::new(disk))
+        .expect("a temporary folder takes an artifact");
+    let signed = SignedManifest::sign(&manifest, &targets::well_known_key());
+    let name = signed.manifest_digest().to_string();
+    fs::create_dir_all(base.join("manifests")).expect("a temporary folder takes an artifact");
+    fs::write(base.join("manifests").join(&name), signed.encode())
+        .expect("a temporary folder takes an artifact");
+    (manifest, name)
+}
+
+#[test]
+fn it_reads_what_the_crate_encrypts() {
+    let key = targets::well_known_key().public_key();
+    for (number, (disk, sector)) in (0u8..).zip(disks()) {
+        let secret = [number; 32];
+        for (name, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::ChaCha20Poly1305)] {
+            let dir = tempfile::tempdir().unwrap();
+            let seal = Seal::new(&DataKey::from_bytes(secret), algorithm);
+            let (manifest, stored) = store_encrypted(dir.path(), &disk, sector, &seal);
+            let mut padded = disk.clone();
+            padded.resize(padded.len().next_multiple_of(sector as usize), 0);
+            let got = read_with(dir.path(), &stored, key.as_bytes(), Some(&secret));
+            let expected = (padded, manifest.image_digest.to_string());
+            assert!(got.is_some_and(|got| got == expected), "disk {number}");
+            assert!(read_with(dir.path(), &stored, key.as_bytes(), Some(&[99; 32])).is_none());
+            assert!(read_with(dir.path(), &stored, key.as_bytes(), None).is_none());
+            let opener = Opener::new(&secret, name).unwrap();
+            for pack in &manifest.packs {
+                let content = fs::read(dir.path().join("packs").join(pack.digest.to_string())).unwrap();
+                assert!(index(&content).is_none());
+                let entries = index_with(&content, Some(&opener)).expect("a sound index");
+                for chunk in &manifest.chunks {
+                    let (plain, frame) = (*chunk.plain.as_bytes(), *chunk.frame.as_bytes());
+                    assert!(entries.contains(&(chunk.offset, chunk.frame_bytes.into(), plain, frame)));
+                }
+            }
+        }
+    }
+}
+
+/// The same disk as in the other artifact that is checked in, encrypted by the first version that could.
+#[test]
+fn both_read_the_encrypted_artifact_that_is_checked_in() {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/artifact-v2");
+    let key = targets::well_known_key().public_key();
+    let name = fs::read_dir(base.join("manifests"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let name = name.file_name().into_string().unwrap();
+    let secret = *targets::well_known_data_key().expose();
+    let (disk, identity) = read_with(&base, &name, key.as_bytes(), Some(&secret)).expect("a sound artifact");
+    assert_eq!(
+        identity,
+        "8934ef27980e41c321684be8b54781c7245b16e7d2f5cd8be518eeb6262cf3ac"
+    );
+    let file = fs::read(base.join("manifests").join(&name)).unwrap();
+    let manifest = SignedManifest::open_with(&file, &[key], Some(&targets::well_known_data_key())).unwrap();
+    let mut again = Vec::new();
+    read_artifact(&base, &manifest)
+        .unwrap()
+        .read_to_end(&mut again)
+        .unwrap();
+    assert!(disk == again);
 }

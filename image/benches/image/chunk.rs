@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{BatchSize, Criterion, Throughput};
 use imprint_image::frame::{Decoder, Encoder, verify_and_decode, verify_frame_and_decode};
+use imprint_image::seal::{Algorithm, DataKey, Seal};
 use imprint_image::zero::is_zero;
 use imprint_image::{Chunk, Digest};
 
@@ -55,14 +56,15 @@ pub(crate) fn frames(criterion: &mut Criterion) {
     let plain = chunk(1);
     let mut out = vec![0; CHUNK];
     for level in [1, 3, 9] {
-        let (frame, chunk) = encoded(level, &plain);
+        let (mut frame, chunk) = encoded(level, &plain);
         let mut decoder = Decoder::new().expect("memory for a decoder");
         group.bench_function(format!("verify both and decode, level {level}"), |bencher| {
-            bencher.iter(|| verify_and_decode(black_box(&frame), &chunk, CHUNK, &mut out, &mut decoder));
+            bencher.iter(|| verify_and_decode(black_box(&mut frame), &chunk, CHUNK, &mut out, &mut decoder));
         });
         group.bench_function(format!("verify frame and decode, level {level}"), |bencher| {
-            bencher
-                .iter(|| verify_frame_and_decode(black_box(&frame), &chunk, CHUNK, &mut out, &mut decoder));
+            bencher.iter(|| {
+                verify_frame_and_decode(black_box(&mut frame), &chunk, CHUNK, &mut out, &mut decoder)
+            });
         });
         let mut bulk = zstd::bulk::Decompressor::new().expect("memory for a decoder");
         group.bench_function(format!("zstd alone, level {level}"), |bencher| {
@@ -74,5 +76,49 @@ pub(crate) fn frames(criterion: &mut Criterion) {
     group.bench_function("encode, level 3", |bencher| {
         bencher.iter(|| encoder.encode(black_box(&plain), &mut frame));
     });
+    group.finish();
+}
+
+/// The same with an encrypted image: what encryption adds to the way of a chunk in either direction. Each run opens a
+/// fresh copy of the frame, which is not counted.
+pub(crate) fn sealed_frames(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encrypted frame");
+    group.throughput(Throughput::Bytes(CHUNK as u64));
+    let plain = chunk(1);
+    let mut out = vec![0; CHUNK];
+    let (frame, unsealed) = encoded(3, &plain);
+    let mut decoder = Decoder::new().expect("memory for a decoder");
+    group.bench_function("verify frame and decode, not encrypted", |bencher| {
+        bencher.iter_batched_ref(
+            || frame.clone(),
+            |frame| verify_frame_and_decode(frame, &unsealed, CHUNK, &mut out, &mut decoder),
+            BatchSize::SmallInput,
+        );
+    });
+    for algorithm in Algorithm::ALL {
+        let seal = Seal::new(&DataKey::generate(), algorithm);
+        let mut sealed = frame.clone();
+        seal.seal_frame(&mut sealed, &unsealed.plain, imprint_image::CHUNK_BYTES);
+        let chunk = Chunk {
+            frame: Digest::of(&sealed),
+            frame_bytes: u32::try_from(sealed.len()).expect("a frame is short"),
+            ..unsealed.clone()
+        };
+        let mut decoder = Decoder::with(Some(seal.clone())).expect("memory for a decoder");
+        group.bench_function(format!("verify frame and decode, {algorithm}"), |bencher| {
+            bencher.iter_batched_ref(
+                || sealed.clone(),
+                |sealed| verify_frame_and_decode(sealed, &chunk, CHUNK, &mut out, &mut decoder),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function(format!("seal, {algorithm}"), |bencher| {
+            bencher.iter_batched_ref(
+                || frame.clone(),
+                |frame| seal.seal_frame(frame, &unsealed.plain, imprint_image::CHUNK_BYTES),
+                BatchSize::SmallInput,
+            );
+        });
+    }
     group.finish();
 }

@@ -23,6 +23,6 @@ fn quick() -> Criterion {
 criterion_group! {
     name = image;
     config = quick();
-    targets = chunk::hashing, chunk::zeros, chunk::frames, manifest::manifests, qcow2::reading
+    targets = chunk::hashing, chunk::zeros, chunk::frames, chunk::sealed_frames, manifest::manifests, qcow2::reading
 }
 criterion_main!(image);

@@ -129,8 +129,10 @@ fn first_wanted(manifest: &Manifest, writer: &dyn FileWriter, from: u64) -> usiz
 fn length(manifest: &Manifest, wanted: Wanted, nth: usize) -> u64 {
     let chunk = &manifest.chunks[nth];
     match wanted {
-        Wanted::Frame => zstd_bytes(chunk),
-        Wanted::WholeFrame if plain_bytes(manifest, nth) == CHUNK_BYTES as usize => zstd_bytes(chunk),
+        Wanted::Frame => zstd_bytes(manifest, chunk),
+        Wanted::WholeFrame if plain_bytes(manifest, nth) == CHUNK_BYTES as usize => {
+            zstd_bytes(manifest, chunk)
+        }
         _ => plain_bytes(manifest, nth) as u64,
     }
 }
@@ -267,18 +269,18 @@ impl Bench {
             bytes,
             source,
         };
-        let frames = shared.frames.fetch(pack, begin..begin + bytes).map_err(fault)?;
+        let mut frames = shared.frames.fetch(pack, begin..begin + bytes).map_err(fault)?;
         if frames.len() as u64 != bytes {
             return Err(fault(io::Error::other(format!("{} bytes came", frames.len()))));
         }
         let mut payloads = Vec::with_capacity(chunks.len());
-        let mut rest = &frames[..];
+        let mut rest = &mut frames[..];
         for (nth, chunk) in batch.zip(chunks) {
-            let (frame, after) = rest.split_at(chunk.frame_bytes as usize);
+            let (frame, after) = rest.split_at_mut(chunk.frame_bytes as usize);
             rest = after;
             let decoder = match &mut self.decoder {
                 Some(decoder) => decoder,
-                none => none.insert(Decoder::new().map_err(ExportError::Threads)?),
+                none => none.insert(Decoder::of(manifest).map_err(ExportError::Threads)?),
             };
             let mut plain = vec![0; plain_bytes(manifest, nth)];
             let len = plain.len();
@@ -288,6 +290,9 @@ impl Bench {
                     source,
                 }
             })?;
+            // An encrypted frame was opened where it is.
+            let zstd = usize::try_from(zstd_bytes(manifest, chunk)).expect("no longer than the frame");
+            let frame = &frame[..zstd];
             payloads.push(match shared.wanted {
                 Wanted::Frame => Payload::Frame(frame.to_vec()),
                 Wanted::WholeFrame if len == CHUNK_BYTES as usize => Payload::Frame(frame.to_vec()),

@@ -46,7 +46,7 @@ impl<'a> RawZstd<'a> {
         for chunk in &manifest.chunks {
             at += raw.hole_bytes(next, chunk.index);
             raw.places.push(at);
-            at += zstd_bytes(chunk);
+            at += zstd_bytes(manifest, chunk);
             next = chunk.index + 1;
         }
         raw.file_bytes = at + raw.hole_bytes(next, manifest.chunk_count());

@@ -8,6 +8,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
+use crate::seal::{Algorithm, DataKey, Seal};
 use crate::source::{self, Format, Limits};
 use crate::write::{ArtifactWriter, DirSink, WriteOptions};
 use crate::{CHUNK_BYTES, Digest};
@@ -124,6 +125,37 @@ fn disks() -> Vec<(&'static str, Vec<u8>)> {
             [vec![5; 512], vec![0; 3 * CHUNK]].concat(),
         ),
     ]
+}
+
+/// What is exported of an encrypted image is what would be exported of the same image without encryption.
+#[test]
+fn an_encrypted_image_is_exported_decrypted() {
+    let disk = mixed(11 * CHUNK + 3 * 512);
+    let plain = Artifact::of(&disk);
+    let seal = Seal::new(&DataKey::generate(), Algorithm::default());
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriteOptions {
+        level: 1,
+        seal: Some(&seal),
+        ..WriteOptions::default()
+    };
+    let manifest = ArtifactWriter::new(DirSink::new(dir.path()).unwrap(), options)
+        .import_stream(&mut &disk[..])
+        .unwrap();
+    let encrypted = Artifact { dir, manifest };
+    for format in ExportFormat::ALL {
+        assert!(
+            encrypted.export_all(format) == plain.export_all(format),
+            "{format}"
+        );
+    }
+    // From the middle on, as a download that goes on.
+    let options = ExportOptions {
+        from: 2_000_000,
+        ..ExportOptions::default()
+    };
+    let (_, rest) = encrypted.export(ExportFormat::RawZstd, &options).unwrap();
+    assert!(rest == plain.export_all(ExportFormat::RawZstd)[2_000_000..]);
 }
 
 /// Row 37: bytes that went through any format are the same image.

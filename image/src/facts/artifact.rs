@@ -42,7 +42,7 @@ impl<'a> ArtifactDisk<'a> {
             packs: dir.join("packs"),
             manifest,
             state: Mutex::new(State {
-                decoder: Decoder::new()?,
+                decoder: Decoder::of(manifest)?,
                 frame: Vec::new(),
                 open: HashMap::new(),
                 cached: VecDeque::with_capacity(CACHED_CHUNKS),
@@ -95,7 +95,7 @@ impl<'a> ArtifactDisk<'a> {
         let range = self.manifest.chunk_range(chunk.index);
         let plain_len = usize::try_from(range.end - range.start).expect("not longer than a chunk");
         let mut plain = vec![0; CHUNK_BYTES as usize];
-        frame::verify_and_decode(&state.frame, chunk, plain_len, &mut plain, &mut state.decoder)
+        frame::verify_and_decode(&mut state.frame, chunk, plain_len, &mut plain, &mut state.decoder)
             .map_err(|source| ReadArtifactError::Frame { path, source })?;
         plain.truncate(plain_len);
         Ok(plain)

@@ -1,5 +1,6 @@
 //! Why a manifest is refused.
 
+use crate::seal::{KeyId, OpenError};
 use crate::{Digest, PublicKey};
 
 /// A manifest that must not be used.
@@ -39,13 +40,39 @@ pub enum ManifestError {
     Decode(#[from] prost::DecodeError),
     /// Written by a version of Imprint that is newer than this one.
     #[error(
-        "the manifest has format version {got}; this program reads version {supported}, a newer one is needed"
+        "the manifest has format version {got}; this program reads versions up to {supported}, a newer one is needed"
     )]
     UnsupportedVersion {
         /// The version found.
         got: u32,
-        /// The version that this crate reads.
+        /// The last version that this crate reads.
         supported: u32,
+    },
+    /// It is encrypted, and no key was given.
+    #[error("the image is encrypted; the data key {key_id} is needed to read it")]
+    Encrypted {
+        /// Which key opens it.
+        key_id: KeyId,
+    },
+    /// There is a key for what is not encrypted.
+    #[error("a data key was given, and the image is not encrypted")]
+    NotEncrypted,
+    /// It is encrypted with another key.
+    #[error("the image is encrypted with the data key {expected}, and {got} was given")]
+    WrongKey {
+        /// The key that it names.
+        expected: KeyId,
+        /// The key that was given.
+        got: KeyId,
+    },
+    /// It names the key that was given, and that does not open it.
+    #[error("the manifest cannot be opened with the data key {key_id}")]
+    Open {
+        /// The key.
+        key_id: KeyId,
+        /// Why.
+        #[source]
+        source: OpenError,
     },
     /// A field has a value that it must not have.
     #[error("the manifest is not valid: {field} is {got}, expected {expected}")]

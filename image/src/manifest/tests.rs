@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::seal::Algorithm;
 use crate::{MAX_FRAME_BYTES, MAX_PACK_BYTES, PartitionEntry, PartitionTable};
 
 fn digest(seed: u64) -> Digest {
@@ -190,6 +191,104 @@ fn identity_is_the_digest_of_the_documented_bytes() {
     assert_eq!(mixed, Digest::of(&[head((4 << 20) + 512), records].concat()));
 }
 
+fn key() -> DataKey {
+    DataKey::from_bytes([9; 32])
+}
+
+/// The same disk, encrypted.
+fn encrypted(tiles: &[u8], algorithm: Algorithm) -> Manifest {
+    let mut manifest = manifest_of(tiles, 512);
+    manifest.format_version = SEALED_FORMAT_VERSION;
+    manifest.seal = Some(Seal::new(&key(), algorithm));
+    manifest
+}
+
+#[test]
+fn an_encrypted_manifest_opens_with_its_key_only_and_shows_nothing() {
+    let plain = manifest_of(&[2, 0, 3, 5], 512);
+    for algorithm in Algorithm::ALL {
+        let manifest = encrypted(&[2, 0, 3, 5], algorithm);
+        assert_eq!(manifest.image_digest, plain.image_digest);
+        let stored = manifest.encode();
+        assert_eq!(Manifest::decode_with(&stored, Some(&key())).unwrap(), manifest);
+        let shown = |bytes: &[u8]| stored.windows(bytes.len()).any(|window| window == bytes);
+        for chunk in &manifest.chunks {
+            assert!(!shown(chunk.plain.as_bytes()) && !shown(chunk.frame.as_bytes()));
+        }
+        assert!(!shown(manifest.image_digest.as_bytes()) && !shown(b"a-guid") && !shown(b"root"));
+        assert!(shown(key().id().as_bytes()));
+
+        let error = Manifest::decode(&stored).unwrap_err();
+        assert!(matches!(error, ManifestError::Encrypted { key_id } if key_id == key().id()));
+        assert_eq!(Manifest::key_id(&stored).unwrap(), Some(key().id()));
+        let error = Manifest::decode_with(&stored, Some(&DataKey::generate())).unwrap_err();
+        assert!(
+            matches!(error, ManifestError::WrongKey { expected, .. } if expected == key().id()),
+            "{error}"
+        );
+        // An attacker who names the key that was given cannot make it fit.
+        let strange = DataKey::from_bytes([8; 32]);
+        let at = stored
+            .windows(32)
+            .position(|window| window == key().id().as_bytes());
+        let mut renamed = stored.clone();
+        renamed[at.unwrap()..][..32].copy_from_slice(strange.id().as_bytes());
+        let error = Manifest::decode_with(&renamed, Some(&strange)).unwrap_err();
+        assert!(matches!(error, ManifestError::Open { .. }), "{error}");
+    }
+    assert_eq!(Manifest::key_id(&plain.encode()).unwrap(), None);
+    let error = Manifest::decode_with(&plain.encode(), Some(&key())).unwrap_err();
+    assert!(matches!(error, ManifestError::NotEncrypted), "{error}");
+}
+
+#[test]
+fn no_byte_of_an_encrypted_manifest_can_be_changed() {
+    let stored = encrypted(&[2, 0, 3], Algorithm::Aes256Gcm).encode();
+    for at in 0..stored.len() {
+        for bit in [0, 3, 7] {
+            let mut bad = stored.clone();
+            bad[at] ^= 1 << bit;
+            assert!(
+                Manifest::decode_with(&bad, Some(&key())).is_err(),
+                "bit {bit} of byte {at}"
+            );
+        }
+        assert!(
+            Manifest::decode_with(&stored[..at], Some(&key())).is_err(),
+            "{at} bytes"
+        );
+    }
+}
+
+/// What a program that knows version 1 alone does with it: decode the version, and refuse.
+#[test]
+fn an_encrypted_manifest_begins_with_its_version() {
+    let stored = encrypted(&[2], Algorithm::default()).encode();
+    assert_eq!(stored[..2], [8, 2]);
+}
+
+/// Inside of the seal, the rules are the same, and a manifest that is none is told as such.
+#[test]
+fn a_sealed_manifest_says_its_version_inside_as_well() {
+    let seal = Seal::new(&key(), Algorithm::default());
+    let mut manifest = encrypted(&[2, 0], Algorithm::default());
+    manifest.format_version = FORMAT_VERSION;
+    let error = Manifest::decode_with(&manifest.encode(), Some(&key())).unwrap_err();
+    assert!(error.to_string().contains("format version is 1"), "{error}");
+    manifest.format_version = SEALED_FORMAT_VERSION;
+    manifest.chunks[0].frame_bytes = 28;
+    let error = Manifest::decode_with(&manifest.encode(), Some(&key())).unwrap_err();
+    assert!(error.to_string().contains("a frame that is empty"), "{error}");
+    manifest.chunks[0].frame_bytes = MAX_FRAME_BYTES + 28;
+    manifest.packs[0].size_bytes = MAX_PACK_BYTES;
+    assert!(Manifest::decode_with(&manifest.encode(), Some(&key())).is_ok());
+    manifest.chunks[0].frame_bytes += 1;
+    assert!(Manifest::decode_with(&manifest.encode(), Some(&key())).is_err());
+    manifest.seal = None;
+    assert!(validate::validate(&manifest).is_err());
+    manifest.seal = Some(seal);
+}
+
 /// Spoils a valid manifest.
 type Spoil = fn(&mut Manifest);
 
@@ -267,7 +366,7 @@ fn a_newer_version_is_told_from_damage() {
     manifest.format_version = 7;
     let error = Manifest::decode(&manifest.encode()).unwrap_err();
     assert!(
-        matches!(error, ManifestError::UnsupportedVersion { got: 7, supported: 1 }),
+        matches!(error, ManifestError::UnsupportedVersion { got: 7, supported: 2 }),
         "{error}"
     );
 }

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{FORMAT_VERSION, MAX_DISK_BYTES, MAX_RUNS, Manifest, ManifestError};
+use super::{FORMAT_VERSION, MAX_DISK_BYTES, MAX_RUNS, Manifest, ManifestError, SEALED_FORMAT_VERSION};
 use crate::pack::FOOTER_BYTES;
+use crate::seal::OVERHEAD_BYTES;
 use crate::{CHUNK_BYTES, MAX_FRAME_BYTES, MAX_PACK_BYTES};
 
 pub(super) fn validate(manifest: &Manifest) -> Result<(), ManifestError> {
     geometry(manifest)?;
     holes(manifest)?;
     packs(manifest)?;
+    let sealing = manifest.seal.as_ref().map_or(0, |_| OVERHEAD_BYTES);
     for chunk in &manifest.chunks {
         let fault = |what| {
             Err(ManifestError::Chunk {
@@ -20,7 +22,7 @@ pub(super) fn validate(manifest: &Manifest) -> Result<(), ManifestError> {
         let Some(pack) = manifest.packs.get(chunk.pack as usize) else {
             return fault("a pack that is not listed");
         };
-        if chunk.frame_bytes == 0 || chunk.frame_bytes > MAX_FRAME_BYTES {
+        if !(1..=MAX_FRAME_BYTES).contains(&chunk.frame_bytes.saturating_sub(sealing)) {
             return fault("a frame that is empty or longer than a frame can be");
         }
         match chunk.offset.checked_add(u64::from(chunk.frame_bytes)) {
@@ -40,11 +42,12 @@ fn geometry(manifest: &Manifest) -> Result<(), ManifestError> {
             expected: expected.to_owned(),
         })
     };
-    if manifest.format_version != FORMAT_VERSION {
-        return Err(ManifestError::UnsupportedVersion {
-            got: manifest.format_version,
-            supported: FORMAT_VERSION,
-        });
+    let (version, expected) = match &manifest.seal {
+        Some(_) => (SEALED_FORMAT_VERSION, "2, since it is encrypted"),
+        None => (FORMAT_VERSION, "1, since it is not encrypted"),
+    };
+    if manifest.format_version != version {
+        return field("the format version", manifest.format_version.into(), expected);
     }
     if manifest.chunk_bytes != CHUNK_BYTES {
         return field("the chunk size", manifest.chunk_bytes.into(), "1048576");

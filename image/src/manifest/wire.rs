@@ -6,9 +6,11 @@
 use prost::Message;
 
 use super::{
-    Chunk, FORMAT_VERSION, Hole, HoleKind, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef, bounds,
+    Chunk, FORMAT_VERSION, Hole, HoleKind, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef,
+    SEALED_FORMAT_VERSION, bounds,
 };
 use crate::partition::wire::PartitionTableMessage;
+use crate::seal::Seal;
 use crate::{Digest, PartitionSummary};
 
 const DIGEST_BYTES: usize = 32;
@@ -127,19 +129,29 @@ fn runs(manifest: &Manifest) -> Vec<RunMessage> {
     runs
 }
 
-/// Bounds every length against the others; whether the numbers make sense is for `validate` to say.
-pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+/// The version of what is stored, which has a bounded length.
+pub(super) fn version(bytes: &[u8]) -> Result<u32, ManifestError> {
     if bytes.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(ManifestError::TooLarge {
             got: bytes.len() as u64,
             limit: MAX_MANIFEST_BYTES,
         });
     }
-    let VersionMessage { format_version } = VersionMessage::decode(bytes)?;
-    if format_version != FORMAT_VERSION {
-        return Err(ManifestError::UnsupportedVersion {
-            got: format_version,
-            supported: FORMAT_VERSION,
+    Ok(VersionMessage::decode(bytes)?.format_version)
+}
+
+/// Bounds every length against the others; whether the numbers make sense is for `validate` to say.
+pub(super) fn decode(bytes: &[u8], seal: Option<Seal>) -> Result<Manifest, ManifestError> {
+    let expected = match &seal {
+        Some(_) => SEALED_FORMAT_VERSION,
+        None => FORMAT_VERSION,
+    };
+    let got = version(bytes)?;
+    if got != expected {
+        return Err(ManifestError::Field {
+            field: "the format version",
+            got: got.into(),
+            expected: expected.to_string(),
         });
     }
     bounds::check(bytes)?;
@@ -166,6 +178,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         chunks,
         holes,
         partitions: PartitionSummary::try_from(message.partitions.unwrap_or_default())?,
+        seal,
     })
 }
 

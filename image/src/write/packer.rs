@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use super::KnownChunk;
 use crate::pack::PackBuilder;
+use crate::seal::Seal;
 use crate::{Chunk, Digest, Hole, HoleKind, Manifest, ManifestError, PackRef};
 
 use super::reader::DiskFacts;
@@ -45,9 +46,19 @@ pub(super) struct Packer {
     /// By plain digest; `None` while the frame is on its way.
     places: HashMap<Digest, Option<Place>>,
     chunks: Vec<(u64, Digest)>,
+    seal: Option<Seal>,
 }
 
 impl Packer {
+    /// For an image that is encrypted, or is not.
+    pub fn new(seal: Option<Seal>) -> Self {
+        Self {
+            building: PackBuilder::with(seal.clone()),
+            seal,
+            ..Self::default()
+        }
+    }
+
     /// Takes note of the next data chunk of the disk.
     pub fn decide(
         &mut self,
@@ -122,7 +133,7 @@ impl Packer {
         let number = self.building_as.take()?;
         Some(FullPack {
             number,
-            content: std::mem::take(&mut self.building),
+            content: std::mem::replace(&mut self.building, PackBuilder::with(self.seal.clone())),
         })
     }
 
@@ -173,14 +184,25 @@ impl Packer {
             logical_sector_bytes,
             partitions,
         } = disk;
-        Manifest::assemble(
-            disk_size_bytes,
-            logical_sector_bytes,
-            packs,
-            chunks,
-            holes,
-            partitions,
-        )
+        match self.seal {
+            Some(seal) => Manifest::assemble_sealed(
+                seal,
+                disk_size_bytes,
+                logical_sector_bytes,
+                packs,
+                chunks,
+                holes,
+                partitions,
+            ),
+            None => Manifest::assemble(
+                disk_size_bytes,
+                logical_sector_bytes,
+                packs,
+                chunks,
+                holes,
+                partitions,
+            ),
+        }
     }
 }
 

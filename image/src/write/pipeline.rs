@@ -9,8 +9,9 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use super::packer::{Decision, FullPack, Packer};
 use super::reader::{self, DiskFacts, Filled, ReadOptions};
-use super::{ImportError, ImportProgress, PackSink, WriteOptions};
+use super::{ImportError, ImportProgress, KnownChunk, PackSink, WriteOptions};
 use crate::frame::Encoder;
+use crate::seal::Seal;
 use crate::signed::MAX_ENVELOPE_BYTES;
 use crate::source::ImageSource;
 use crate::{CHUNK_BYTES, Digest, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackRef};
@@ -79,9 +80,9 @@ pub(super) fn run(
     thread::scope(|scope| {
         for number in 0..threads {
             let (job_queue, events) = (&job_queue, events.clone());
-            let level = options.level;
+            let (level, seal) = (options.level, options.seal);
             spawn(scope, &format!("import-{number}"), move || {
-                work(job_queue, &events, level);
+                work(job_queue, &events, level, seal);
             })?;
         }
         let read_options = ReadOptions {
@@ -99,7 +100,7 @@ pub(super) fn run(
         let storing = spawn(scope, "import-store", move || store(sink, &pack_queue))?;
         let mut import = Import {
             options,
-            packer: Packer::default(),
+            packer: Packer::new(options.seal.cloned()),
             jobs,
             buffers,
             full_packs,
@@ -197,7 +198,11 @@ impl Import<'_> {
         let end = (chunk.index + 1) * u64::from(CHUNK_BYTES);
         self.progress.disk_bytes = self.progress.disk_size_bytes.map_or(end, |size| size.min(end));
         self.progress.data_bytes += chunk.plain.len() as u64;
-        match self.packer.decide(chunk.index, digest, self.options.known) {
+        let known: &dyn Fn(&Digest) -> Option<KnownChunk> = match self.options.seal {
+            Some(_) => &|_| None,
+            None => self.options.known,
+        };
+        match self.packer.decide(chunk.index, digest, known) {
             Decision::Compress => {
                 let frame = self.spare_frames.pop().unwrap_or_default();
                 let number = self.to_compress;
@@ -305,7 +310,7 @@ fn read(
 }
 
 /// A worker: ends when nobody can send jobs any more or nobody wants results.
-fn work(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, level: i32) {
+fn work(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, level: i32, seal: Option<&Seal>) {
     let mut encoder = None;
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -332,6 +337,10 @@ fn work(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, level: i32) {
                 };
                 match encoded {
                     Ok(()) => {
+                        if let Some(seal) = seal {
+                            let bytes = u32::try_from(chunk.plain.len()).expect("a chunk is at most a MiB");
+                            seal.seal_frame(&mut frame, &plain, bytes);
+                        }
                         let digest = Digest::of(&frame);
                         Event::Compressed(
                             number,

@@ -31,7 +31,7 @@ impl<'a> Zstd<'a> {
         let mut at = 0;
         for chunk in &manifest.chunks {
             let bytes = if is_whole(manifest, chunk) {
-                zstd_bytes(chunk)
+                zstd_bytes(manifest, chunk)
             } else {
                 at = u64::next_multiple_of(at, CLUSTER_BYTES);
                 CLUSTER_BYTES
@@ -90,7 +90,7 @@ impl FileWriter for Zstd<'_> {
                 let at = data_at + place;
                 entries[usize::try_from(chunk.index - first).expect("an index of the table")] =
                     if is_whole(manifest, chunk) {
-                        entry(at, zstd_bytes(chunk))
+                        entry(at, zstd_bytes(manifest, chunk))
                     } else {
                         COPIED | at
                     };
