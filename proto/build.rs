@@ -14,6 +14,14 @@ const FILES: [&str; 7] = [
     "imprint/v1/images.proto",
 ];
 
+/// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
+const SECRETS: [&str; 4] = [
+    ".imprint.agent.v1.ImageSource",
+    ".imprint.agent.v1.ImageKey",
+    ".imprint.agent.v1.CloudInitSeed",
+    ".imprint.agent.v1.GuestPlan",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
@@ -21,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         PathBuf::from(env::var("OUT_DIR")?).join("imprint.bin"),
         descriptors.encode_to_vec(),
     )?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .skip_debug(SECRETS)
+        .compile_fds(descriptors)?;
     Ok(())
 }

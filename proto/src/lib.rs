@@ -11,6 +11,8 @@
     reason = "the generated code carries the comments of the .proto files"
 )]
 
+mod redacted;
+
 /// Agents and guest plugins.
 pub mod agent {
     /// Package `imprint.agent.v1`.

@@ -1,0 +1,113 @@
+//! What messages with secrets show of themselves: everything but those. Of a secret, only whether it is there is told.
+
+use std::fmt::{Debug, Formatter, Result};
+
+use crate::agent::v1::{CloudInitSeed, GuestPlan, ImageKey, ImageSource};
+
+/// Stands for a secret.
+struct Secret(bool);
+
+impl Secret {
+    fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(!bytes.as_ref().is_empty())
+    }
+}
+
+impl Debug for Secret {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(if self.0 { "<secret>" } else { "<none>" })
+    }
+}
+
+impl Debug for ImageSource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("ImageSource")
+            .field("name", &self.name)
+            .field("manifest_url", &self.manifest_url)
+            .field("image_digest", &self.image_digest)
+            .field("disk_size_bytes", &self.disk_size_bytes)
+            .field("logical_sector_bytes", &self.logical_sector_bytes)
+            .field("data_key", &Secret::of(&self.data_key))
+            .field("data_key_id", &self.data_key_id)
+            .finish()
+    }
+}
+
+impl Debug for ImageKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("ImageKey")
+            .field("task_id", &self.task_id)
+            .field("data_key", &Secret::of(&self.data_key))
+            .finish()
+    }
+}
+
+impl Debug for CloudInitSeed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("CloudInitSeed")
+            .field("meta_data", &self.meta_data)
+            .field("user_data", &Secret::of(&self.user_data))
+            .field("vendor_data", &Secret::of(&self.vendor_data))
+            .field("network_config", &Secret::of(&self.network_config))
+            .finish()
+    }
+}
+
+impl Debug for GuestPlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("GuestPlan")
+            .field("deployment_id", &self.deployment_id)
+            .field("controller_url", &self.controller_url)
+            .field("ca_pem", &self.ca_pem)
+            .field("report_token", &Secret::of(&self.report_token))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::agent::v1::{
+        CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageKey, ImageSource, Task,
+        controller_message::Message, task::Kind,
+    };
+
+    #[test]
+    fn no_message_shows_its_secrets() {
+        let deploy = DeployTask {
+            image: Some(ImageSource {
+                name: "debian".into(),
+                data_key: vec![123; 32],
+                ..ImageSource::default()
+            }),
+            finish: Some(FinishPlan {
+                seed: Some(CloudInitSeed {
+                    user_data: vec![123; 9],
+                    ..CloudInitSeed::default()
+                }),
+                guest: Some(GuestPlan {
+                    report_token: "token-123".into(),
+                    ..GuestPlan::default()
+                }),
+                ..FinishPlan::default()
+            }),
+            ..DeployTask::default()
+        };
+        let task = Task {
+            task_id: "T".into(),
+            kind: Some(Kind::Deploy(deploy)),
+        };
+        let key = ImageKey {
+            task_id: "T".into(),
+            data_key: vec![123; 32],
+        };
+        for message in [Message::Task(task), Message::ImageKey(key)] {
+            let message = ControllerMessage {
+                message: Some(message),
+            };
+            for shown in [format!("{message:?}"), format!("{message:#?}")] {
+                assert!(!shown.contains("123") && shown.contains("<secret>"), "{shown}");
+            }
+        }
+        assert!(format!("{:?}", ImageSource::default()).contains("data_key: <none>"));
+    }
+}
