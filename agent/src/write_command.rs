@@ -164,7 +164,14 @@ async fn write(args: &WriteArgs, show: &Show) -> Result<Done, WriteCommandError>
             let location: Location = manifest.parse()?;
             let client = client(args, &location)?;
             let keys = keys(args.pubkey.as_deref())?;
-            let loaded = load_manifest(&location, &client, &keys, options.patience, options.read_timeout);
+            let loaded = load_manifest(
+                &location,
+                &client,
+                &keys,
+                None,
+                options.patience,
+                options.read_timeout,
+            );
             let manifest = tokio::select! {
                 loaded = loaded => loaded?,
                 () = cancel.cancelled() => return Err(WriteCommandError::Cancelled),

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write, io, path::PathBuf, time::Duration};
 
+use imprint_image::ManifestError;
 use reqwest::StatusCode;
 use rustls::CertificateError;
 
@@ -99,7 +100,7 @@ pub enum SourceError {
         place: String,
         /// Why.
         #[source]
-        source: imprint_image::ManifestError,
+        source: ManifestError,
     },
     /// Tried for as long as we were told to.
     #[error("gave up after {} s without progress and {attempts} attempts", .waited.as_secs())]
@@ -213,9 +214,15 @@ impl SourceError {
                 "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
             }
             SourceError::File { .. } => "check the path and its permissions",
-            SourceError::Manifest { .. } => {
-                "use a manifest signed by a trusted key, and an agent that is not older than the controller"
-            }
+            SourceError::Manifest { source, .. } => match source {
+                ManifestError::Encrypted { .. } | ManifestError::WrongKey { .. } => {
+                    "give the data key of this image (--key-file FILE)"
+                }
+                ManifestError::NotEncrypted => "write this image without a data key",
+                _ => {
+                    "use a manifest signed by a trusted key, and an agent that is not older than the controller"
+                }
+            },
         }
     }
 }

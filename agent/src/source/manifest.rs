@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imprint_image::{MAX_MANIFEST_BYTES, Manifest, PublicKey, SignedManifest};
+use imprint_image::{MAX_MANIFEST_BYTES, Manifest, PublicKey, SignedManifest, seal::DataKey};
 use reqwest::header::HeaderMap;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -26,15 +26,16 @@ pub enum ManifestKeys {
     Unverified,
 }
 
-/// Reads, proves and parses the manifest at `location`. While its server is away or busy it is asked again, for
+/// Reads, proves, decrypts and parses the manifest at `location`; `data_key` is that of an encrypted image. While its server is away or busy it is asked again, for
 /// `patience` in all.
 ///
 /// # Errors
-/// When it can't be read, is too long, isn't signed by a trusted key, or isn't sound.
+/// When it can't be read, is too long, isn't signed by a trusted key, isn't encrypted with the key, or isn't sound.
 pub async fn load_manifest(
     location: &Location,
     client: &HttpClient,
     keys: &ManifestKeys,
+    data_key: Option<&DataKey>,
     patience: Duration,
     read_timeout: Duration,
 ) -> Result<Manifest, SourceError> {
@@ -72,8 +73,8 @@ pub async fn load_manifest(
         }
     };
     let opened = match keys {
-        ManifestKeys::Trusted(keys) => SignedManifest::open(&bytes, keys),
-        ManifestKeys::Unverified => SignedManifest::open_unverified(&bytes),
+        ManifestKeys::Trusted(keys) => SignedManifest::open_with(&bytes, keys, data_key),
+        ManifestKeys::Unverified => SignedManifest::open_unverified_with(&bytes, data_key),
     };
     opened.map_err(|source| SourceError::Manifest {
         place: location.to_string(),

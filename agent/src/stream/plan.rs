@@ -100,6 +100,7 @@ pub(super) mod tests {
             chunks,
             holes,
             partitions: PartitionSummary::default(),
+            seal: None,
         }
     }
 

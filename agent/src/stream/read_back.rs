@@ -235,6 +235,7 @@ mod tests {
             chunks: chunks.collect(),
             holes: Vec::new(),
             partitions: PartitionSummary::default(),
+            seal: None,
         };
         (Arc::new(manifest), Arc::new(FaultyTarget::filled(3 << 20, 7)))
     }

@@ -77,7 +77,7 @@ pub(super) struct Workshop {
 impl Workshop {
     /// Starts a worker. It ends when the queue is stopped.
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
-        let decoder = Decoder::new()?;
+        let decoder = Decoder::of(&self.manifest)?;
         let shop = Arc::clone(self);
         thread::Builder::new()
             .name("decode".to_owned())
@@ -104,19 +104,20 @@ impl Workshop {
     }
 
     /// Proves and decodes a chunk, and hands it on. The proof is the digest of the frame, which the manifest names:
-    /// only bytes that its signer vouches for reach the decoder, and those decode into exactly one chunk.
+    /// only bytes that its signer vouches for are decrypted and decoded, and those decode into exactly one chunk. A frame
+    /// of an encrypted image is decrypted in the network's memory, where it is.
     fn frame(&self, frame: Frame, decoder: &mut Decoder, plain: &mut [u8]) -> Option<Event> {
         let Frame {
             position,
             origin,
-            slot,
+            mut slot,
         } = frame;
         let chunk = &self.manifest.chunks[position];
         let place = self.manifest.chunk_range(chunk.index);
         let len = usize::try_from(place.end - place.start).expect("a chunk is at most a MiB");
         let proven = self
             .meter
-            .cpu(|| verify_frame_and_decode(&slot.bytes, chunk, len, plain, decoder));
+            .cpu(|| verify_frame_and_decode(&mut slot.bytes, chunk, len, plain, decoder));
         // The network may have its memory back before the disk is asked.
         drop(slot);
         if let Err(error) = proven {

@@ -134,6 +134,7 @@ impl<'a> Deploy<'a> {
             task_id: &task_id,
             reporter: &self.reporter,
             progress: &self.tasks.progress,
+            image_key: &self.tasks.image_key,
             cancel: self.cancel,
         };
         let prepared = write.prepare().await?;
@@ -145,6 +146,7 @@ impl<'a> Deploy<'a> {
             image::failed(failure)
         })?;
         record.written = true;
+        self.tasks.image_key.forget();
         let mut detail = format!(
             "{} MiB fetched, {} MiB written, {} MiB zeroed, proven and flushed",
             figures.bytes_fetched >> 20,

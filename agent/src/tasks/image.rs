@@ -1,14 +1,18 @@
 //! The step that writes: manifest fetched and proven, image streamed, progress and retries passed on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use imprint_image::{Digest, Manifest};
+use imprint_image::{Digest, Manifest, seal::DataKey};
 use imprint_proto::agent::v1::{ImageSource, Limit, Load, Loads, Progress, Step, WriteFigures};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Surroundings,
+    image_key::{self, KeyHolder},
     report::{Reporter, StepFailure, millis},
 };
 use crate::{
@@ -31,6 +35,7 @@ pub struct ImageWrite<'a> {
     pub task_id: &'a str,
     pub reporter: &'a Reporter,
     pub progress: &'a watch::Sender<Option<Progress>>,
+    pub image_key: &'a KeyHolder,
     pub cancel: &'a CancellationToken,
 }
 
@@ -102,10 +107,21 @@ impl ImageWrite<'_> {
             })?;
         let location = Location::Url(url);
         let keys = ManifestKeys::Trusted(self.around.identity.manifest_keys.clone());
-        let options = WriteOptions::default();
-        let manifest = load_manifest(&location, &client, &keys, options.patience, options.read_timeout)
-            .await
-            .map_err(|error| self.failure(&chain(&error), error.remedy(), !error.is_permanent()))?;
+        let (patience, read_timeout) = {
+            let options = WriteOptions::default();
+            (options.patience, options.read_timeout)
+        };
+        let data_key = self.data_key(patience).await?;
+        let manifest = load_manifest(
+            &location,
+            &client,
+            &keys,
+            data_key.as_ref(),
+            patience,
+            read_timeout,
+        )
+        .await
+        .map_err(|error| self.failure(&chain(&error), error.remedy(), !error.is_permanent()))?;
         let expected = hex::encode(&self.image.image_digest);
         if manifest.image_digest.to_string() != expected {
             let got: Digest = manifest.image_digest;
@@ -118,6 +134,38 @@ impl ImageWrite<'_> {
         }
         let packs = PackSource::beside_manifest(&location, client);
         Ok((manifest, packs))
+    }
+
+    /// The data key of an encrypted image. A restarted agent has to get it from the controller first, since it is kept
+    /// nowhere but in memory.
+    async fn data_key(&self, patience: Duration) -> Result<Option<DataKey>, StepFailure> {
+        let Some(expected) = image_key::id_of(self.image) else {
+            return Ok(None);
+        };
+        if self.image_key.is_wanted() {
+            self.reporter.note(
+                Step::Write,
+                "the image is encrypted: its key was only in memory, and is asked for again",
+            );
+        }
+        let key = timeout(patience, self.image_key.key_of(self.task_id))
+            .await
+            .map_err(|_| {
+                let cause = "the controller has not sent the data key of the encrypted image";
+                self.failure(
+                    cause,
+                    "look at the log of the controller, then deploy again",
+                    true,
+                )
+            })?;
+        if key.id() != expected {
+            let cause = format!(
+                "the image is encrypted with the data key {expected}, and the controller sent {}",
+                key.id()
+            );
+            return Err(self.failure(&cause, "restore the controller's data from a backup", false));
+        }
+        Ok(Some(key))
     }
 
     fn failure(&self, cause: &str, remedy: &str, retryable: bool) -> StepFailure {
@@ -163,7 +211,7 @@ impl ImageWrite<'_> {
                 }
                 WriteNote::Corrupt { chunk, cause } => {
                     let detail = format!("chunk {chunk} came wrong and is fetched again");
-                    self.reporter.retrying(Step::Write, &detail, &cause, std::time::Duration::ZERO);
+                    self.reporter.retrying(Step::Write, &detail, &cause, Duration::ZERO);
                 }
                 WriteNote::Resumed { chunks } => self.reporter.note(
                     Step::Write,

@@ -11,8 +11,10 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use imprint_image::seal::DataKey;
 use imprint_proto::agent::v1::{
-    Cancelled, Failure, Outcome, Progress, Step, Success, Task, outcome::Result as Ended, task::Kind,
+    Cancelled, Failure, ImageKey, Outcome, Progress, Step, Success, Task, outcome::Result as Ended,
+    task::Kind,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -21,10 +23,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub mod deploy;
 mod disk;
 mod image;
+mod image_key;
 pub mod record;
 pub mod report;
 
 use disk::Disarmed;
+use image_key::KeyHolder;
 use record::{Record, RecordFile};
 use report::{Reporter, StepFailure};
 
@@ -73,6 +77,7 @@ pub struct Tasks {
     file: RecordFile,
     running: Mutex<Option<Running>>,
     progress: watch::Sender<Option<Progress>>,
+    image_key: KeyHolder,
     tracker: TaskTracker,
 }
 
@@ -83,7 +88,7 @@ struct Running {
     /// Its outcome is decided: the controller may take this agent for free before it is.
     ending: bool,
     /// What came meanwhile and is begun afterwards.
-    next: Option<Task>,
+    next: Option<(Task, Option<DataKey>)>,
 }
 
 impl Tasks {
@@ -97,6 +102,7 @@ impl Tasks {
             file,
             running: Mutex::new(None),
             progress: watch::Sender::new(None),
+            image_key: KeyHolder::default(),
             tracker: TaskTracker::new(),
         })
     }
@@ -117,6 +123,17 @@ impl Tasks {
         self.progress.subscribe()
     }
 
+    /// Whether the running task waits for the data key of its image, which only the controller has.
+    #[must_use]
+    pub fn needs_image_key(&self) -> bool {
+        self.image_key.is_wanted()
+    }
+
+    /// Takes the data key that was asked for.
+    pub fn take_image_key(&self, message: ImageKey) {
+        self.image_key.arrived(message);
+    }
+
     /// Goes on with the task that an agent which was killed has left.
     ///
     /// # Errors
@@ -129,7 +146,7 @@ impl Tasks {
                 "an earlier agent of this boot left a task"
             );
             if !record.ended || record.restart {
-                self.start(record);
+                self.start(record, None);
             }
         }
         Ok(())
@@ -137,7 +154,13 @@ impl Tasks {
 
     /// Takes a task. One that is here already goes on; a second one beside a running one is refused, since two can't
     /// have the machine: the controller cancels the first one when it means it.
-    pub fn accept(self: &Arc<Self>, task: Task) {
+    pub fn accept(self: &Arc<Self>, mut task: Task) {
+        let key = image_key::take_out(&mut task);
+        self.accept_with(task, key);
+    }
+
+    /// As [`Self::accept`], of a task without the key of its image, which is never kept with it.
+    fn accept_with(self: &Arc<Self>, task: Task, key: Option<DataKey>) {
         if self.outbox.has_refused(&task.task_id) {
             return; // its outcome is sent until it is acknowledged
         }
@@ -146,7 +169,7 @@ impl Tasks {
                 return;
             }
             if running.ending {
-                running.next = Some(task);
+                running.next = Some((task, key));
                 return;
             }
             tracing::error!(
@@ -173,7 +196,7 @@ impl Tasks {
         if let Err(error) = self.file.save(&record) {
             tracing::error!(%error, "cannot keep the task; a restart of the agent would lose it");
         }
-        self.start(record);
+        self.start(record, key);
     }
 
     /// Stops the running task when it is the one that is meant.
@@ -193,9 +216,12 @@ impl Tasks {
         self.tracker.wait().await;
     }
 
-    fn start(self: &Arc<Self>, mut record: Record) {
+    fn start(self: &Arc<Self>, mut record: Record, key: Option<DataKey>) {
         let cancel = CancellationToken::new();
         let task_id = record.task_id().to_owned();
+        if needs_image_key(&record) {
+            self.image_key.begin(&task_id, key);
+        }
         *self.running() = Some(Running {
             task_id: task_id.clone(),
             cancel: cancel.clone(),
@@ -211,8 +237,8 @@ impl Tasks {
             }
             tasks.progress.send_replace(None);
             let next = tasks.running().take().and_then(|running| running.next);
-            if let Some(next) = next {
-                tasks.accept(next);
+            if let Some((task, key)) = next {
+                tasks.accept_with(task, key);
             }
         });
     }
@@ -287,6 +313,7 @@ impl Tasks {
         record.ended = true;
         record.restart = restart;
         // Nobody needs the secrets of the task any more.
+        self.image_key.forget();
         record.task = Some(Task {
             task_id: record.task_id().to_owned(),
             kind: None,
@@ -359,6 +386,16 @@ impl Tasks {
 
     fn reporter(&self) -> Reporter {
         Reporter::new(Arc::clone(&self.outbox))
+    }
+}
+
+/// Whether what is left to do of the task needs the data key of an encrypted image.
+fn needs_image_key(record: &Record) -> bool {
+    match record.task.as_ref().and_then(|task| task.kind.as_ref()) {
+        Some(Kind::Deploy(task)) if !record.written && !record.ended => {
+            task.image.as_ref().and_then(image_key::id_of).is_some()
+        }
+        _ => false,
     }
 }
 

@@ -448,6 +448,7 @@ pub async fn manifest_from(
         &location,
         &client(),
         keys,
+        None,
         Duration::from_secs(5),
         Duration::from_secs(5),
     )
