@@ -38,6 +38,7 @@ impl Deployments {
                 image_digest: digest,
                 disk_size_bytes: deployment.disk_size_bytes,
                 logical_sector_bytes: deployment.logical_sector_bytes,
+                ..wire::ImageSource::default()
             }),
             disk: Some(rule.to_wire()),
             finish,
