@@ -68,7 +68,12 @@ impl App {
         let authority = setup::open_authority(&config, &clock)?;
         let request_key = RequestKey::obtain(&config.data_dir)?;
         let db = setup::open_database(&config).await?;
-        let store = Store::open(&config.data_dir)?;
+        let owners = authority
+            .manifest_public_keys()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone(), &config);
         catalog.settle().await?;

@@ -14,6 +14,7 @@ mod derive;
 mod host;
 mod problems;
 mod read;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tests;
 pub use host::{Host, HostInterface};
 pub use problems::{ConfigErrors, ConfigProblem};
 pub use read::Overrides;
+pub use store::{BucketConfig, BucketUrl, StoreConfig};
 
 /// The whole configuration, checked and with nothing left to derive.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub dhcp: DhcpConfig,
     /// Deadlines of deployments.
     pub timeouts: TimeoutConfig,
+    /// Where manifests and packs are kept.
+    pub store: StoreConfig,
 }
 
 /// What machines boot from.
@@ -160,6 +164,7 @@ impl Config {
                 lease_seconds: read::DEFAULT_LEASE_SECONDS,
             },
             timeouts: TimeoutConfig::default(),
+            store: StoreConfig::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A controller that really serves, for tests of all concerns.
 
+pub(crate) mod s3;
+
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair};

@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     /// A virtual server from power-on to its own operating system, installing whatever that needs
     Demo(Demo),
-    /// Formatting, clippy, unit and integration tests, and network-boot deployments
+    /// Formatting, clippy, unit and integration tests (the store's against s3s, a real S3 server), and network-boot deployments
     Test {
         /// Leave the network-boot deployments out
         #[arg(long)]

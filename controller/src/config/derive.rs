@@ -51,6 +51,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         boot: boot?,
         dhcp: dhcp?,
         timeouts: written.timeouts,
+        store: written.store,
     })
 }
 

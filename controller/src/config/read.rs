@@ -11,8 +11,8 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, Host, TimeoutConfig, UnknownPolicy, derive, problems::ConfigProblem,
-    table::Keys,
+    Config, ConfigErrors, DhcpMode, Host, StoreConfig, TimeoutConfig, UnknownPolicy, derive,
+    problems::ConfigProblem, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -41,6 +41,7 @@ pub(super) struct Written {
     pub boot: WrittenBoot,
     pub dhcp: WrittenDhcp,
     pub timeouts: TimeoutConfig,
+    pub store: StoreConfig,
 }
 
 #[derive(Debug, Default)]
@@ -164,7 +165,7 @@ impl FromStr for Region {
 }
 
 /// A path from the root, so that it does not depend on where the controller was started.
-struct AbsolutePath(PathBuf);
+pub(super) struct AbsolutePath(pub(super) PathBuf);
 
 impl FromStr for AbsolutePath {
     type Err = &'static str;
@@ -241,11 +242,12 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         region: keys.text("region", "\"eu-west\"").map(|Region(r)| r),
         ..Written::default()
     };
-    let [boot, dhcp, timeouts] = ["boot", "dhcp", "timeouts"].map(|name| keys.section(name));
+    let [boot, dhcp, timeouts, store] = ["boot", "dhcp", "timeouts", "store"].map(|name| keys.section(name));
     keys.finish();
     written.boot = written_boot(Keys::new("boot", boot, problems));
     written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
     written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));
+    written.store = store::read(store, problems);
     written
 }
 

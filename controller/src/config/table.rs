@@ -33,13 +33,20 @@ impl<'p> Keys<'p> {
         }
     }
 
-    fn note(&mut self, key: &str, cause: impl Into<String>, remedy: impl Into<String>) {
+    /// Adds a problem of a key.
+    pub(super) fn note(&mut self, key: &str, cause: impl Into<String>, remedy: impl Into<String>) {
         let key = self.full(key);
         self.problems.push(ConfigProblem {
             key,
             cause: cause.into(),
             remedy: remedy.into(),
         });
+    }
+
+    /// Whether a key was found wrong.
+    pub(super) fn has_problem(&self, key: &str) -> bool {
+        let key = self.full(key);
+        self.problems.iter().any(|problem| problem.key == key)
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
@@ -93,6 +100,17 @@ impl<'p> Keys<'p> {
                 None
             }
         }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.take(key)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            let cause = format!("is {}, not true or false", kind(&value));
+            self.note(key, cause, "Write true or false, without quotes.");
+        }
+        flag
     }
 
     /// A whole number of at least 1 and at most `max`.

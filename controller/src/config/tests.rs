@@ -81,6 +81,16 @@ fn everything_that_can_be_said_is_understood() {
         first_boot_seconds = 62
         agent_silence_seconds = 63
         boot_token_seconds = 64
+        [store]
+        url = "s3://images.example/imprint/eu/"
+        endpoint = "https://s3.example.net:9000"
+        region = "eu-central-1"
+        path_style = false
+        credentials_file = "/etc/imprint/s3.toml"
+        ca_file = "/etc/imprint/s3-ca.pem"
+        retry_seconds = 30
+        gc_interval_seconds = 600
+        gc_grace_seconds = 700
     "#;
     let config = Config::parse(text, "test", &Overrides::default(), &two_interfaces()).unwrap();
     assert_eq!(config.public_url.as_str(), "https://imprint.example.net/");
@@ -98,6 +108,30 @@ fn everything_that_can_be_said_is_understood() {
         (config.timeouts.boot_seconds, config.timeouts.boot_token_seconds),
         (60, 64)
     );
+    let bucket = config.store.bucket.unwrap();
+    assert_eq!(bucket.url.to_string(), "s3://images.example/imprint/eu");
+    assert_eq!(bucket.endpoint.unwrap().as_str(), "https://s3.example.net:9000/");
+    assert_eq!(
+        (bucket.region.as_str(), bucket.path_style),
+        ("eu-central-1", false)
+    );
+    assert_eq!(bucket.retry.as_secs(), 30);
+    assert_eq!(
+        (
+            config.store.gc_interval.as_secs(),
+            config.store.gc_grace.as_secs()
+        ),
+        (600, 700)
+    );
+}
+
+#[test]
+fn images_are_kept_in_the_data_folder_unless_a_bucket_is_named() {
+    assert_eq!(parse("").unwrap().store, StoreConfig::default());
+    let bucket = |text: &str| parse(text).unwrap().store.bucket.unwrap();
+    let amazon = bucket("[store]\nurl = \"s3://images\"");
+    assert!(!amazon.path_style && amazon.endpoint.is_none() && amazon.url.prefix.is_empty());
+    assert!(bucket("[store]\nurl = \"s3://images\"\nendpoint = \"http://10.0.0.9:9000\"").path_style);
 }
 
 #[test]
@@ -127,6 +161,25 @@ fn each_fault_names_its_key_and_a_remedy() {
         ("listen = 8443", "listen", "is a number, not a string"),
         ("listen = \"8443\"", "listen", "0.0.0.0:8443"),
         ("boot = 1", "boot", "[boot]"),
+        ("[store]\nurl = \"/srv\"", "store.url", "s3://bucket/prefix"),
+        ("[store]\nurl = \"s3://A/b\"", "store.url", "lower-case"),
+        ("[store]\nurl = \"s3://abc/../b\"", "store.url", "prefix"),
+        ("[store]\nregion = \"eu\"", "store.url", "is not set"),
+        (
+            "[store]\nurl = \"s3://abc\"\npath_style = 1",
+            "store.path_style",
+            "true or false",
+        ),
+        (
+            "[store]\nurl = \"s3://abc\"\nendpoint = \"ftp://a\"",
+            "store.endpoint",
+            "https://",
+        ),
+        (
+            "[store]\nurl = \"s3://abc\"\nretry_seconds = 301",
+            "store.retry_seconds",
+            "1 to 300",
+        ),
         ("data_dir = \"data\"", "data_dir", "does not begin with /"),
         (
             "public_url = \"http://a\"",
@@ -267,4 +320,11 @@ fn what_cannot_be_derived_is_asked_for_with_what_there_is() {
         (config.dhcp.interface.as_str(), config.boot.public_url.as_str()),
         ("eth1", "http://10.1.0.1:8080/")
     );
+}
+
+#[test]
+fn a_password_in_the_url_of_the_store_is_not_repeated() {
+    let error =
+        parse("[store]\nurl = \"s3://abc\"\nendpoint = \"https://key:hunter2@s3.example.net\"").unwrap_err();
+    assert!(error.to_string().contains("store.endpoint") && !error.to_string().contains("hunter2"));
 }

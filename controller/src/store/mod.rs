@@ -1,139 +1,130 @@
-//! Where manifests and packs are kept: `manifests/<image digest>` and `packs/<pack digest>`, in a local folder.
+//! Where manifests and packs are kept: `manifests/<key>` and `packs/<digest>`, in a local folder or in a bucket of an S3
+//! service.
 //!
 //! Packs are named by their content, so writing one twice is harmless, and nothing in the store ever changes. Objects
-//! appear whole (written beside their place, synced, then moved).
+//! appear whole: in a folder they are written beside their place, synced, then moved.
+//!
+//! Whoever writes an object notes it in the database first and holds [`Store::writing`] meanwhile; whoever removes what
+//! nobody needs looks a last time and removes it under [`Store::removing`]. So an object that is written again in the
+//! moment in which its last image goes is either noted before the look, or written after the removal.
+
+mod bucket;
+mod credentials;
+mod error;
+mod fault;
+mod folder;
+mod object;
+#[cfg(test)]
+mod s3_tests;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    error::Error,
-    fs, io,
+    fmt,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
-use imprint_image::Digest;
-use object_store::{ObjectStoreExt, local::LocalFileSystem, path::Path as Key};
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-const FOLDER: &str = "store";
+pub use bucket::connect as connect_bucket;
+pub use credentials::Credentials;
+pub use error::{StoreError, is_full};
+pub use fault::{BucketFault, FaultKind};
+pub use object::{StoreObject, StoredObject};
+
+use crate::config::StoreConfig;
+
 /// What one read takes from the disk: long enough that a request for a pack is a few reads and a few big writes to the
 /// socket, short enough that a thousand slow readers fit into memory.
 const READ_BYTES: u64 = 512 << 10;
-/// Kept free, so that the database and the log can still be written when images have filled the disk.
-const RESERVE_BYTES: u64 = 128 << 20;
-
-/// What the store cannot do.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The folder is not there or cannot be used.
-    #[error("the artifact store {} cannot be reached; check that its disk is mounted and that this user may write to it", path.display())]
-    Unreachable {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// There is no such object.
-    #[error("the store has no object {key}")]
-    Missing {
-        /// Its key.
-        key: String,
-    },
-    /// The disk is full.
-    #[error("the disk of the artifact store is full: {needed} bytes are needed, {free} are free")]
-    NoSpace {
-        /// What was to be written, with the reserve.
-        needed: u64,
-        /// What is free.
-        free: u64,
-    },
-    /// Reading or writing failed.
-    #[error("cannot {what} {key} in the artifact store")]
-    Failed {
-        /// "read", "write", …
-        what: &'static str,
-        /// Its key.
-        key: String,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-}
-
-/// One object of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StoreObject {
-    /// The signed manifest of the image with this digest.
-    Manifest(Digest),
-    /// The pack with this digest.
-    Pack(Digest),
-}
-
-impl StoreObject {
-    /// "packs/1f…"
-    pub fn key(&self) -> String {
-        match self {
-            Self::Manifest(digest) => format!("manifests/{digest}"),
-            Self::Pack(digest) => format!("packs/{digest}"),
-        }
-    }
-
-    /// The inverse of [`StoreObject::key`].
-    pub fn from_key(key: &str) -> Option<Self> {
-        match key.split_once('/')? {
-            ("manifests", digest) => digest.parse().ok().map(Self::Manifest),
-            ("packs", digest) => digest.parse().ok().map(Self::Pack),
-            _ => None,
-        }
-    }
-
-    fn path(&self) -> Key {
-        Key::from(self.key())
-    }
-}
 
 /// The artifact store. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
-    objects: Arc<LocalFileSystem>,
-    folder: PathBuf,
+    objects: Arc<dyn ObjectStore>,
+    place: Arc<Place>,
+    sweeping: Arc<RwLock<()>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(String),
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.place).finish()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Bucket(url) => f.write_str(url),
+        }
+    }
 }
 
 impl Store {
     /// Makes the folder of the store.
     pub fn create(data_dir: &Path) -> Result<(), StoreError> {
-        let path = data_dir.join(FOLDER);
-        for folder in [&path, &path.join("manifests"), &path.join("packs")] {
-            fs::create_dir_all(folder).map_err(|source| StoreError::Unreachable {
-                path: folder.clone(),
-                source,
-            })?;
-        }
-        Ok(())
+        folder::create(data_dir)
     }
 
-    /// Opens it, tries that it can be written to, and removes what a crash left half written.
-    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let folder = data_dir.join(FOLDER);
-        let unreachable = |source| StoreError::Unreachable {
-            path: folder.clone(),
-            source,
+    /// Opens the store that the configuration names and tries that it can be used. `owners` are the names of this
+    /// controller, the one it uses first: a bucket that is another one's is refused.
+    pub async fn open(data_dir: &Path, config: &StoreConfig, owners: &[String]) -> Result<Self, StoreError> {
+        let Some(bucket) = &config.bucket else {
+            return Self::open_folder(data_dir);
         };
-        for part in ["manifests", "packs"] {
-            tempfile::tempfile_in(folder.join(part)).map_err(unreachable)?;
-            remove_drafts(&folder.join(part)).map_err(unreachable)?;
-        }
-        let objects =
-            LocalFileSystem::new_with_prefix(&folder).map_err(|e| unreachable(io::Error::other(e)))?;
-        Ok(Self {
-            objects: Arc::new(objects.with_fsync(true)),
-            folder,
-        })
+        let place = bucket.url.to_string();
+        let objects = bucket::configured(bucket)?;
+        bucket::check(&objects, &place, owners).await?;
+        tracing::info!(store = place, "the artifact store can be used");
+        Ok(Self::over(Arc::new(objects), Place::Bucket(place)))
     }
 
-    /// Writes an object. It is on the disk when this returns.
+    /// Opens the folder of the data folder, tries that it can be written to, and removes what a crash left half written.
+    pub fn open_folder(data_dir: &Path) -> Result<Self, StoreError> {
+        let path = folder::path(data_dir);
+        let objects = folder::open(&path)?;
+        Ok(Self::over(Arc::new(objects), Place::Folder(path)))
+    }
+
+    fn over(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
+        Self {
+            objects,
+            place: Arc::new(place),
+            sweeping: Arc::default(),
+        }
+    }
+
+    /// The folder or the bucket, for operators.
+    pub fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    /// Held while an object is noted in the database and written: meanwhile nothing is removed.
+    pub async fn writing(&self) -> OwnedRwLockReadGuard<()> {
+        self.sweeping.clone().read_owned().await
+    }
+
+    /// Held while it is looked whether an object is needed and while it is removed: meanwhile nothing is written.
+    pub async fn removing(&self) -> OwnedRwLockWriteGuard<()> {
+        self.sweeping.clone().write_owned().await
+    }
+
+    /// Writes an object. It is kept for good when this returns.
     pub async fn put(&self, object: &StoreObject, content: Bytes) -> Result<(), StoreError> {
         let len = content.len() as u64;
         self.objects
@@ -160,9 +151,33 @@ impl Store {
             .map_err(|e| self.failed("read", object, 0, e))
     }
 
-    /// A part of an object, in pieces, the next one being read while the last one is sent. The range must lie within
-    /// the object.
+    /// A whole object, which must not be longer than `limit`.
+    pub async fn get(&self, object: &StoreObject, limit: u64) -> Result<Bytes, StoreError> {
+        let failed = |e| self.failed("read", object, 0, e);
+        let found = self.objects.get(&object.path()).await.map_err(failed)?;
+        let bytes = found.meta.size;
+        if bytes > limit {
+            let key = object.key();
+            return Err(StoreError::TooLong { key, bytes, limit });
+        }
+        found.bytes().await.map_err(failed)
+    }
+
+    /// A part of an object, in pieces. The range must lie within the object.
+    ///
+    /// Of a folder the next piece is read while the last one is sent; a bucket gets one request for all of it.
     pub fn stream(
+        &self,
+        object: StoreObject,
+        range: Range<u64>,
+    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        match *self.place {
+            Place::Folder(_) => self.read_pieces(object, range).boxed(),
+            Place::Bucket(_) => self.read_at_once(object, range).boxed(),
+        }
+    }
+
+    fn read_pieces(
         &self,
         object: StoreObject,
         range: Range<u64>,
@@ -179,23 +194,68 @@ impl Store {
         stream::iter(reads).buffered(2)
     }
 
-    /// Refuses when less than `needed` bytes and the reserve are free.
+    fn read_at_once(
+        &self,
+        object: StoreObject,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
+        let (store, mended) = (self.clone(), self.clone());
+        let pieces = async move {
+            if range.is_empty() {
+                return Ok::<_, object_store::Error>(stream::empty().boxed());
+            }
+            let options = GetOptions {
+                range: Some(range.into()),
+                ..GetOptions::default()
+            };
+            let found = store.objects.get_opts(&object.path(), options).await?;
+            Ok(found.into_stream())
+        };
+        stream::once(pieces)
+            .try_flatten()
+            .map_err(move |e| mended.failed("read", &object, 0, e))
+    }
+
+    /// All objects, in no order. What is not named as an object is left out.
+    pub fn list(&self) -> impl Stream<Item = Result<StoredObject, StoreError>> + Send + use<> {
+        let store = self.clone();
+        let all = stream::iter(["manifests", "packs"]).flat_map({
+            let store = self.clone();
+            move |part| store.objects.list(Some(&part.into()))
+        });
+        all.filter_map(move |found| {
+            let found = match found {
+                Ok(meta) => StoreObject::from_key(meta.location.as_ref()).map(|object| {
+                    Ok(StoredObject {
+                        object,
+                        bytes: meta.size,
+                        written_at_ms: meta.last_modified.timestamp_millis(),
+                    })
+                }),
+                Err(e) => Some(Err(store.unlisted(e))),
+            };
+            futures::future::ready(found)
+        })
+    }
+
+    /// Refuses when less than `needed` bytes and a reserve are free. A bucket has no end.
     pub fn require_space(&self, needed: u64) -> Result<(), StoreError> {
-        let free = self.free_bytes()?;
-        let needed = needed.saturating_add(RESERVE_BYTES);
-        if free < needed {
-            Err(StoreError::NoSpace { needed, free })
-        } else {
-            Ok(())
+        match &*self.place {
+            Place::Folder(path) => folder::require_space(path, needed),
+            Place::Bucket(_) => Ok(()),
         }
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        let stat = nix::sys::statvfs::statvfs(&self.folder).map_err(|e| StoreError::Unreachable {
-            path: self.folder.clone(),
-            source: e.into(),
-        })?;
-        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    /// What is free on the disk; `None` where nobody can tell.
+    pub fn free_bytes(&self) -> Option<u64> {
+        match &*self.place {
+            Place::Folder(path) => folder::free_bytes(path).ok(),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    fn unlisted(&self, source: object_store::Error) -> StoreError {
+        self.broken("list", "objects".to_owned(), source)
     }
 
     fn failed(
@@ -205,7 +265,8 @@ impl Store {
         len: u64,
         source: object_store::Error,
     ) -> StoreError {
-        if matches!(source, object_store::Error::NotFound { .. }) && what != "write" {
+        let missing = matches!(source, object_store::Error::NotFound { .. }) && what != "write";
+        if missing && !source.to_string().contains("NoSuchBucket") {
             return StoreError::Missing { key: object.key() };
         }
         if is_full(&source) {
@@ -214,101 +275,18 @@ impl Store {
                 free: self.free_bytes().unwrap_or(0),
             };
         }
-        StoreError::Failed {
-            what,
-            key: object.key(),
-            source,
-        }
-    }
-}
-
-/// An object is written as `<name>#<number>` before it gets its name.
-fn remove_drafts(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().contains('#') {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether an error comes down to a full disk.
-pub fn is_full(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        }) {
-            return true;
-        }
-        // What `io::Error::other` wraps is its inner error, not its source.
-        next = match io.and_then(|e| e.get_ref()) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn objects_come_back_whole_and_in_parts() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            Store::open(dir.path()),
-            Err(StoreError::Unreachable { .. })
-        ));
-        Store::create(dir.path()).unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-        let object = StoreObject::Pack(Digest::of(&content));
-        assert!(matches!(
-            store.size(&object).await,
-            Err(StoreError::Missing { .. })
-        ));
-        store.put(&object, content.clone().into()).await.unwrap();
-        assert_eq!(store.size(&object).await.unwrap(), 3_000_000);
-        for range in [0..3_000_000, 5..6, 524_288..1_048_577, 2_999_999..3_000_000] {
-            let parts: Vec<_> = store
-                .stream(object, range.clone())
-                .map(Result::unwrap)
-                .collect()
-                .await;
-            let expected = &content[range.start as usize..range.end as usize];
-            assert!(parts.concat() == expected, "{range:?}");
-        }
-        let draft = dir.path().join("store").join(format!("{}#1", object.key()));
-        fs::write(&draft, "half").unwrap();
-        drop(Store::open(dir.path()).unwrap());
-        assert!(!draft.exists() && store.size(&object).await.is_ok());
-        store.delete(&object).await.unwrap();
-        store.delete(&object).await.unwrap();
-        assert!(matches!(
-            store.size(&object).await,
-            Err(StoreError::Missing { .. })
-        ));
-        assert!(matches!(
-            store.require_space(u64::MAX),
-            Err(StoreError::NoSpace { .. })
-        ));
+        self.broken(what, object.key(), source)
     }
 
-    #[test]
-    fn a_full_disk_is_seen_through_wrappers() {
-        let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let generic = object_store::Error::Generic {
-            store: "local",
-            source: Box::new(full()),
-        };
-        assert!(is_full(&full()) && is_full(&generic) && is_full(&io::Error::other(generic)));
-        assert!(!is_full(&io::Error::other("no")));
+    fn broken(&self, what: &'static str, key: String, source: object_store::Error) -> StoreError {
+        match &*self.place {
+            Place::Folder(_) => StoreError::Failed { what, key, source },
+            Place::Bucket(place) => StoreError::Bucket {
+                what,
+                key,
+                place: place.clone(),
+                fault: BucketFault::of(&source),
+            },
+        }
     }
 }

@@ -197,7 +197,22 @@ impl From<StoreError> for Problem {
                 format!("{error}."),
                 "Free space on the disk of the controller's data folder, or move the folder to a larger one.",
             ),
-            StoreError::Unreachable { .. } | StoreError::Failed { .. } => Self::internal(&error),
+            StoreError::Bucket {
+                what,
+                key,
+                place,
+                fault,
+            } => {
+                tracing::error!(store = place, key, error = %fault, "cannot {what} an object");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store-unavailable",
+                    "The artifact store cannot be used",
+                    format!("The controller cannot {what} {key} in the artifact store."),
+                    "Repeat the request later. Operators find the cause in the controller's log and with `imprint store show`.",
+                )
+            }
+            _ => Self::internal(&error),
         }
     }
 }
