@@ -14,7 +14,6 @@ use imprint_image::pack::{self, PackBuilder};
 use imprint_image::partition::read_summary;
 use imprint_image::seal::{Algorithm, DataKey, Seal};
 use imprint_image::source::{self, Format, ImageSource, Limits, Qcow2Reader};
-
 use imprint_image::{CHUNK_BYTES, Chunk, Digest, Manifest, PublicKey, SignedManifest, SigningKey};
 use sparse::unfold;
 

@@ -24,6 +24,7 @@ pub mod facts;
 pub mod frame;
 mod key;
 mod manifest;
+mod numbers;
 pub mod pack;
 pub mod partition;
 pub mod read;

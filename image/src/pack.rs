@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::numbers::{le32, le64};
 use crate::seal::{OVERHEAD_BYTES, OpenError, Part, Seal};
 use crate::{CHUNK_BYTES, Digest, MAX_FRAME_BYTES, MAX_PACK_BYTES, MAX_SEALED_FRAME_BYTES};
 
@@ -170,14 +171,14 @@ pub fn read_index_with<R: Read + Seek>(
     if !footer.ends_with(MAGIC) {
         return Err(PackError::Magic);
     }
-    let version = u32_at(&footer, 12);
+    let version = le32(&footer, 12);
     let (seal, sealing) = match version {
         VERSION => (None, 0),
         SEALED_VERSION => (Some(seal.ok_or(PackError::Encrypted)?), OVERHEAD_BYTES),
         got => return Err(PackError::Version { got }),
     };
-    let index_offset = u64::from_le_bytes(*footer.first_chunk().expect("the footer is longer"));
-    let count = u64::from(u32_at(&footer, 8));
+    let index_offset = le64(&footer, 0);
+    let count = u64::from(le32(&footer, 8));
     let index_bytes = count * ENTRY_BYTES + u64::from(sealing);
     if index_offset.checked_add(index_bytes) != Some(size - FOOTER_BYTES) {
         return Err(PackError::Index {
@@ -204,8 +205,8 @@ pub fn read_index_with<R: Read + Seek>(
             plain: Digest::from_bytes(*record.first_chunk().expect("the record is longer")),
             frame: Digest::try_from(&record[32..64]).expect("32 bytes"),
             offset,
-            frame_bytes: u32_at(record, 64),
-            plain_bytes: u32_at(record, 68),
+            frame_bytes: le32(record, 64),
+            plain_bytes: le32(record, 68),
         };
         if !(1..=longest).contains(&entry.frame_bytes) || !(1..=CHUNK_BYTES).contains(&entry.plain_bytes) {
             return Err(PackError::Index {
@@ -221,10 +222,6 @@ pub fn read_index_with<R: Read + Seek>(
         });
     }
     Ok(entries)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
 #[cfg(test)]

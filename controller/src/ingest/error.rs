@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use http::StatusCode;
 use imprint_image::{
-    source::{ParseFormatError, SourceError},
+    source::{Format, ParseFormatError, SourceError},
     write,
 };
 use tokio::task::JoinError;
@@ -111,7 +111,10 @@ impl From<ImportError> for Problem {
             ImportError::Store(error) => error.into(),
             ImportError::Declared(_) => Self::invalid(
                 detail,
-                "Leave --format out, or give auto, raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx or vdi.",
+                format!(
+                    "Leave --format out, or give auto or one of {}.",
+                    Format::readable_names()
+                ),
             ),
             ImportError::KeyReused { .. } => Self::new(
                 StatusCode::CONFLICT,

@@ -1,36 +1,28 @@
 //! A stored artifact read at any place, so that the facts of an image can be read from what the store holds.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
+use std::collections::VecDeque;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::ReadAt;
-use crate::frame::{self, Decoder};
-use crate::read::ReadArtifactError;
-use crate::{CHUNK_BYTES, Chunk, Manifest};
+use crate::read::{ChunkReader, ReadArtifactError};
+use crate::{CHUNK_BYTES, Manifest};
 
 /// Chunks that are kept decoded: 16 MiB.
 const CACHED_CHUNKS: usize = 16;
-/// Packs that are kept open.
-const OPEN_PACKS: usize = 64;
 
 /// The disk that `manifest` describes, from `dir/packs/<digest>`. Chunks are decoded, and proven, when they are
 /// needed; holes of either kind read as zeros.
 #[derive(Debug)]
 pub struct ArtifactDisk<'a> {
-    packs: PathBuf,
     manifest: &'a Manifest,
-    state: Mutex<State>,
+    state: Mutex<State<'a>>,
 }
 
 #[derive(Debug)]
-struct State {
-    decoder: Decoder,
-    frame: Vec<u8>,
-    open: HashMap<u32, File>,
+struct State<'a> {
+    chunks: ChunkReader<'a>,
     /// The decoded chunks, the one that was used last in front.
     cached: VecDeque<(u64, Arc<Vec<u8>>)>,
 }
@@ -39,12 +31,9 @@ impl<'a> ArtifactDisk<'a> {
     /// Reads the artifact whose packs lie in `dir/packs`.
     pub fn new(dir: &Path, manifest: &'a Manifest) -> io::Result<Self> {
         Ok(Self {
-            packs: dir.join("packs"),
             manifest,
             state: Mutex::new(State {
-                decoder: Decoder::of(manifest)?,
-                frame: Vec::new(),
-                open: HashMap::new(),
+                chunks: ChunkReader::new(dir, manifest)?,
                 cached: VecDeque::with_capacity(CACHED_CHUNKS),
             }),
         })
@@ -66,39 +55,13 @@ impl<'a> ArtifactDisk<'a> {
             state.cached.push_front(entry.clone());
             return Ok(Some(entry.1));
         }
-        let plain = Arc::new(self.decode(&mut state, &self.manifest.chunks[found])?);
+        let mut plain = vec![0; CHUNK_BYTES as usize];
+        let plain_len = state.chunks.read(&self.manifest.chunks[found], &mut plain)?;
+        plain.truncate(plain_len);
+        let plain = Arc::new(plain);
         state.cached.truncate(CACHED_CHUNKS - 1);
         state.cached.push_front((index, Arc::clone(&plain)));
         Ok(Some(plain))
-    }
-
-    fn decode(&self, state: &mut State, chunk: &Chunk) -> Result<Vec<u8>, ReadArtifactError> {
-        let digest = &self.manifest.packs[chunk.pack as usize].digest;
-        let path = self.packs.join(digest.to_string());
-        let fault = |source| ReadArtifactError::Pack {
-            path: path.clone(),
-            offset: chunk.offset,
-            bytes: chunk.frame_bytes,
-            source,
-        };
-        if !state.open.contains_key(&chunk.pack) {
-            if state.open.len() >= OPEN_PACKS {
-                state.open.clear();
-            }
-            let file = File::open(&path).map_err(fault)?;
-            state.open.insert(chunk.pack, file);
-        }
-        state.frame.resize(chunk.frame_bytes as usize, 0);
-        let file = state.open.get(&chunk.pack).expect("it was opened above");
-        file.read_exact_at(&mut state.frame, chunk.offset)
-            .map_err(fault)?;
-        let range = self.manifest.chunk_range(chunk.index);
-        let plain_len = usize::try_from(range.end - range.start).expect("not longer than a chunk");
-        let mut plain = vec![0; CHUNK_BYTES as usize];
-        frame::verify_and_decode(&mut state.frame, chunk, plain_len, &mut plain, &mut state.decoder)
-            .map_err(|source| ReadArtifactError::Frame { path, source })?;
-        plain.truncate(plain_len);
-        Ok(plain)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::tree::FileReader;
-use super::volume::{le16, le32};
+use crate::numbers::{le16, le32};
 
 /// Sections are named in a table of at most this many.
 const MAX_SECTIONS: usize = 96;

@@ -10,7 +10,8 @@ mod map;
 mod tests;
 
 use super::fault::Fault;
-use super::volume::{Entry, Extent, Kind, Node, Place, Volume, join32, le16, le32};
+use super::volume::{Entry, Extent, Kind, Node, Place, Volume};
+use crate::numbers::{join32, le16, le32};
 
 const SUPERBLOCK_OFFSET: u64 = 1024;
 const MAGIC: u16 = 0xEF53;

@@ -9,7 +9,8 @@ mod tests;
 use std::cell::Cell;
 
 use super::fault::Fault;
-use super::volume::{Entry, Extent, Kind, Node, Place, Volume, le16, le32};
+use super::volume::{Entry, Extent, Kind, Node, Place, Volume};
+use crate::numbers::{le16, le32};
 
 /// FAT12 below this many clusters, FAT16 below the next, FAT32 from there.
 const FAT16_FROM: u32 = 4085;

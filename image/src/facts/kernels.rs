@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::fault::Fault;
 use super::initramfs::{self, module_name};
 use super::model::{Fact, Initramfs, Kernel};
+use super::parts;
 use super::tree::Tree;
 use super::volume::Kind;
 
@@ -52,8 +53,8 @@ pub(super) fn read(tree: &Tree<'_>, places: Places, plain_left: &mut u64) -> Res
     let kernels = found.into_iter().map(|(version, image)| {
         let folder = places.modules.map(|folder| format!("{folder}/{version}"));
         Kernel {
-            modules: fact(&folder, |folder| tree.exists(folder)),
-            builtin: fact(&folder, |folder| builtin(tree, folder)),
+            modules: below(&folder, |folder| tree.exists(folder)),
+            builtin: below(&folder, |folder| builtin(tree, folder)),
             initramfs: match initramfs_of(&names, &version) {
                 Some(name) => of(tree, &format!("{}/{name}", places.boot), plain_left),
                 None => Fact::Known(None),
@@ -65,12 +66,10 @@ pub(super) fn read(tree: &Tree<'_>, places: Places, plain_left: &mut u64) -> Res
     Ok(kernels.collect())
 }
 
-fn fact<T>(folder: &Option<String>, read: impl Fn(&str) -> Result<T, Fault>) -> Fact<T> {
+/// What is read of the folder with the modules of a kernel.
+fn below<T>(folder: &Option<String>, read: impl Fn(&str) -> Result<T, Fault>) -> Fact<T> {
     match folder {
-        Some(folder) => match read(folder) {
-            Ok(value) => Fact::Known(value),
-            Err(fault) => Fact::Unknown(fault.reason()),
-        },
+        Some(folder) => parts::fact(read(folder)),
         None => Fact::Unknown("the root file system cannot be read".to_owned()),
     }
 }

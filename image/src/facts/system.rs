@@ -4,6 +4,7 @@ use super::configuration::MAX_TEXT_BYTES;
 use super::executable::read_elf;
 use super::fault::Fault;
 use super::model::{CloudInit, CommandLine, Fact, Identity, MachineId, NetworkStack, Packages};
+use super::parts::fact;
 use super::tree::Tree;
 use super::volume::Kind;
 
@@ -56,10 +57,7 @@ pub(super) fn cloud_init(
     }
     let version = match package {
         Some(package) => Fact::Known(package.version.clone()),
-        None => match version_by_files(tree) {
-            Ok(version) => Fact::Known(version),
-            Err(fault) => Fact::Unknown(fault.reason()),
-        },
+        None => fact(version_by_files(tree)),
     };
     let mut disabled_by = Vec::new();
     for path in ["/etc/cloud/cloud-init.disabled"] {

@@ -78,15 +78,3 @@ impl Extent<'_> {
         })
     }
 }
-
-pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-pub(super) fn join32(high: u32, low: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
-}

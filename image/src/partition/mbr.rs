@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{PartitionEntry, PartitionSummary, PartitionTable};
+use crate::numbers::le32;
 
 const ENTRIES: usize = 446;
 const ENTRY_BYTES: usize = 16;
@@ -30,14 +31,13 @@ fn entries(sector: &[u8; 512]) -> Option<[Entry; 4]> {
     if sector[510..] != SIGNATURE {
         return None;
     }
-    let word = |at: usize| u32::from_le_bytes(sector[at..at + 4].try_into().expect("four bytes"));
     Some(std::array::from_fn(|number| {
         let at = ENTRIES + number * ENTRY_BYTES;
         Entry {
             status: sector[at],
             kind: sector[at + 4],
-            first_sector: word(at + 8),
-            sectors: word(at + 12),
+            first_sector: le32(sector, at + 8),
+            sectors: le32(sector, at + 12),
         }
     }))
 }
@@ -59,7 +59,7 @@ impl Mbr {
         if !entries.iter().all(sound) || entries.iter().all(|entry| entry.kind == 0) {
             return None;
         }
-        let signature = u32::from_le_bytes(sector[440..444].try_into().expect("four bytes"));
+        let signature = le32(sector, 440);
         Some(Self { signature, entries })
     }
 

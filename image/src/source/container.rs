@@ -9,7 +9,6 @@ mod error;
 mod inflate;
 mod input;
 mod layout;
-mod numbers;
 mod qcow;
 mod qed;
 mod two_level;
@@ -150,6 +149,9 @@ impl<M: BlockMap + 'static> BlockDisk<M> {
     /// the disk that are neighbours in the file too are one piece, and so are zeros.
     fn piece_bytes(&mut self, block: u64, place: Place, wanted: u64) -> u64 {
         let mut bytes = self.used_bytes(block);
+        if matches!(place, Place::Masked(_) | Place::Packed { .. }) {
+            return bytes;
+        }
         let mut next = block + 1;
         while bytes < wanted && next * self.block_bytes < self.disk_bytes {
             let follower = match place {
@@ -163,8 +165,7 @@ impl<M: BlockMap + 'static> BlockDisk<M> {
                 .is_ok_and(|place| place == follower)
                 && match follower {
                     Place::Data(offset) => self.claim(next, offset).is_ok(),
-                    Place::Zero => true,
-                    Place::Masked(_) | Place::Packed { .. } => false,
+                    _ => true,
                 };
             if !follows {
                 break;

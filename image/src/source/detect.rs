@@ -72,10 +72,7 @@ const NAMES: [(Format, &str); 16] = [
 
 /// A text that names no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown image format {got:?}; known are raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx and \
-     vdi"
-)]
+#[error("unknown image format {got:?}; known are {}", Format::readable_names())]
 pub struct ParseFormatError {
     got: String,
 }
@@ -95,6 +92,18 @@ impl Format {
     #[must_use]
     pub fn is_supported(self) -> bool {
         !matches!(self, Self::Iso | Self::Luks | Self::Zip | Self::Tar)
+    }
+
+    /// The names of all that this version reads, for a sentence: `raw, qcow2 and vdi`.
+    #[must_use]
+    pub fn readable_names() -> String {
+        let names: Vec<&str> = NAMES
+            .iter()
+            .filter(|(format, _)| format.is_supported())
+            .map(|(_, name)| *name)
+            .collect();
+        let (last, others) = names.split_last().expect("there are such formats");
+        format!("{} and {last}", others.join(", "))
     }
 
     /// What `qemu-img` calls it.

@@ -26,6 +26,7 @@ use header::Header;
 use super::ratio::RatioGuard;
 use super::{ImageSource, Limits, SourceError};
 use crate::CHUNK_BYTES;
+use crate::numbers::be64_table;
 
 /// Bits 9 to 55 of a table's entry: an offset in the file.
 const OFFSET_MASK: u64 = 0x00FF_FFFF_FFFF_FE00;
@@ -369,8 +370,7 @@ fn read_table(
     let mut table = vec![0; usize::try_from(bytes).expect("tables are bounded by the header's check")];
     file.read_exact_at(&mut table, offset)
         .map_err(|source| Qcow2Error::Io { offset, source })?;
-    let (entries, _) = table.as_chunks::<8>();
-    Ok(entries.iter().map(|entry| u64::from_be_bytes(*entry)).collect())
+    Ok(be64_table(&table))
 }
 
 fn within(file_bytes: u64, what: &'static str, offset: u64, bytes: u64) -> Result<(), Qcow2Error> {

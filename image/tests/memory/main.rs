@@ -103,8 +103,8 @@ fn memory_is_bounded() {
             bytes.len()
         );
     }
-    let (short, long) = (import(160 * MIB), import(480 * MIB));
-    // Three packs of 32 MiB: one is filled, one waits, one is being stored. Eight chunks and as many frames.
+    // Three packs of 32 MiB: one is filled, one waits, one is being stored. Eight chunks and as many frames. How many
+    // packs there are at once depends on timing, so a short import may need less than a long one.
+    let long = import(480 * MIB);
     assert!(long < 128 * MIB, "{long}");
-    assert!(long < short + 16 * MIB, "{short} for 160 MiB, {long} for 480 MiB");
 }

@@ -3,7 +3,8 @@
 
 use super::{ENCRYPTED, Ext, INLINE};
 use crate::facts::fault::Fault;
-use crate::facts::volume::{Entry, Kind, MAX_DIRECTORY_BYTES, MAX_ENTRIES, Node, Place, le16, le32};
+use crate::facts::volume::{Entry, Kind, MAX_DIRECTORY_BYTES, MAX_ENTRIES, Node, Place};
+use crate::numbers::{le16, le32};
 
 /// Whether to look at the next entry.
 enum Next {

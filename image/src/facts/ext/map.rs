@@ -2,7 +2,7 @@
 
 use super::Ext;
 use crate::facts::fault::Fault;
-use crate::facts::volume::{join32, le16, le32};
+use crate::numbers::{join32, le16, le32};
 
 const EXTENT_MAGIC: u16 = 0xF30A;
 const EXTENT_ENTRY: usize = 12;

@@ -2,7 +2,8 @@
 
 use super::Fat;
 use crate::facts::fault::Fault;
-use crate::facts::volume::{Kind, MAX_ENTRIES, Node, Place, le16, le32};
+use crate::facts::volume::{Kind, MAX_ENTRIES, Node, Place};
+use crate::numbers::{le16, le32};
 
 const ENTRY_BYTES: usize = 32;
 const LONG_NAME: u8 = 0x0F;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 
 use super::super::Format;
@@ -9,6 +10,8 @@ use super::ContainerError;
 
 /// Longest table that is taken into memory.
 const MAX_TABLE_BYTES: u64 = 64 << 20;
+/// Longest name of a backing file that is told.
+const MAX_NAME_BYTES: u32 = 1023;
 
 /// A file, and what errors say of it.
 #[derive(Debug)]
@@ -79,6 +82,44 @@ impl Input {
             got,
             expected: expected.to_owned(),
         })
+    }
+
+    /// A field that has to be a power of two.
+    pub fn power_of_two(
+        &self,
+        field: &'static str,
+        got: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<(), ContainerError> {
+        if got.is_power_of_two() && range.contains(&got) {
+            return Ok(());
+        }
+        let expected = format!("a power of two from {} to {}", range.start(), range.end());
+        self.refuse(field, got, &expected)
+    }
+
+    /// The refusal of a disk that needs the backing file whose name lies at `offset`. The name is for the message only.
+    pub fn backing_file(&self, offset: u64, bytes: u32) -> ContainerError {
+        let bytes = bytes.min(MAX_NAME_BYTES).into();
+        let name = self
+            .table("the backing file's name", offset, bytes)
+            .unwrap_or_default();
+        self.parent(String::from_utf8_lossy(&name).into_owned())
+    }
+
+    /// The refusal of a disk that holds only what differs from another one.
+    pub fn parent(&self, parent: String) -> ContainerError {
+        ContainerError::Parent {
+            format: self.format,
+            parent,
+        }
+    }
+
+    pub fn bad_checksum(&self, what: &'static str) -> ContainerError {
+        ContainerError::Checksum {
+            format: self.format,
+            what,
+        }
     }
 
     pub fn bad_magic(&self, what: &'static str) -> ContainerError {

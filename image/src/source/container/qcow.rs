@@ -1,14 +1,13 @@
 //! The first QCOW: two levels of tables, clusters that may be compressed.
 
 use super::inflate::{Inflater, Wrapper};
-use super::numbers::{be32, be64, be64_table};
 use super::two_level::{TableForm, TwoLevel};
 use super::{
     BlockDisk, BlockMap, ContainerError, Cut, ImageSource, Input, Limits, Place, SourceError, Tables,
 };
+use crate::numbers::{be32, be64, be64_table};
 
 const HEADER_BYTES: usize = 48;
-const MAX_NAME_BYTES: u32 = 1023;
 const COMPRESSED: u64 = 1 << 63;
 
 #[derive(Debug)]
@@ -61,15 +60,7 @@ pub(super) fn open(input: Input, limits: &Limits) -> Result<Box<dyn ImageSource>
 fn refuse_dependence(input: &Input, header: &[u8; HEADER_BYTES]) -> Result<(), ContainerError> {
     let (offset, bytes) = (be64(header, 8), be32(header, 16));
     if offset != 0 {
-        let bytes = bytes.min(MAX_NAME_BYTES);
-        // The name is for the message only.
-        let name = input
-            .table("the backing file's name", offset, bytes.into())
-            .unwrap_or_default();
-        return Err(ContainerError::Parent {
-            format: input.format,
-            parent: String::from_utf8_lossy(&name).into_owned(),
-        });
+        return Err(input.backing_file(offset, bytes));
     }
     match be32(header, 36) {
         0 => Ok(()),

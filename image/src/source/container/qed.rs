@@ -1,16 +1,15 @@
 //! QEMU's QED: two levels of tables, as in qcow2, and nothing else.
 
-use super::numbers::{le32, le64, le64_table};
 use super::two_level::{TableForm, TwoLevel};
 use super::{
     BlockDisk, BlockMap, ContainerError, Cut, ImageSource, Input, Limits, Place, SourceError, Tables,
 };
+use crate::numbers::{le32, le64, le64_table};
 
 const HEADER_BYTES: usize = 64;
 const MIN_CLUSTER_BYTES: u64 = 4 << 10;
 const MAX_CLUSTER_BYTES: u64 = 64 << 20;
 const MAX_TABLE_CLUSTERS: u64 = 16;
-const MAX_NAME_BYTES: u32 = 1023;
 
 const BACKING_FILE: u64 = 1;
 const NEED_CHECK: u64 = 1 << 1;
@@ -33,15 +32,13 @@ pub(super) fn open(input: Input, limits: &Limits) -> Result<Box<dyn ImageSource>
     }
     refuse_dependence(&input, &header)?;
     let cluster_bytes = u64::from(le32(&header, 4));
-    if !cluster_bytes.is_power_of_two() || !(MIN_CLUSTER_BYTES..=MAX_CLUSTER_BYTES).contains(&cluster_bytes) {
-        let expected = "a power of two from 4096 to 67108864";
-        return Ok(input.refuse("the cluster size", cluster_bytes, expected)?);
-    }
+    input.power_of_two(
+        "the cluster size",
+        cluster_bytes,
+        MIN_CLUSTER_BYTES..=MAX_CLUSTER_BYTES,
+    )?;
     let table_clusters = u64::from(le32(&header, 8));
-    if !table_clusters.is_power_of_two() || table_clusters > MAX_TABLE_CLUSTERS {
-        let expected = "a power of two up to 16";
-        return Ok(input.refuse("the clusters of a table", table_clusters, expected)?);
-    }
+    input.power_of_two("the clusters of a table", table_clusters, 1..=MAX_TABLE_CLUSTERS)?;
     let cut = Cut {
         disk_bytes: le64(&header, 48),
         block_bytes: cluster_bytes,
@@ -82,16 +79,7 @@ pub(super) fn open(input: Input, limits: &Limits) -> Result<Box<dyn ImageSource>
 fn refuse_dependence(input: &Input, header: &[u8; HEADER_BYTES]) -> Result<(), ContainerError> {
     let features = le64(header, 16);
     if features & BACKING_FILE != 0 {
-        let (offset, bytes) = (le32(header, 56), le32(header, 60));
-        let bytes = bytes.min(MAX_NAME_BYTES);
-        // The name is for the message only.
-        let name = input
-            .table("the backing file's name", offset.into(), bytes.into())
-            .unwrap_or_default();
-        return Err(ContainerError::Parent {
-            format: input.format,
-            parent: String::from_utf8_lossy(&name).into_owned(),
-        });
+        return Err(input.backing_file(le32(header, 56).into(), le32(header, 60)));
     }
     if features & NEED_CHECK != 0 {
         return Err(ContainerError::NotClosed {

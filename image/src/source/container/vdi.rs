@@ -1,9 +1,9 @@
 //! VirtualBox's VDI, dynamic and static: one table with a number for each block.
 
-use super::numbers::{le32, le32_table, le64};
 use super::{
     BlockDisk, BlockMap, ContainerError, Cut, ImageSource, Input, Limits, Place, SourceError, Tables,
 };
+use crate::numbers::{le32, le32_table, le64};
 
 const HEADER_BYTES: usize = 512;
 const SIGNATURE: u32 = 0xBEDA_107F;
@@ -71,13 +71,7 @@ fn check(input: &Input, header: &[u8; HEADER_BYTES]) -> Result<Cut, ContainerErr
         return input.refuse("the sector size", sector.into(), "512");
     }
     let (block_bytes, extra) = (u64::from(le32(header, 0x178)), le32(header, 0x17C));
-    if !block_bytes.is_power_of_two() || !(MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES).contains(&block_bytes) {
-        return input.refuse(
-            "the block size",
-            block_bytes,
-            "a power of two from 65536 to 268435456",
-        );
-    }
+    input.power_of_two("the block size", block_bytes, MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES)?;
     if extra != 0 {
         return input.refuse("the extra data of a block", extra.into(), "0");
     }
@@ -89,10 +83,10 @@ fn check(input: &Input, header: &[u8; HEADER_BYTES]) -> Result<Cut, ContainerErr
 
 /// An undo or differencing image, or the state between two snapshots.
 fn difference(input: &Input, header: &[u8; HEADER_BYTES]) -> ContainerError {
-    ContainerError::Parent {
-        format: input.format,
-        parent: format!("the image with the UUID {}", hex::encode(&header[0x1A8..0x1B8])),
-    }
+    input.parent(format!(
+        "the image with the UUID {}",
+        hex::encode(&header[0x1A8..0x1B8])
+    ))
 }
 
 impl BlockMap for Vdi {

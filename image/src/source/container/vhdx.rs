@@ -6,10 +6,10 @@ mod header;
 mod metadata;
 mod regions;
 
-use super::numbers::le64_table;
 use super::{
     BlockDisk, BlockMap, ContainerError, Cut, ImageSource, Input, Limits, Place, SourceError, Tables,
 };
+use crate::numbers::le64_table;
 use header::Header;
 use metadata::Metadata;
 use regions::Regions;

@@ -8,11 +8,11 @@ mod descriptor;
 mod header;
 
 use super::inflate::{Inflater, Wrapper};
-use super::numbers::{le32, le32_table, le64};
 use super::two_level::{TableForm, TwoLevel};
 use super::{
     BlockDisk, BlockMap, ContainerError, Cut, ImageSource, Input, Limits, Place, SourceError, Tables,
 };
+use crate::numbers::{le32, le32_table, le64};
 use header::{HEADER_BYTES, Header, SECTOR_BYTES};
 
 /// Of a grain in front of its compressed data: its place on the disk and its length.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::Qcow2Error;
+use crate::numbers::{be32, be64};
 
 const V2_BYTES: usize = 72;
 const V3_BYTES: usize = 104;
@@ -60,7 +61,7 @@ impl Header {
         if &bytes[..4] != b"QFI\xFB" {
             return Err(Qcow2Error::Magic);
         }
-        let version = u32_at(&bytes, 4);
+        let version = be32(&bytes, 4);
         let needed = match version {
             2 => V2_BYTES,
             3 => V3_BYTES,
@@ -75,7 +76,7 @@ impl Header {
             });
         }
         refuse_dependence(&bytes, file, file_bytes)?;
-        let cluster_bits = u32_at(&bytes, 20);
+        let cluster_bits = be32(&bytes, 20);
         if !(9..=21).contains(&cluster_bits) {
             return field("cluster_bits", cluster_bits.into(), "9 to 21");
         }
@@ -87,13 +88,13 @@ impl Header {
         let header = Self {
             version,
             cluster_bits,
-            size: u64_at(&bytes, 24),
-            l1_offset: u64_at(&bytes, 40),
-            refcount_table_offset: u64_at(&bytes, 48),
-            refcount_table_clusters: u32_at(&bytes, 56),
+            size: be64(&bytes, 24),
+            l1_offset: be64(&bytes, 40),
+            refcount_table_offset: be64(&bytes, 48),
+            refcount_table_clusters: be32(&bytes, 56),
             compression,
         };
-        header.check_tables(u32_at(&bytes, 36).into())?;
+        header.check_tables(be32(&bytes, 36).into())?;
         Ok(header)
     }
 
@@ -123,7 +124,7 @@ impl Header {
 
 /// Refuses what would make the disk depend on another file or on a key.
 fn refuse_dependence(bytes: &[u8; FULL_BYTES], file: &File, file_bytes: u64) -> Result<(), Qcow2Error> {
-    let (name_offset, name_bytes) = (u64_at(bytes, 8), u32_at(bytes, 16));
+    let (name_offset, name_bytes) = (be64(bytes, 8), be32(bytes, 16));
     if name_offset != 0 {
         let mut name = vec![0; name_bytes.min(MAX_NAME_BYTES) as usize];
         let in_file = name_offset
@@ -136,7 +137,7 @@ fn refuse_dependence(bytes: &[u8; FULL_BYTES], file: &File, file_bytes: u64) -> 
             name: String::from_utf8_lossy(&name).into_owned(),
         });
     }
-    match u32_at(bytes, 32) {
+    match be32(bytes, 32) {
         0 => Ok(()),
         1 => Err(Qcow2Error::Encrypted {
             method: 1,
@@ -155,7 +156,7 @@ fn refuse_dependence(bytes: &[u8; FULL_BYTES], file: &File, file_bytes: u64) -> 
 
 /// Checks the feature bits of version 3.
 fn features(bytes: &[u8; FULL_BYTES], cluster_bits: u32) -> Result<Compression, Qcow2Error> {
-    let bits = u64_at(bytes, 72);
+    let bits = be64(bytes, 72);
     for (bit, error) in [
         (EXTERNAL_DATA, Qcow2Error::ExternalDataFile),
         (CORRUPT, Qcow2Error::Corrupt),
@@ -171,7 +172,7 @@ fn features(bytes: &[u8; FULL_BYTES], cluster_bits: u32) -> Result<Compression, 
             bits: bits & !COMPRESSION,
         });
     }
-    let header_length = u32_at(bytes, 100);
+    let header_length = be32(bytes, 100);
     if (header_length as usize) < V3_BYTES
         || !header_length.is_multiple_of(8)
         || header_length > 1 << cluster_bits
@@ -201,12 +202,4 @@ fn field<T>(field: &'static str, got: u64, expected: &str) -> Result<T, Qcow2Err
         got,
         expected: expected.to_owned(),
     })
-}
-
-fn u32_at(bytes: &[u8; FULL_BYTES], at: usize) -> u32 {
-    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn u64_at(bytes: &[u8; FULL_BYTES], at: usize) -> u64 {
-    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

@@ -1,8 +1,8 @@
 //! A dynamic VHD: a table of blocks, each behind a bitmap of the sectors in it that were ever written.
 
-use super::super::numbers::{be32, be64};
 use super::super::{BlockMap, ContainerError, Cut, Input, Place, Tables};
 use super::footer::{FOOTER_BYTES, Footer, Kind, checksum};
+use crate::numbers::{be32, be64};
 
 const HEADER_BYTES: usize = 1024;
 const CHECKSUM_AT: usize = 36;
@@ -20,8 +20,16 @@ pub(super) struct Dynamic {
     blocks: Vec<u32>,
     cut: Cut,
     bitmap_bytes: u64,
-    /// The block whose bitmap was looked at last, and what came of it.
-    known: Option<(u64, Place)>,
+    /// The block that was looked at last.
+    known: Option<Known>,
+}
+
+/// What the bitmap of a block says.
+#[derive(Debug)]
+struct Known {
+    block: u64,
+    place: Place,
+    bitmap: Vec<u8>,
 }
 
 pub(super) fn read(input: &Input, footer: &Footer) -> Result<(Dynamic, Tables, Cut), ContainerError> {
@@ -31,26 +39,17 @@ pub(super) fn read(input: &Input, footer: &Footer) -> Result<(Dynamic, Tables, C
         return Err(input.bad_magic(WHAT));
     }
     if be32(&header, CHECKSUM_AT) != checksum(&header, CHECKSUM_AT) {
-        return Err(ContainerError::Checksum {
-            format: input.format,
-            what: WHAT,
-        });
+        return Err(input.bad_checksum(WHAT));
     }
     if footer.kind == Kind::Differencing {
-        return Err(ContainerError::Parent {
-            format: input.format,
-            parent: parent_name(&header),
-        });
+        return Err(input.parent(parent_name(&header)));
     }
     let version = be32(&header, 24);
     if version != VERSION {
         return input.refuse("the dynamic disk's version", version.into(), "65536 (1.0)");
     }
     let block_bytes = u64::from(be32(&header, 32));
-    if !block_bytes.is_power_of_two() || !(MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES).contains(&block_bytes) {
-        let expected = "a power of two from 4096 to 33554432";
-        return input.refuse("the block size", block_bytes, expected);
-    }
+    input.power_of_two("the block size", block_bytes, MIN_BLOCK_BYTES..=MAX_BLOCK_BYTES)?;
     let cut = Cut {
         disk_bytes: footer.disk_bytes,
         block_bytes,
@@ -87,8 +86,15 @@ fn parent_name(header: &[u8; HEADER_BYTES]) -> String {
 }
 
 impl Dynamic {
-    /// Looks at the bitmap of a block at `offset`.
-    fn look(&self, input: &Input, block: u64, offset: u64) -> Result<(Place, Vec<u8>), ContainerError> {
+    /// The bitmap of a block at `offset`, looked at once for as long as the reader stays with the block.
+    fn look(&mut self, input: &Input, block: u64, offset: u64) -> Result<&Known, ContainerError> {
+        if self.known.as_ref().is_none_or(|known| known.block != block) {
+            self.known = Some(self.read_bitmap(input, block, offset)?);
+        }
+        Ok(self.known.as_ref().expect("it was put there above"))
+    }
+
+    fn read_bitmap(&self, input: &Input, block: u64, offset: u64) -> Result<Known, ContainerError> {
         let used = self
             .cut
             .block_bytes
@@ -102,7 +108,7 @@ impl Dynamic {
             all if all == sectors => Place::Data(data),
             _ => Place::Masked(data),
         };
-        Ok((place, bitmap))
+        Ok(Known { block, place, bitmap })
     }
 }
 
@@ -117,14 +123,7 @@ impl BlockMap for Dynamic {
         if entry == ABSENT {
             return Ok(Place::Zero);
         }
-        if let Some((known, place)) = self.known
-            && known == block
-        {
-            return Ok(place);
-        }
-        let (place, _) = self.look(input, block, u64::from(entry) * SECTOR_BYTES)?;
-        self.known = Some((block, place));
-        Ok(place)
+        Ok(self.look(input, block, u64::from(entry) * SECTOR_BYTES)?.place)
     }
 
     fn build(
@@ -138,9 +137,9 @@ impl BlockMap for Dynamic {
             unreachable!("no other blocks are built");
         };
         input.read("a block of data", data, plain)?;
-        let (_, bitmap) = self.look(input, block, data - self.bitmap_bytes)?;
+        let bitmap = &self.look(input, block, data - self.bitmap_bytes)?.bitmap;
         for (sector, bytes) in (0..).zip(plain.chunks_mut(SECTOR_BYTES as usize)) {
-            if !is_written(&bitmap, sector) {
+            if !is_written(bitmap, sector) {
                 bytes.fill(0);
             }
         }

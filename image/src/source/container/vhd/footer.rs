@@ -1,7 +1,7 @@
 //! The footer of a VHD, which all kinds have.
 
-use super::super::numbers::{be32, be64};
 use super::super::{ContainerError, Input};
+use crate::numbers::{be32, be64};
 
 pub(super) const FOOTER_BYTES: u64 = 512;
 const COOKIE: &[u8; 8] = b"conectix";
@@ -46,10 +46,7 @@ impl Footer {
             return Err(input.bad_magic(WHAT));
         }
         if be32(bytes, CHECKSUM_AT) != checksum(bytes, CHECKSUM_AT) {
-            return Err(ContainerError::Checksum {
-                format: input.format,
-                what: WHAT,
-            });
+            return Err(input.bad_checksum(WHAT));
         }
         let version = be32(bytes, 12);
         if version != VERSION {

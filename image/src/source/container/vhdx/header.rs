@@ -2,8 +2,8 @@
 
 use crc::{CRC_32_ISCSI, Crc};
 
-use super::super::numbers::{le16, le32, le64};
 use super::super::{ContainerError, Input};
+use crate::numbers::{le16, le32, le64};
 
 const PLACES: [u64; 2] = [64 << 10, 128 << 10];
 const HEADER_BYTES: usize = 4096;
@@ -48,10 +48,7 @@ impl Header {
             }
         }
         let Some((header, bytes)) = newest else {
-            return Err(ContainerError::Checksum {
-                format: input.format,
-                what: WHAT,
-            });
+            return Err(input.bad_checksum(WHAT));
         };
         let (log_version, version) = (le16(&bytes, 64), le16(&bytes, 66));
         if version != VERSION {

@@ -1,9 +1,9 @@
 //! What a VHDX says of its disk.
 
-use super::super::numbers::{le16, le32, le64};
 use super::super::{ContainerError, Input};
 use super::MIB;
 use super::regions::Region;
+use crate::numbers::{le16, le32, le64};
 
 const TABLE_BYTES: u64 = 64 << 10;
 const ENTRY_BYTES: usize = 32;
@@ -60,7 +60,7 @@ impl Metadata {
                 DISK_SIZE => once(&place, &mut size, place.read::<8>()?)?,
                 SECTOR_SIZE => once(&place, &mut sector, place.read::<4>()?)?,
                 PHYSICAL_SECTOR_SIZE | DISK_ID => {}
-                PARENT_LOCATOR => return Err(parent(input, place.text())),
+                PARENT_LOCATOR => return Err(input.parent(place.text())),
                 _ if flags & IS_REQUIRED != 0 && flags & IS_USER == 0 => {
                     return Err(ContainerError::Feature {
                         format: input.format,
@@ -76,7 +76,7 @@ impl Metadata {
             return input.refuse("the number of metadata items", count.into(), expected);
         };
         if le32(&parameters, 4) & HAS_PARENT != 0 {
-            return Err(parent(input, String::new()));
+            return Err(input.parent(String::new()));
         }
         let metadata = Self {
             disk_bytes: le64(&size, 0),
@@ -88,11 +88,7 @@ impl Metadata {
     }
 
     fn check(&self, input: &Input) -> Result<(), ContainerError> {
-        let block = self.block_bytes;
-        if !block.is_power_of_two() || !(MIB..=MAX_BLOCK_BYTES).contains(&block) {
-            let expected = "a power of two from 1048576 to 268435456";
-            return input.refuse("the block size", block, expected);
-        }
+        input.power_of_two("the block size", self.block_bytes, MIB..=MAX_BLOCK_BYTES)?;
         if !matches!(self.sector_bytes, 512 | 4096) {
             return input.refuse("the sector size", self.sector_bytes, "512 or 4096");
         }
@@ -158,11 +154,4 @@ fn once<T>(item: &Item<'_>, known: &mut Option<T>, value: T) -> Result<(), Conta
         return Err(item.input.bad_entry("the metadata", item.offset, why));
     }
     Ok(())
-}
-
-fn parent(input: &Input, parent: String) -> ContainerError {
-    ContainerError::Parent {
-        format: input.format,
-        parent,
-    }
 }

@@ -1,9 +1,9 @@
 //! The regions of a VHDX, named by a table of which there are two copies.
 
-use super::super::numbers::{le32, le64};
 use super::super::{ContainerError, Input};
 use super::MIB;
 use super::header::is_whole;
+use crate::numbers::{le32, le64};
 
 const PLACES: [u64; 2] = [192 << 10, 256 << 10];
 const TABLE_BYTES: u64 = 64 << 10;
@@ -41,10 +41,7 @@ impl Regions {
             }
         }
         let Some(table) = whole else {
-            return Err(ContainerError::Checksum {
-                format: input.format,
-                what: WHAT,
-            });
+            return Err(input.bad_checksum(WHAT));
         };
         let count = le32(&table, 8);
         if count > MAX_ENTRIES {

@@ -1,7 +1,7 @@
 //! The header of a sparse extent, and the footer that a stream has in its stead.
 
-use super::super::numbers::{le16, le32, le64};
 use super::super::{ContainerError, Input};
+use crate::numbers::{le16, le32, le64};
 
 pub(super) const HEADER_BYTES: usize = 512;
 pub(super) const SECTOR_BYTES: u64 = 512;
@@ -71,10 +71,7 @@ impl Header {
             return input.refuse("the compression", algorithm.into(), expected);
         }
         let grain_bytes = le64(bytes, 20).saturating_mul(SECTOR_BYTES);
-        if !grain_bytes.is_power_of_two() || !(MIN_GRAIN_BYTES..=MAX_GRAIN_BYTES).contains(&grain_bytes) {
-            let expected = "a power of two from 4096 to 16777216";
-            return input.refuse("the grain size", grain_bytes, expected);
-        }
+        input.power_of_two("the grain size", grain_bytes, MIN_GRAIN_BYTES..=MAX_GRAIN_BYTES)?;
         let entries = le32(bytes, 44);
         if !(1..=MAX_TABLE_ENTRIES).contains(&entries) {
             return input.refuse("the entries of a grain table", entries.into(), "1 to 512");

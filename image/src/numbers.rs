@@ -1,27 +1,32 @@
-//! Numbers in headers and tables. Headers have a fixed length, so the places in them are known to be there.
+//! Numbers in headers and tables of either byte order. The caller knows that the places are there.
 
-pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array(bytes, at))
 }
 
-pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array(bytes, at))
 }
 
-pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
-pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(array(bytes, at))
 }
 
-pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(array(bytes, at))
 }
 
+/// A number of 64 bits whose halves lie apart.
+pub(crate) fn join32(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// The little-endian numbers of four bytes in a table.
-pub(super) fn le32_table(bytes: &[u8]) -> Vec<u64> {
+pub(crate) fn le32_table(bytes: &[u8]) -> Vec<u64> {
     let (entries, _) = bytes.as_chunks::<4>();
     entries
         .iter()
@@ -30,13 +35,13 @@ pub(super) fn le32_table(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// The little-endian numbers of eight bytes in a table.
-pub(super) fn le64_table(bytes: &[u8]) -> Vec<u64> {
+pub(crate) fn le64_table(bytes: &[u8]) -> Vec<u64> {
     let (entries, _) = bytes.as_chunks::<8>();
     entries.iter().map(|entry| u64::from_le_bytes(*entry)).collect()
 }
 
 /// The big-endian numbers of eight bytes in a table.
-pub(super) fn be64_table(bytes: &[u8]) -> Vec<u64> {
+pub(crate) fn be64_table(bytes: &[u8]) -> Vec<u64> {
     let (entries, _) = bytes.as_chunks::<8>();
     entries.iter().map(|entry| u64::from_be_bytes(*entry)).collect()
 }
