@@ -96,19 +96,18 @@ impl Packer {
         Decision::Have
     }
 
-    /// Packs the frame of a chunk that was to be compressed. Gives the pack that had to make room.
-    pub fn pack(
-        &mut self,
-        plain: Digest,
-        plain_bytes: usize,
-        frame: &[u8],
-        digest: Digest,
-    ) -> Option<FullPack> {
-        let full = if self.building.fits(frame.len()) {
+    /// Gives the pack that has no room for a frame of `frame_bytes`, if that is so. The next one takes its memory only
+    /// with its first frame, when this one may have left.
+    pub fn make_room(&mut self, frame_bytes: usize) -> Option<FullPack> {
+        if self.building.fits(frame_bytes) {
             None
         } else {
             self.close()
-        };
+        }
+    }
+
+    /// Packs the frame of a chunk that was to be compressed, for which there is room.
+    pub fn pack(&mut self, plain: Digest, plain_bytes: usize, frame: &[u8], digest: Digest) {
         let pack = *self.building_as.get_or_insert_with(|| {
             self.packs.push(None);
             position(self.packs.len() - 1)
@@ -125,7 +124,6 @@ impl Packer {
                 frame_bytes,
             }),
         );
-        full
     }
 
     /// Closes the pack that is being filled, if there is one.

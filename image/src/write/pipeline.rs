@@ -237,10 +237,13 @@ impl Import<'_> {
             digest,
         } = done;
         self.progress.new_frame_bytes += frame.len() as u64;
-        let full = self.packer.pack(plain, chunk.plain.len(), &frame, digest);
+        if let Some(pack) = self.packer.make_room(frame.len()) {
+            self.store(pack)?;
+        }
+        self.packer.pack(plain, chunk.plain.len(), &frame, digest);
         self.spare_frames.push(frame);
         self.give_back(chunk.plain);
-        full.map_or(Ok(()), |pack| self.store(pack))
+        Ok(())
     }
 
     fn store(&self, pack: FullPack) -> Result<(), ImportError> {
