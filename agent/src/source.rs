@@ -23,7 +23,7 @@ pub(crate) use body::Object;
 pub use body::RangeBody;
 pub use error::SourceError;
 pub(crate) use error::whole_cause;
-pub use http::{HttpClient, http_client};
+pub use http::{HttpClient, http_client, http_client_trusting};
 pub use manifest::{ManifestKeys, load_manifest};
 pub(crate) use patience::{Patience, Verdict, is_worth_a_note};
 use url::Url;
@@ -214,13 +214,7 @@ mod tests {
 
     #[test]
     fn packs_lie_beside_the_manifest() {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let client = || http_client(Some(tls.clone())).unwrap();
+        let client = || http_client_trusting(rustls::RootCertStore::empty()).unwrap();
         let location: Location = "https://c:8443/v1/store/manifests/abc?x=1".parse().unwrap();
         let Origin::Http { base, .. } = &PackSource::beside_manifest(&location, client()).origins[0] else {
             panic!()

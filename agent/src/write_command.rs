@@ -22,10 +22,9 @@ use tracing::warn;
 
 use self::show::Show;
 use crate::{
-    identity::tls,
     source::{
         HttpClient, Location, LocationError, ManifestKeys, PackSource, SourceError, http_client,
-        load_manifest, whole_cause,
+        http_client_trusting, load_manifest, whole_cause,
     },
     stream::{
         WriteFailure, WriteFigures, WriteOptions, WriteProgress, WriteRequest,
@@ -311,13 +310,7 @@ fn client(args: &WriteArgs, location: &Location) -> Result<HttpClient, WriteComm
             source,
         })?;
     }
-    let provider = Arc::new(tls::provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = http_client(Some(tls)).map_err(WriteCommandError::Client)?;
+    let client = http_client_trusting(roots).map_err(WriteCommandError::Client)?;
     Ok(if args.http2 { client.with_http2() } else { client })
 }
 

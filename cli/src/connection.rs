@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     arguments::ConnectionArguments,
     client::Client,
-    fault::{Fault, clean_token},
+    fault::{Fault, clean_token, innermost},
 };
 
 /// Answers that take longer than this are given up; uploads and streams are not limited by it.
@@ -62,7 +62,7 @@ pub fn open(arguments: &ConnectionArguments) -> Result<Client, Fault> {
     let http = builder.build().map_err(|error| {
         Fault::local(
             "TLS cannot be set up",
-            error_text(&error),
+            innermost(&error),
             "Point --ca (IMPRINT_CA) to the ca.pem of the controller's data folder.",
         )
     })?;
@@ -132,14 +132,6 @@ fn variable(name: &str) -> Option<String> {
 /// Whether a controller is named at all.
 pub fn is_named(arguments: &ConnectionArguments) -> bool {
     arguments.url.is_some() || variable("IMPRINT_URL").is_some()
-}
-
-fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    last.to_string()
 }
 
 #[cfg(test)]

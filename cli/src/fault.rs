@@ -188,7 +188,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-fn innermost(error: &(dyn Error + 'static)) -> String {
+/// What an error comes from in the end.
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
     // The TLS library adds where its documentation is, which helps nobody here.
     match text.split_once(": https://docs.rs") {

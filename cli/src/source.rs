@@ -16,7 +16,7 @@ use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 use url::Url;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, innermost};
 
 const PIECE: usize = 256 << 10;
 const CONNECT: Duration = Duration::from_secs(20);
@@ -128,12 +128,12 @@ async fn download(url: Url) -> Result<Source, Fault> {
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         .build()
-        .map_err(|error| wrong(whole(&error), "Check the certificates of this system."))?;
+        .map_err(|error| wrong(innermost(&error), "Check the certificates of this system."))?;
     let unanswered = {
         let shown = shown.clone();
         move |error: reqwest::Error| {
             wrong(
-                format!("{shown}: {}", whole(&error.without_url())),
+                format!("{shown}: {}", innermost(&error.without_url())),
                 "Check the URL and the network to it; or fetch it with another program and import the file.",
             )
         }
@@ -219,12 +219,6 @@ fn proven(
         }
         Ok(state.held.take().map(|held| (held, state)))
     })
-}
-
-/// An error with its causes.
-fn whole(error: &(dyn std::error::Error + 'static)) -> String {
-    let texts = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    texts.collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

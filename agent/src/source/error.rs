@@ -6,6 +6,12 @@ use imprint_image::ManifestError;
 use reqwest::StatusCode;
 use rustls::CertificateError;
 
+/// What to do about a store that holds something else than the manifest says.
+const OTHER_OBJECT: &str = "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup";
+/// What to do about a server that gives nothing, or not all.
+const NO_ANSWER: &str =
+    "check that the controller or store runs and that the network between it and this machine holds";
+
 /// A source didn't give what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -180,9 +186,7 @@ impl SourceError {
                 StatusCode::NOT_FOUND | StatusCode::GONE => {
                     "the store doesn't have this object: restore the folder `store` of the controller's data from a backup"
                 }
-                StatusCode::RANGE_NOT_SATISFIABLE => {
-                    "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
-                }
+                StatusCode::RANGE_NOT_SATISFIABLE => OTHER_OBJECT,
                 status if status.is_server_error() => {
                     "look at the log of the controller or store, then deploy again"
                 }
@@ -197,22 +201,16 @@ impl SourceError {
                     "name the store by a name or an address that its certificate carries"
                 }
                 Some(_) => "trust the authority that signed the store's certificate (--ca FILE)",
-                None => {
-                    "check that the controller or store runs and that the network between it and this machine holds"
-                }
+                None => NO_ANSWER,
             },
-            SourceError::Silent { .. } | SourceError::Short { local: false, .. } => {
-                "check that the controller or store runs and that the network between it and this machine holds"
-            }
+            SourceError::Silent { .. } | SourceError::Short { local: false, .. } => NO_ANSWER,
             SourceError::RangeIgnored { .. } => {
                 "use a server that answers range requests, or name a local file"
             }
             SourceError::WrongRange { .. }
             | SourceError::OtherSize { .. }
             | SourceError::Long { .. }
-            | SourceError::Short { .. } => {
-                "the object in the store isn't the one of the manifest: restore the folder `store` of the controller's data from a backup"
-            }
+            | SourceError::Short { .. } => OTHER_OBJECT,
             SourceError::File { .. } => "check the path and its permissions",
             SourceError::Manifest { source, .. } => match source {
                 ManifestError::Encrypted { .. } | ManifestError::WrongKey { .. } => {

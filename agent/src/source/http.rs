@@ -18,7 +18,7 @@ use std::{
 };
 
 use reqwest::{Client, ClientBuilder, Response, header::HeaderMap};
-use rustls::{AlertDescription, ClientConfig};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tracing::info;
 use url::Url;
 
@@ -79,6 +79,19 @@ pub fn http_client(tls: Option<ClientConfig>) -> reqwest::Result<HttpClient> {
             tls,
         }),
     })
+}
+
+/// The same client for servers whose certificates come from `roots` alone, to which it shows none of its own.
+///
+/// # Errors
+/// When the TLS settings can't be used.
+pub fn http_client_trusting(roots: RootCertStore) -> reqwest::Result<HttpClient> {
+    let tls = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    http_client(Some(tls))
 }
 
 fn builder() -> ClientBuilder {

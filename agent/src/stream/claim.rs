@@ -200,9 +200,10 @@ impl Claim {
 
     /// Publishes progress, tells what stalls, and notices a disk that hangs.
     pub(super) fn look(&mut self) -> Result<(), Ended> {
-        self.reporter.publish(self.phase, &self.meter, Instant::now());
         let waited = self.meter.longest_in_disk();
         let stall = stall::judge(waited, self.meter.longest_silence());
+        self.reporter
+            .publish(self.phase, &self.meter, stall, Instant::now());
         if let Some(stall) = self.stalls.tells(stall) {
             warn!(by = ?stall.by, waited = ?stall.waited, "a part of the path does not move");
             // Nobody has to listen.

@@ -37,6 +37,7 @@ mod intake;
 mod journal;
 mod load;
 mod meter;
+mod on_panic;
 mod plan;
 mod progress;
 mod queue;

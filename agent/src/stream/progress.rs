@@ -13,7 +13,6 @@ pub(super) use super::meter::{InDisk, Meter};
 use super::{
     figures::Loads,
     load::{self, Sample},
-    stall,
 };
 
 /// The rate is that of the last few seconds.
@@ -139,7 +138,7 @@ impl Reporter {
         }
     }
 
-    pub(super) fn publish(&mut self, phase: Phase, meter: &Meter, now: Instant) {
+    pub(super) fn publish(&mut self, phase: Phase, meter: &Meter, stalled: Option<Stall>, now: Instant) {
         let written = meter.written.load(Relaxed);
         let rate = self.rate(now, written);
         let left = self.data_to_write.saturating_sub(written);
@@ -168,7 +167,7 @@ impl Reporter {
             bytes_saved: meter.bytes_saved.load(Relaxed),
             limited_by: self.limited_by.filter(|_| phase == Phase::Writing),
             loads: self.loads,
-            stalled: stall::judge(meter.longest_in_disk(), meter.longest_silence()),
+            stalled,
         });
     }
 
@@ -204,16 +203,16 @@ mod tests {
         reporter.data_to_write = 10_000;
         let meter = Meter::new();
         let start = Instant::now();
-        reporter.publish(Phase::Writing, &meter, start);
+        reporter.publish(Phase::Writing, &meter, None, start);
         assert_eq!(receiver.borrow().eta_seconds, None);
         // A fast beginning is forgotten once it is older than the window.
         for (second, written) in [(1, 4000), (2, 4100), (6, 4500), (8, 4700)] {
             meter.written.store(written, Relaxed);
-            reporter.publish(Phase::Writing, &meter, start + Duration::from_secs(second));
+            reporter.publish(Phase::Writing, &meter, None, start + Duration::from_secs(second));
         }
         assert_eq!(receiver.borrow().data_bytes_per_second, 100);
         assert_eq!(receiver.borrow().eta_seconds, Some(53));
-        reporter.publish(Phase::Flushing, &meter, start + Duration::from_secs(9));
+        reporter.publish(Phase::Flushing, &meter, None, start + Duration::from_secs(9));
         assert_eq!(receiver.borrow().eta_seconds, None);
     }
 }

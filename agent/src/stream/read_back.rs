@@ -14,7 +14,7 @@ use std::{
 use imprint_image::{Digest, Manifest};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{failure::Ended, progress::Meter};
+use super::{failure::Ended, on_panic::OnPanic, progress::Meter};
 use crate::target::{AlignedBuf, Target};
 
 /// Reads at once: enough to keep a disk busy.
@@ -165,13 +165,15 @@ struct Reader {
 
 impl Reader {
     fn work(self) {
-        let farewell = Farewell(&self);
-        let mut buffer = AlignedBuf::new(self.manifest.chunk_bytes as usize);
-        while let Some(position) = self.waiting.next() {
+        let reader = OnPanic::new(self, |reader| {
+            let what = "a thread read-back died".to_owned();
+            reader.told.send(Err(Ended::Internal { what })).ok();
+        });
+        let mut buffer = AlignedBuf::new(reader.manifest.chunk_bytes as usize);
+        while let Some(position) = reader.waiting.next() {
             // Nobody waits for it when the write has ended meanwhile.
-            self.told.send(self.compare(position, &mut buffer)).ok();
+            reader.told.send(reader.compare(position, &mut buffer)).ok();
         }
-        drop(farewell);
     }
 
     fn compare(&self, position: usize, buffer: &mut AlignedBuf) -> Result<(), Ended> {
@@ -190,18 +192,6 @@ impl Reader {
             });
         }
         Ok(())
-    }
-}
-
-/// Tells when a thread panics: the coordinator would else wait for its chunk for ever.
-struct Farewell<'a>(&'a Reader);
-
-impl Drop for Farewell<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let what = "a thread read-back died".to_owned();
-            self.0.told.send(Err(Ended::Internal { what })).ok();
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     head::Withheld,
+    on_panic::OnPanic,
     plan::ZeroRun,
     progress::Meter,
     queue::{Frame, WorkQueue},
@@ -83,9 +84,10 @@ impl Workshop {
             .name("decode".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let _farewell = Farewell {
-                    events: shop.events.clone(),
-                };
+                // If the coordinator is gone, nobody waits.
+                let _farewell = OnPanic::new(shop.events.clone(), |events| {
+                    events.send(Event::Died { thread: "decode" }).ok();
+                });
                 shop.work(decoder);
             })?;
         Ok(())
@@ -136,19 +138,5 @@ impl Workshop {
         }
         self.stage.submit(buffer, place.start, chunk.index);
         None
-    }
-}
-
-/// Tells the coordinator when a thread panics: it would else wait for its chunk for ever.
-struct Farewell {
-    events: UnboundedSender<Event>,
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // If the coordinator is gone as well, nobody waits.
-            self.events.send(Event::Died { thread: "decode" }).ok();
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, stream};
 use imprint_agent::{
-    source::{PackSource, http_client},
+    source::{PackSource, http_client_trusting},
     stream::{Delta, FailureKind, WriteOptions, WriteProgress, WriteRequest, write_image},
     target::{
         Operation, Target,
@@ -457,14 +457,8 @@ async fn a_server_with_a_strange_certificate_gets_no_request_and_is_named() {
         .unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let url = format!("https://{}/", strange_server());
-    let packs = PackSource::http(&url.parse().unwrap(), http_client(Some(tls)).unwrap());
+    let packs = PackSource::http(&url.parse().unwrap(), http_client_trusting(roots).unwrap());
 
     let image = paint(&Case::sound().pieces, 512);
     let (manifest, _) = artifact(&image);

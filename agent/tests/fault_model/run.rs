@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use imprint_agent::{
-    source::{HttpClient, PackSource, http_client},
+    source::{HttpClient, PackSource, http_client_trusting},
     stream::{
         WriteFailure, WriteNote, WriteOptions, WriteProgress, WriteRequest,
         raw::{RawProof, RawRequest, write_raw},
@@ -56,13 +56,7 @@ pub struct Ended {
 }
 
 pub fn client() -> HttpClient {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    http_client(Some(tls)).unwrap()
+    http_client_trusting(rustls::RootCertStore::empty()).unwrap()
 }
 
 /// What is written, ready to be served.

@@ -13,7 +13,7 @@ use axum::{
     serve::Listener,
 };
 use imprint_agent::{
-    source::{HttpClient, PackSource, http_client},
+    source::{HttpClient, PackSource, http_client_trusting},
     stream::FailureKind,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -108,7 +108,7 @@ async fn secure(store: &Store, protocols: &[&str]) -> (String, HttpClient, Arc<M
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -128,12 +128,7 @@ async fn secure(store: &Store, protocols: &[&str]) -> (String, HttpClient, Arc<M
     tokio::spawn(async move { axum::serve(Tls { listener, acceptor }, router).await.unwrap() });
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (url, http_client(Some(client)).unwrap(), spoken)
+    (url, http_client_trusting(roots).unwrap(), spoken)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use imprint_agent::{
-    source::{HttpClient, Location, ManifestKeys, PackSource, http_client, load_manifest},
+    source::{HttpClient, Location, ManifestKeys, PackSource, http_client_trusting, load_manifest},
     stream::{WriteFailure, WriteNote, WriteOptions, WriteProgress, WriteRequest, Written, write_image},
     target::{FileTarget, Target},
 };
@@ -199,13 +199,7 @@ impl Drop for Server {
 }
 
 pub fn client() -> HttpClient {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    http_client(Some(tls)).unwrap()
+    http_client_trusting(rustls::RootCertStore::empty()).unwrap()
 }
 
 /// All files under `root`, served as `behaviour` says.

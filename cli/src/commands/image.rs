@@ -23,8 +23,7 @@ pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Res
             format,
             sha256,
         } => {
-            let query = [("name", name.as_str()), ("format", format.as_str())];
-            let image = import(client, &source, &query, sha256, output).await?;
+            let image = import(client, &source, &name, &format, sha256, output).await?;
             show(&image, output)
         }
         ImageCommand::List => {
@@ -45,7 +44,8 @@ fn show(image: &Value, output: &Output) -> Result<(), Fault> {
 async fn import(
     client: &Client,
     named: &str,
-    query: &[(&str, &str)],
+    name: &str,
+    format: &str,
     sha256: Option<[u8; 32]>,
     output: &Output,
 ) -> Result<Value, Fault> {
@@ -57,7 +57,7 @@ async fn import(
             .unwrap_or_default();
         output::say(&format!("uploading {}{size}\n", source.name));
     }
-    let bar = live::transfer(output.live, query[0].1, length);
+    let bar = live::transfer(output.live, name, length);
     let counting = bar.clone();
     let trouble = Trouble::default();
     let pieces = source
@@ -70,7 +70,8 @@ async fn import(
                 Ok(Default::default())
             }
         }));
-    let uploading = client.upload(&["v1", "images"], query, Body::wrap_stream(pieces), length);
+    let query = [("name", name), ("format", format)];
+    let uploading = client.upload(&["v1", "images"], &query, Body::wrap_stream(pieces), length);
     let answer = tokio::select! {
         answer = uploading => answer,
         _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),

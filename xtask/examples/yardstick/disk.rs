@@ -55,10 +55,7 @@ pub fn write_same(manifest: &Path, device: &Path, depth: usize, zero_holes: bool
         .holes
         .iter()
         .filter(|_| zero_holes)
-        .map(|hole| {
-            let last = hole.first_chunk + hole.chunk_count - 1;
-            manifest.chunk_range(hole.first_chunk).start..manifest.chunk_range(last).end
-        })
+        .map(|hole| manifest.hole_range(hole))
         .collect();
     let seconds = write_blocks(device, &blocks, &holes, depth, |at| {
         u8::try_from(at % 251).expect("below 251")

@@ -327,7 +327,8 @@ fn peer(lab: &Lab, name: &str) -> Result<Command> {
     Ok(Command::new(lab.tools.peer(name).map_err(anyhow::Error::msg)?))
 }
 
-fn floor_disk(lab: &Lab) -> Result<Command> {
+/// Writes the image's data, and nothing else.
+pub fn floor_disk(lab: &Lab) -> Result<Command> {
     let mut command = lab.tools.yardstick("write-same");
     command.arg(lab.forms.manifest()).arg(lab.target.device());
     Ok(command)

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::{self, Builder},
+    thread::Builder,
 };
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use super::{
     zst::{Frames, frame::damaged},
 };
 use crate::{
-    stream::{failure::Ended, progress::Meter, stage::Stage},
+    stream::{failure::Ended, on_panic::OnPanic, progress::Meter, stage::Stage},
     target::{WriteError, Zeroed},
 };
 
@@ -74,9 +74,10 @@ impl Shop {
         for number in 0..decoders {
             let theirs = Arc::clone(&shop);
             Builder::new().name(format!("decode-{number}")).spawn(move || {
-                let _farewell = Farewell {
-                    events: theirs.events.clone(),
-                };
+                // If the coordinator is gone, nobody waits.
+                let _farewell = OnPanic::new(theirs.events.clone(), |events| {
+                    events.send(Event::Died("decode")).ok();
+                });
                 theirs.work();
             })?;
         }
@@ -196,20 +197,6 @@ fn drain<'a, D: Read>(
             Ok(len) => cut.filled(len)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Tells the coordinator when a thread panics: others would else wait for its unit for ever.
-struct Farewell {
-    events: UnboundedSender<Event>,
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // If the coordinator is gone as well, nobody waits.
-            self.events.send(Event::Died("decode")).ok();
         }
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 
 use super::*;
-use crate::{source::http_client, stream::WriterChoice, target::faulty::FaultyTarget};
+use crate::{source::http_client_trusting, stream::WriterChoice, target::faulty::FaultyTarget};
 
 const DISK: usize = 16 << 20;
 
@@ -89,15 +89,9 @@ fn run(target: Arc<dyn Target>, decoders: usize, proof: RawProof) -> Run {
     let patience = options.disk_patience;
     let claim = Claim::new(Arc::clone(&target), progress, notes.clone(), patience);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
     let request = RawRequest {
         source: Location::File(PathBuf::from("nowhere")),
-        client: http_client(Some(tls)).unwrap(),
+        client: http_client_trusting(rustls::RootCertStore::empty()).unwrap(),
         proof,
         target,
         options,

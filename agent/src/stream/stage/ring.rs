@@ -4,13 +4,9 @@ use std::{io, sync::Arc, thread};
 
 use nix::libc;
 
-use super::{
-    Report, Shared, Tell,
-    queue::Write,
-    threads::{Farewell, STACK_BYTES},
-};
+use super::{Report, Shared, Tell, queue::Write, threads::STACK_BYTES};
 use crate::{
-    stream::progress::InDisk,
+    stream::{on_panic::OnPanic, progress::InDisk},
     sys::uring::{Answer, WriteRing},
     target::{Direct, Operation, WriteError},
 };
@@ -35,8 +31,8 @@ pub(super) fn start(shared: &Arc<Shared>, depth: usize, tell: &Tell) -> io::Resu
         .stack_size(STACK_BYTES)
         .spawn(move || {
             // Dropped after all else: who hears nothing any more may trust that the disk is left alone.
-            let farewell = Farewell::new("ring", tell);
-            RingThread::new(&theirs, ring, &farewell.tell).work();
+            let tell = OnPanic::new(tell, |tell| tell(Report::Died { thread: "ring" }));
+            RingThread::new(&theirs, ring, &tell).work();
             drop(theirs);
         })?;
     Ok(Some(registered))

@@ -13,7 +13,7 @@ use super::{
     queue::{Job, Lane, Write, Zero},
 };
 use crate::{
-    stream::delta::zero_the_rest,
+    stream::{delta::zero_the_rest, on_panic::OnPanic},
     target::{AlignedBuf, WriteError, Zeroed},
 };
 
@@ -62,11 +62,11 @@ fn start(shared: &Arc<Shared>, name: &'static str, lane: Lane, tell: &Tell) -> i
         .stack_size(STACK_BYTES)
         .spawn(move || {
             // Dropped after all else: who hears nothing any more may trust that the disk is left alone.
-            let farewell = Farewell::new(name, tell);
+            let tell = OnPanic::new(tell, |tell| tell(Report::Died { thread: name }));
             while let Some(job) = shared.queue.next(lane) {
                 match job {
-                    Job::Write(write) => shared.write(write, &farewell.tell),
-                    Job::Zero(zero) => shared.zero(zero, &farewell.tell),
+                    Job::Write(write) => shared.write(write, &tell),
+                    Job::Zero(zero) => shared.zero(zero, &tell),
                 }
             }
             drop(shared);
@@ -141,25 +141,5 @@ impl Shared {
             at += len;
         }
         Ok(Some(how))
-    }
-}
-
-/// Tells when a thread panics: whoever waits for its job would else wait for ever.
-pub(super) struct Farewell {
-    thread: &'static str,
-    pub(super) tell: Tell,
-}
-
-impl Farewell {
-    pub(super) fn new(thread: &'static str, tell: Tell) -> Self {
-        Farewell { thread, tell }
-    }
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            (self.tell)(Report::Died { thread: self.thread });
-        }
     }
 }

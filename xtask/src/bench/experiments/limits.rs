@@ -101,9 +101,7 @@ fn transfer_alone(lab: &Lab, network: &Network, server: &Server) -> Result<f64> 
 
 /// Seconds for each byte of a raw write.
 fn write_alone(lab: &Lab, limit: &DiskLimit) -> Result<f64> {
-    let mut write = lab.tools.yardstick("write-same");
-    write.arg(lab.forms.manifest()).arg(lab.target.device());
-    let measured = lab.measure(limit.wrap(&write))?;
+    let measured = lab.measure(limit.wrap(&contender::floor_disk(lab)?))?;
     ensure!(
         measured.end == End::Success,
         "the raw write fails: {:?}",
