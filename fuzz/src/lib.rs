@@ -9,6 +9,7 @@ pub mod sparse;
 use std::fs::File;
 use std::io::{Cursor, Seek, SeekFrom, Write};
 
+use imprint_image::facts::{self, DiskKind, Facts};
 use imprint_image::frame::{Decoder, verify_and_decode, verify_frame_and_decode};
 use imprint_image::pack::{self, PackBuilder};
 use imprint_image::partition::read_summary;
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 15] = [
     ("detect", detect),
     ("compressed", compressed),
     ("partitions", partitions),
+    ("facts", facts),
 ];
 
 const PAGE_BYTES: usize = 4096;
@@ -340,6 +342,22 @@ pub fn partitions(data: &[u8]) {
                 assert!(entry.first_byte <= size && entry.name.len() <= 256);
                 assert!(entry.first_byte.checked_add(entry.size_bytes).is_some());
             }
+        }
+    }
+}
+
+/// A whole disk, folded: what is on it is read to the end, and is never more than the bound.
+pub fn facts(data: &[u8]) {
+    let disk = unfold(data);
+    for kind in [DiskKind::System, DiskKind::Data] {
+        let facts = facts::read_as(kind, &disk, None).expect("memory can be read");
+        assert_eq!(facts.disk_size_bytes, disk.len() as u64);
+        let json = serde_json::to_vec(&facts).expect("facts have a JSON form");
+        assert!(json.len() <= facts::MAX_FACTS_BYTES);
+        let again: Facts = serde_json::from_slice(&json).expect("and are read from it");
+        assert_eq!(again, facts);
+        for finding in facts::lint(&facts) {
+            assert!(!finding.what.is_empty() && !finding.remedy.is_empty());
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Writes the seeds of the fuzz targets and the artifact that tests read back: `fixtures REPOSITORY`.
 //!
 //! Both are checked in. The seeds may be written anew at any time; the artifacts, a plain and an encrypted one, are of
-//! the first versions of the format and are meant to stay as they are. Needs `qemu-img`.
+//! the first versions of the format and are meant to stay as they are. Needs `qemu-img`,
+//! `sfdisk`, `mke2fs`, `debugfs`, `mkfs.vfat` and `mcopy`.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use imprint_image::frame::Encoder;
 use imprint_image::seal::{Algorithm, Seal};
@@ -44,7 +45,8 @@ fn main() -> Outcome {
     compressed(&seeds)?;
     partitions(&seeds)?;
     qcow2(&seeds)?;
-    containers(&seeds)
+    containers(&seeds)?;
+    disks(&seeds)
 }
 
 /// Text, a hole, the same text again, and a last chunk of one sector.
@@ -241,6 +243,128 @@ fn containers(seeds: &Path) -> Outcome {
             targets::sparse::fold(&fs::read(&made)?),
         )?;
         fs::remove_file(&made)?;
+    }
+    Ok(())
+}
+
+/// Whole disks with small systems on them, folded.
+fn disks(seeds: &Path) -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let root = dir.path().join("root");
+    for (path, content) in [
+        ("etc/os-release", &b"ID=debian\nVERSION_ID=\"12\"\n"[..]),
+        (
+            "etc/fstab",
+            b"LABEL=root / ext4 defaults 0 1\nLABEL=ESP /boot/efi vfat umask=077 0 2\n",
+        ),
+        ("etc/default/grub", b"GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"),
+        ("etc/machine-id", b""),
+        ("etc/ssh/ssh_host_ed25519_key", b"key"),
+        ("bin/sh", &elf()),
+        ("boot/vmlinuz-6.1", b"kernel"),
+        ("boot/initrd.img-6.1", &initramfs()),
+        ("boot/efi/x", b""),
+        ("lib/modules/6.1/modules.builtin", b"kernel/fs/ext4/ext4.ko\n"),
+        (
+            "var/lib/dpkg/status",
+            b"Package: cloud-init\nStatus: install ok installed\nVersion: 22.4\nArchitecture: all\n",
+        ),
+    ] {
+        let place = root.join(path);
+        fs::create_dir_all(place.parent().ok_or("a path in the folder")?)?;
+        fs::write(place, content)?;
+    }
+    let ext4 = dir.path().join("ext4");
+    for (name, kind) in [("ext2", "ext2"), ("ext4", "ext4")] {
+        let place = dir.path().join(name);
+        File::create(&place)?.set_len(4 << 20)?;
+        let mut command = Command::new("mke2fs");
+        command.args(["-q", "-F", "-t", kind, "-b", "1024", "-L", "root", "-d"]);
+        tool(command.args([&root, &place]), "")?;
+    }
+    let esp = dir.path().join("esp");
+    File::create(&esp)?.set_len(1 << 20)?;
+    tool(Command::new("mkfs.vfat").args(["-n", "ESP"]).arg(&esp), "")?;
+    let loader = dir.path().join("bootx64.efi");
+    fs::write(&loader, b"MZ, and no more")?;
+    tool(
+        Command::new("mmd")
+            .arg("-i")
+            .arg(&esp)
+            .args(["::/EFI", "::/EFI/BOOT"]),
+        "",
+    )?;
+    tool(
+        Command::new("mcopy")
+            .arg("-i")
+            .arg(&esp)
+            .arg(&loader)
+            .arg("::/EFI/BOOT/"),
+        "",
+    )?;
+    let gpt = "label: gpt\nstart=1MiB, size=1MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\nstart=2MiB, size=4MiB\n";
+    let dos = "label: dos\nstart=1MiB, size=6MiB, type=5\nstart=2MiB, size=4MiB, type=83\n";
+    for (name, script, parts) in [
+        ("gpt", gpt, &[(1_usize, &esp), (2, &ext4)][..]),
+        ("dos", dos, &[(2, &dir.path().join("ext2"))]),
+    ] {
+        let place = dir.path().join(name);
+        File::create(&place)?.set_len(8 << 20)?;
+        tool(Command::new("sfdisk").arg("-q").arg(&place), script)?;
+        let mut disk = fs::read(&place)?;
+        for (mib, part) in parts {
+            let part = fs::read(part)?;
+            disk[mib << 20..(mib << 20) + part.len()].copy_from_slice(&part);
+        }
+        fs::write(seeds.join("facts").join(name), targets::sparse::fold(&disk))?;
+    }
+    // A file system in use: the journal alone has its newest label.
+    let mut superblock = fs::read(&ext4)?[1024..2048].to_vec();
+    superblock[0x78..0x7C].copy_from_slice(b"live");
+    let block = dir.path().join("block");
+    fs::write(&block, superblock)?;
+    let commands = format!("jo -c -v 3\njw -b 1 {}\njw -r 3000\njc\n", block.display());
+    tool(Command::new("debugfs").arg("-w").arg(&ext4), &commands)?;
+    let unclean = targets::sparse::fold(&fs::read(&ext4)?);
+    fs::write(seeds.join("facts/unclean"), unclean)?;
+    Ok(())
+}
+
+/// The head of a program for x86-64.
+fn elf() -> Vec<u8> {
+    let mut elf = b"\x7FELF\x02\x01\x01".to_vec();
+    elf.resize(64, 0);
+    elf[18] = 62;
+    elf
+}
+
+/// A plain archive with one module.
+fn initramfs() -> Vec<u8> {
+    let mut archive = Vec::new();
+    for name in ["lib/modules/6.1/kernel/nvme.ko", "TRAILER!!!"] {
+        let fields = [1, 0o100_644, 0, 0, 1, 0, 0, 0, 0, 0, 0, name.len() + 1, 0];
+        archive.extend_from_slice(b"070701");
+        for field in fields {
+            archive.extend_from_slice(format!("{field:08X}").as_bytes());
+        }
+        archive.extend_from_slice(name.as_bytes());
+        archive.push(0);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+    archive
+}
+
+/// Runs a tool that must be installed.
+fn tool(command: &mut Command, input: &str) -> Outcome {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child
+        .stdin
+        .take()
+        .ok_or("it was asked for")?
+        .write_all(input.as_bytes())?;
+    let status = child.wait()?;
+    if !status.success() {
+        return Err(format!("{command:?} ended with {status}").into());
     }
     Ok(())
 }

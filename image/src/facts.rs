@@ -5,11 +5,14 @@
 //! few files that tell what the rest of the product wants to know. [`lint`] says what of it would keep the image
 //! from working on bare metal.
 //!
+//! A disk of data is read by [`read_as`]: its partitions and file systems, and nothing of an operating system.
+//!
 //! Invariants: what cannot be read for certain is [`Fact::Unknown`] with the reason, never guessed. No image, however
 //! hostile, takes more than a fixed measure of work and memory: every access is counted, every length bounded, every
-//! chain has an end. `docs/image-facts.md` tells operators what is read from where.
+//! chain has an end; as JSON, facts have at most [`MAX_FACTS_BYTES`]. `docs/image-facts.md` tells operators what is read from where.
 
 mod artifact;
+mod bounds;
 mod configuration;
 mod disk;
 mod executable;
@@ -26,17 +29,18 @@ mod parts;
 mod probe;
 mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod volume;
 
 use std::io;
 
 pub use artifact::ArtifactDisk;
+pub use bounds::MAX_FACTS_BYTES;
 pub use disk::{FileDisk, ReadAt};
 pub use lint::{Finding, Severity, lint};
 pub use model::{
-    Bios, CloudInit, CommandLine, Distribution, EfiPartition, FACTS_VERSION, Fact, Facts, Firmware,
+    Bios, CloudInit, CommandLine, DiskKind, Distribution, EfiPartition, FACTS_VERSION, Fact, Facts, Firmware,
     FstabEntry, Identity, Initramfs, Kernel, Loader, LoaderKind, MachineId, NetworkStack, Package, Packages,
     VolumeFacts,
 };
@@ -53,10 +57,23 @@ const WORK_BYTES: u64 = 32 << 30;
 /// Bytes that all initramfs of an image may decompress to.
 const PLAIN_BYTES: u64 = 3 << 30;
 
-/// Reads the facts of `disk`. The sector size is taken from the partition table when it is not given.
+/// Reads the facts of `disk`, from which a machine is to start. The sector size is taken from the partition table when
+/// it is not given.
 ///
 /// An error is only what reading the partition table gives; everything later becomes [`Fact::Unknown`].
 pub fn read(disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<Facts> {
+    read_as(DiskKind::System, disk, logical_sector_bytes)
+}
+
+/// The same for a disk of any kind.
+pub fn read_as(kind: DiskKind, disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<Facts> {
+    let mut facts = read_all(kind, disk, logical_sector_bytes)?;
+    bounds::fit(&mut facts);
+    Ok(facts)
+}
+
+fn read_all(kind: DiskKind, disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<Facts> {
+    let holds_system = kind == DiskKind::System;
     let mut cursor = Cursor::new(disk);
     let sector = match logical_sector_bytes {
         Some(sector) => sector,
@@ -65,9 +82,13 @@ pub fn read(disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<
     let partitions = partition::read_summary(&mut cursor, sector)?;
     let work = Work::new(WORK_BYTES);
     let parts = parts::read(disk, &partitions, &work);
-    let root = parts::find_root(&parts);
+    let root = parts::find_root(&parts).filter(|_| holds_system);
     let root_volume = root.and_then(|root| parts[root].volume().ok());
-    let no_root = parts::why_no_root(&parts);
+    let no_root = if holds_system {
+        parts::why_no_root(&parts)
+    } else {
+        "it is a disk of data".to_owned()
+    };
 
     let fstab = match root_volume {
         Some(volume) => fact(configuration::fstab(&Tree::new(volume))),
@@ -77,13 +98,21 @@ pub fn read(disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<
     let volumes = parts::volumes(&parts, root, mounts);
     let mut facts = Facts {
         version: FACTS_VERSION,
+        kind,
         disk_size_bytes: disk.size_bytes(),
         logical_sector_bytes: sector,
         used_bytes: parts::used_bytes(&volumes),
         volumes,
-        firmware: Firmware {
-            uefi: parts::efi_partition(&parts, &partitions),
-            bios: fact(firmware::bios(disk, &partitions)),
+        firmware: if holds_system {
+            Firmware {
+                uefi: parts::efi_partition(&parts, &partitions),
+                bios: fact(firmware::bios(disk, &partitions)),
+            }
+        } else {
+            Firmware {
+                uefi: Fact::Unknown(no_root.clone()),
+                bios: Fact::Unknown(no_root.clone()),
+            }
         },
         partitions,
         architecture: Fact::Unknown(no_root.clone()),
@@ -96,14 +125,16 @@ pub fn read(disk: &dyn ReadAt, logical_sector_bytes: Option<u32>) -> io::Result<
         guest_plugin: Fact::Unknown(no_root.clone()),
         identity: Fact::Unknown(no_root.clone()),
         packages: Fact::Unknown(no_root),
+        notes: Vec::new(),
     };
     match root_volume {
         Some(volume) => read_system(&parts::mounted(volume, &parts, mounts), &mut facts),
-        None => {
+        None if holds_system => {
             if let Some(volume) = parts::find_boot(&parts) {
                 read_boot(&Tree::new(volume), &mut facts);
             }
         }
+        None => {}
     }
     facts.fstab = fstab;
     Ok(facts)

@@ -216,6 +216,36 @@ fn partitions() {
     smoke("partitions", 800);
 }
 
+#[test]
+fn facts() {
+    smoke("facts", 1500);
+}
+
+/// Mutations of disks that tell nothing prove nothing.
+#[test]
+fn seeds_of_disks_are_read() {
+    for (name, label) in [("dos", "root"), ("gpt", "root"), ("unclean", "live")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fuzz/seeds/facts")
+            .join(name);
+        let disk = sparse::unfold(&fs::read(path).expect("a readable seed"));
+        let facts = imprint_image::facts::read(&disk, None).expect("memory can be read");
+        let root = facts
+            .volumes
+            .iter()
+            .find(|volume| volume.mounted_at.as_deref() == Some("/"));
+        let root = root.expect("a root file system");
+        assert_eq!(
+            (root.label.as_str(), root.unclean),
+            (label, name == "unclean"),
+            "{name}"
+        );
+        let kernels = facts.kernels.known().expect("kernels");
+        assert!(kernels[0].initramfs.known().is_some(), "{kernels:?}");
+        assert_eq!(facts.architecture.known().map(String::as_str), Some("x86_64"));
+    }
+}
+
 /// Mutations of a file that nobody would read prove nothing.
 #[test]
 fn seeds_of_containers_are_good_files() {

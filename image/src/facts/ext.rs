@@ -2,13 +2,16 @@
 //!
 //! Ours rather than a library: those that there are follow extent trees and directories as far as the tables say,
 //! which a hostile image can make practically endless. Here every step is charged to the image's measure of work.
-//! Checksums are not checked: the bytes were proven by the artifact's digests, and nothing is ever written.
+//! Checksums are not checked, but those of the journal: the bytes were proven by the artifact's digests, and nothing is
+//! ever written. What the journal holds of a file system that was in use is read as if it were in its place.
 
 mod directory;
+mod journal;
 mod map;
 #[cfg(test)]
 mod tests;
 
+use self::journal::Overlay;
 use super::fault::Fault;
 use super::volume::{Entry, Extent, Kind, Node, Place, Volume};
 use crate::numbers::{join32, le16, le32};
@@ -19,6 +22,7 @@ const ROOT_INODE: u32 = 2;
 
 /// What changes the layout, and how it is called.
 const RECOVERY: u32 = 0x4;
+const BIGALLOC: u32 = 0x200;
 const WIDE: u32 = 0x80;
 const REFUSED: [(u32, &str); 4] = [
     (0x1, "compression"),
@@ -45,8 +49,13 @@ pub(super) struct Ext<'a> {
     inode_bytes: u64,
     inodes: u32,
     inodes_per_group: u32,
+    blocks_per_group: u32,
     descriptor_bytes: u64,
     wide: bool,
+    bigalloc: bool,
+    overlay: Overlay,
+    /// It was not unmounted cleanly.
+    pub unclean: bool,
     /// ext2, ext3 or ext4, by what it uses.
     pub generation: &'static str,
     pub label: String,
@@ -68,7 +77,30 @@ impl<'a> Ext<'a> {
     pub fn open(part: Extent<'a>) -> Result<Self, Fault> {
         let mut sb = [0; 1024];
         part.read(SUPERBLOCK_OFFSET, &mut sb)?;
-        let (compat, incompat, read_only) = (le32(&sb, 0x5C), le32(&sb, 0x60), le32(&sb, 0x64));
+        let mut ext = Self::parse(part, &sb)?;
+        if le32(&sb, 0x60) & RECOVERY != 0 {
+            let replayed = journal::replay(&ext, le32(&sb, 0xE0)).and_then(|overlay| {
+                ext.overlay = overlay;
+                ext.read_disk(SUPERBLOCK_OFFSET, &mut sb)?;
+                Self::parse(part, &sb)
+            });
+            let replayed = replayed.map_err(|fault| {
+                Fault::unsupported(format!(
+                    "it was not unmounted cleanly, and its journal cannot be replayed: {}",
+                    fault.reason()
+                ))
+            })?;
+            ext = Self {
+                overlay: ext.overlay,
+                unclean: true,
+                ..replayed
+            };
+        }
+        Ok(ext)
+    }
+
+    fn parse(part: Extent<'a>, sb: &[u8; 1024]) -> Result<Self, Fault> {
+        let (compat, incompat, read_only) = (le32(sb, 0x5C), le32(sb, 0x60), le32(sb, 0x64));
         for (bit, name) in REFUSED {
             if incompat & bit != 0 {
                 return Err(Fault::unsupported(format!("it uses {name}")));
@@ -80,30 +112,29 @@ impl<'a> Ext<'a> {
                 "it uses unknown features ({unknown:#x})"
             )));
         }
-        if incompat & RECOVERY != 0 {
-            return Err(Fault::unsupported(
-                "it was not unmounted cleanly, and its journal holds what is not in its place yet",
-            ));
-        }
         let wide = incompat & WIDE != 0;
-        let high = |at| if wide { le32(&sb, at) } else { 0 };
-        let shift = le32(&sb, 0x18);
-        let (inode_bytes, descriptor_bytes) = match le32(&sb, 0x4C) {
+        let high = |at| if wide { le32(sb, at) } else { 0 };
+        let shift = le32(sb, 0x18);
+        let (inode_bytes, descriptor_bytes) = match le32(sb, 0x4C) {
             0 => (128, 32),
-            _ => (le16(&sb, 0x58), if wide { le16(&sb, 0xFE) } else { 32 }),
+            _ => (le16(sb, 0x58), if wide { le16(sb, 0xFE) } else { 32 }),
         };
         let ext = Self {
             part,
             block_bytes: 1024 << shift.min(7),
-            blocks: join32(high(0x150), le32(&sb, 4)),
-            free_blocks: join32(high(0x158), le32(&sb, 0xC)),
-            first_block: le32(&sb, 0x14).into(),
+            blocks: join32(high(0x150), le32(sb, 4)),
+            free_blocks: join32(high(0x158), le32(sb, 0xC)),
+            first_block: le32(sb, 0x14).into(),
             inode_bytes: inode_bytes.into(),
-            inodes: le32(&sb, 0),
-            inodes_per_group: le32(&sb, 0x28),
+            inodes: le32(sb, 0),
+            inodes_per_group: le32(sb, 0x28),
+            blocks_per_group: le32(sb, 0x20),
             descriptor_bytes: descriptor_bytes.into(),
             wide,
-            generation: match (incompat & !0x2, compat & 0x4) {
+            bigalloc: read_only & BIGALLOC != 0,
+            overlay: Overlay::default(),
+            unclean: false,
+            generation: match (incompat & !(0x2 | RECOVERY), compat & 0x4) {
                 (0, 0) if read_only & 0x78 == 0 => "ext2",
                 (0, _) if read_only & 0x78 == 0 => "ext3",
                 _ => "ext4",
@@ -111,7 +142,8 @@ impl<'a> Ext<'a> {
             label: text(&sb[0x78..0x88]),
             uuid: uuid(&sb[0x68..0x78]),
         };
-        let sound = shift <= 6
+        let sound = le16(sb, 0x38) == MAGIC
+            && shift <= 6
             && ext.inodes_per_group > 0
             && ext.inode_bytes.is_power_of_two()
             && (128..=ext.block_bytes).contains(&ext.inode_bytes)
@@ -139,8 +171,7 @@ impl<'a> Ext<'a> {
         let mut descriptor = [0; 64];
         let descriptor = &mut descriptor[..if self.wide { 64 } else { 32 }];
         let table = (self.first_block + 1) * self.block_bytes;
-        self.part
-            .read(table + u64::from(group) * self.descriptor_bytes, descriptor)?;
+        self.read_disk(table + u64::from(group) * self.descriptor_bytes, descriptor)?;
         let high = if self.wide { le32(descriptor, 0x28) } else { 0 };
         let first = join32(high, le32(descriptor, 8));
         let offset = first
@@ -149,7 +180,7 @@ impl<'a> Ext<'a> {
             .filter(|_| first < self.blocks)
             .ok_or_else(|| Fault::damaged(format!("inode {number} lies nowhere")))?;
         let mut inode = [0; 128];
-        self.part.read(offset, &mut inode)?;
+        self.read_disk(offset, &mut inode)?;
         let kind = match le16(&inode, 0) & 0xF000 {
             0x8000 => Kind::File,
             0x4000 => Kind::Directory,
@@ -189,8 +220,60 @@ impl<'a> Ext<'a> {
             return Err(Fault::damaged("a block behind the end of the file system"));
         }
         let mut bytes = vec![0; usize::try_from(self.block_bytes).expect("at most 64 KiB")];
-        self.part.read(block * self.block_bytes, &mut bytes)?;
+        self.read_disk(block * self.block_bytes, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Fills `out` from `offset` of the partition, with what the journal holds of it.
+    fn read_disk(&self, offset: u64, out: &mut [u8]) -> Result<(), Fault> {
+        if self.overlay.is_empty() {
+            return self.part.read(offset, out);
+        }
+        let (mut offset, mut out) = (offset, out);
+        while !out.is_empty() {
+            let (block, within) = (offset / self.block_bytes, offset % self.block_bytes);
+            let left = usize::try_from(self.block_bytes - within).expect("at most 64 KiB");
+            let (now, later) = out.split_at_mut(left.min(out.len()));
+            match self.overlay.get(block) {
+                None => self.part.read(offset, now)?,
+                Some(copied) => {
+                    self.part.read(copied.block * self.block_bytes + within, now)?;
+                    let start = usize::try_from(within).expect("at most 64 KiB");
+                    if copied.escaped
+                        && let Some(magic) = journal::ESCAPED.get(start..)
+                    {
+                        let bytes = magic.len().min(now.len());
+                        now[..bytes].copy_from_slice(&magic[..bytes]);
+                    }
+                }
+            }
+            offset += now.len() as u64;
+            out = later;
+        }
+        Ok(())
+    }
+
+    /// The blocks that all groups say to be free. The superblock says so too, but only when it was unmounted.
+    fn free_in_groups(&self) -> Result<u64, Fault> {
+        if self.bigalloc {
+            return Err(Fault::unsupported(
+                "how much is free in a file system with bigalloc that was not unmounted cleanly",
+            ));
+        }
+        let groups = self
+            .blocks
+            .saturating_sub(self.first_block)
+            .div_ceil(u64::from(self.blocks_per_group).max(1));
+        let table = (self.first_block + 1) * self.block_bytes;
+        let mut descriptor = [0; 64];
+        let descriptor = &mut descriptor[..if self.wide { 64 } else { 32 }];
+        let mut free = 0_u64;
+        for group in 0..groups {
+            self.read_disk(table + group * self.descriptor_bytes, descriptor)?;
+            let high = if self.wide { le16(descriptor, 0x2C) } else { 0 };
+            free += u64::from(high) << 16 | u64::from(le16(descriptor, 0xC));
+        }
+        Ok(free)
     }
 }
 
@@ -241,9 +324,7 @@ impl Volume for Ext<'_> {
         let piece = (run * self.block_bytes).saturating_sub(within);
         let now = usize::try_from(piece).unwrap_or(usize::MAX).min(wanted);
         match block {
-            Some(block) => self
-                .part
-                .read(block * self.block_bytes + within, &mut out[..now])?,
+            Some(block) => self.read_disk(block * self.block_bytes + within, &mut out[..now])?,
             None => {
                 self.part.work.charge(now as u64)?;
                 out[..now].fill(0);
@@ -253,7 +334,14 @@ impl Volume for Ext<'_> {
     }
 
     fn used_bytes(&self) -> Result<u64, Fault> {
-        Ok((self.blocks - self.free_blocks) * self.block_bytes)
+        let free = if self.unclean {
+            self.free_in_groups()?
+        } else {
+            self.free_blocks
+        };
+        let used = self.blocks.checked_sub(free);
+        let used = used.ok_or_else(|| Fault::damaged("more is free than there is"))?;
+        Ok(used * self.block_bytes)
     }
 }
 

@@ -7,7 +7,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Facts;
+use super::model::{DiskKind, Facts};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,13 +34,21 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// Judges the facts of an image that is to hold an operating system. What is unknown is not judged; that it is
-/// unknown is a finding of its own. The worst comes first.
+/// Judges the facts of an image. What is unknown is not judged; that an operating system is unknown is a finding of its
+/// own. A disk of data need not boot, so only its table and its file systems are judged. The worst comes first.
 #[must_use]
 pub fn lint(facts: &Facts) -> Vec<Finding> {
     let mut report = Report::default();
-    boot::check(facts, &mut report);
-    system::check(facts, &mut report);
+    match facts.kind {
+        DiskKind::System => {
+            boot::check(facts, &mut report);
+            system::check(facts, &mut report);
+        }
+        DiskKind::Data => {
+            boot::odd_table(facts, &mut report);
+            system::unclean(facts, &mut report);
+        }
+    }
     let mut findings = report.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings

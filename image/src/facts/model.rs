@@ -32,6 +32,9 @@ impl<T> Fact<T> {
 pub struct Facts {
     /// [`FACTS_VERSION`].
     pub version: u32,
+    /// What the disk was looked at as.
+    #[serde(default)]
+    pub kind: DiskKind,
     /// How large the disk is.
     pub disk_size_bytes: u64,
     /// The logical sector size that the disk was made for.
@@ -64,6 +67,20 @@ pub struct Facts {
     pub identity: Fact<Identity>,
     /// The packages that are installed.
     pub packages: Fact<Packages>,
+    /// What was left out.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What a disk is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// A machine starts from it.
+    #[default]
+    System,
+    /// It holds data only. Nothing of an operating system is looked for.
+    Data,
 }
 
 /// What a partition, or a whole disk, holds.
@@ -83,6 +100,9 @@ pub struct VolumeFacts {
     pub size_bytes: u64,
     /// Bytes in use.
     pub used_bytes: Fact<u64>,
+    /// It was in use when the image was made. What its journal holds was read as if it were in its place.
+    #[serde(default)]
+    pub unclean: bool,
 }
 
 /// How the image can be started.

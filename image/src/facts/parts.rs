@@ -112,6 +112,7 @@ impl Part<'_> {
                 Ok(volume) => fact(volume.used_bytes()),
                 Err(why) => Fact::Unknown(why),
             },
+            unclean: content.is_some_and(Content::is_unclean),
         }
     }
 }

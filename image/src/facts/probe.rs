@@ -28,6 +28,11 @@ impl Content<'_> {
         }
     }
 
+    /// Whether it was in use when the image was made, as far as that is known.
+    pub fn is_unclean(&self) -> bool {
+        matches!(self, Self::Ext(ext) if ext.unclean)
+    }
+
     pub fn label(&self) -> &str {
         match self {
             Self::Ext(ext) => &ext.label,

@@ -1,4 +1,4 @@
-pub(super) mod fixture;
+pub(crate) mod fixture;
 mod mutation;
 
 use std::fs::File;
@@ -250,6 +250,52 @@ fn what_is_not_read_is_named() {
             "{kind} must stay unknown"
         );
     }
+}
+
+#[test]
+fn a_system_that_was_running_is_read_through_its_journal() {
+    let before = System::sound().root(&["-t", "ext4", "-L", "root"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &before).unwrap();
+    // A transaction that writes the label anew: the superblock, which says "root" on the disk, says "live" after it.
+    let block = tempfile::NamedTempFile::new().unwrap();
+    let bytes = 1024 << before[1024 + 0x18];
+    let number = if bytes == 1024 { 1 } else { 0 };
+    let mut superblock = before[number * bytes..(number + 1) * bytes].to_vec();
+    superblock[1024 - number * bytes + 0x78..][..4].copy_from_slice(b"live");
+    std::fs::write(block.path(), &superblock).unwrap();
+    let commands = format!("jo -c -v 3\njw -b {number} {}\njc\n", block.path().display());
+    fixture::run("debugfs", &["-w", file.path().to_str().unwrap()], &commands);
+    let root = std::fs::read(file.path()).unwrap();
+    let found = facts(&disk(GPT, 40, &[(2, &esp()), (10, &root)]));
+    assert_eq!(
+        (found.volumes[2].label.as_str(), found.volumes[2].unclean),
+        ("live", true)
+    );
+    assert_eq!(found.distribution.known().unwrap().id, "debian");
+    assert!(found.used_bytes.known().is_some());
+    let codes: Vec<_> = lint(&found).into_iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&"unclean_file_system".to_owned()), "{codes:?}");
+}
+
+#[test]
+fn a_disk_of_data_is_not_looked_into() {
+    let disk = System::sound().disk();
+    let found = read_as(DiskKind::Data, &disk, None).unwrap();
+    let system = facts(&disk);
+    assert_eq!(
+        (&found.partitions, &found.used_bytes),
+        (&system.partitions, &system.used_bytes)
+    );
+    assert_eq!(found.volumes[2].kind.as_deref(), Some("ext4"));
+    assert_eq!(
+        found.distribution,
+        Fact::Unknown("it is a disk of data".to_owned())
+    );
+    assert!(found.kernels.known().is_none() && found.firmware.uefi.known().is_none());
+    assert_eq!(lint(&found), []);
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!(json["kind"], "data");
 }
 
 /// The Debian image that the lab installs, where it was prepared.

@@ -1,5 +1,7 @@
 //! What the readers of file systems have in common: nodes, entries, and bytes of files.
 
+use std::fmt;
+
 use super::disk::ReadAt;
 use super::fault::{Fault, Work};
 
@@ -54,12 +56,22 @@ pub(super) trait Volume: std::fmt::Debug {
 }
 
 /// The part of a disk that a file system lies in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Extent<'a> {
     pub disk: &'a dyn ReadAt,
     pub first_byte: u64,
     pub size: u64,
     pub work: &'a Work,
+}
+
+impl fmt::Debug for Extent<'_> {
+    /// Without the disk, which may be one in memory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extent")
+            .field("first_byte", &self.first_byte)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Extent<'_> {

@@ -71,8 +71,11 @@ fn note_mbr(mbr: Option<&Mbr>, summary: &mut PartitionSummary) {
             summary.hybrid_mbr = true;
             summary.note("the MBR is hybrid: it lists partitions besides the protective one");
         }
-        Some(mbr) if mbr.is_odd() => summary.note("the protective MBR is odd: it does not begin at sector 1"),
-        Some(mbr) if mbr.is_protective() => {}
+        Some(mbr) if mbr.is_protective() => {
+            if let Some(oddity) = mbr.oddity() {
+                summary.note(oddity);
+            }
+        }
         _ => summary.note("there is no protective MBR in front of the GPT; some firmware will not boot it"),
     }
 }

@@ -9,6 +9,8 @@ const ENTRIES: usize = 446;
 const ENTRY_BYTES: usize = 16;
 const SIGNATURE: [u8; 2] = [0x55, 0xAA];
 const PROTECTIVE: u8 = 0xEE;
+/// Where it begins by cylinder, head and sector: as UEFI has it, and as other tools of today write it.
+const PROTECTIVE_CHS: [[u8; 3]; 2] = [[0, 2, 0], [0, 1, 0]];
 const FIRST_LOGICAL: u32 = 5;
 const MAX_LOGICAL: u32 = 128;
 
@@ -16,6 +18,8 @@ const MAX_LOGICAL: u32 = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     status: u8,
+    /// Head, sector and cylinder of its beginning, as they are packed there.
+    chs: [u8; 3],
     kind: u8,
     first_sector: u32,
     sectors: u32,
@@ -35,6 +39,7 @@ fn entries(sector: &[u8; 512]) -> Option<[Entry; 4]> {
         let at = ENTRIES + number * ENTRY_BYTES;
         Entry {
             status: sector[at],
+            chs: sector[at + 1..at + 4].try_into().expect("three bytes"),
             kind: sector[at + 4],
             first_sector: le32(sector, at + 8),
             sectors: le32(sector, at + 12),
@@ -77,11 +82,18 @@ impl Mbr {
                 .any(|entry| !matches!(entry.kind, 0 | PROTECTIVE))
     }
 
-    /// Whether the protective partition begins elsewhere than in sector 1.
-    pub fn is_odd(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.kind == PROTECTIVE && entry.first_sector != 1)
+    /// What is odd about the protective partition.
+    pub fn oddity(&self) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| entry.kind == PROTECTIVE)?;
+        if entry.first_sector != 1 {
+            return Some("the protective MBR is odd: it does not begin at sector 1".to_owned());
+        }
+        (!PROTECTIVE_CHS.contains(&entry.chs)).then(|| {
+            format!(
+                "the protective MBR is odd: the CHS address of its beginning is {}, not 000200",
+                hex::encode(entry.chs)
+            )
+        })
     }
 
     pub fn summarise<D: Read + Seek>(
@@ -93,6 +105,9 @@ impl Mbr {
     ) -> io::Result<()> {
         summary.table = PartitionTable::Mbr;
         summary.disk_id = format!("{:08x}", self.signature);
+        if let Some(oddity) = self.oddity() {
+            summary.note(oddity);
+        }
         if self.is_protective() {
             summary.note("the MBR announces a GPT, but there is no sound GPT");
         }

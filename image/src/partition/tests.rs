@@ -128,7 +128,23 @@ fn hybrid_odd_and_missing_protective_mbr_are_noted() {
 
     let mut disk = gpt_disk(512);
     entry(&mut disk, 0, 0, 0xEE, 63, 100);
-    assert!(summary(&disk, 512).notes[0].contains("odd"));
+    assert!(summary(&disk, 512).notes[0].contains("does not begin at sector 1"));
+
+    for (chs, is_odd) in [
+        ([0, 2, 0], false),
+        ([0, 1, 0], false),
+        ([0xFF, 0, 1], true),
+        ([0, 0, 0], true),
+    ] {
+        let mut disk = gpt_disk(512);
+        disk[447..450].copy_from_slice(&chs);
+        let notes = summary(&disk, 512).notes;
+        assert_eq!(
+            notes.iter().any(|note| note.contains("CHS")),
+            is_odd,
+            "{chs:?}: {notes:?}"
+        );
+    }
 
     let mut disk = gpt_disk(512);
     disk[..512].fill(0);

@@ -23,13 +23,7 @@ fn partitions(facts: &Facts, report: &mut Report) {
         PartitionTable::Mbr => report.warning("no_gpt", "The disk has a DOS partition table.", remedy),
         PartitionTable::None => report.warning("no_gpt", "The disk has no partition table.", remedy),
     }
-    for note in &facts.partitions.notes {
-        report.warning(
-            "odd_partition_table",
-            format!("The partition table is odd: {note}."),
-            "Rewrite the table with a partitioning tool before the image is imported, if machines have trouble with it.",
-        );
-    }
+    odd_table(facts, report);
     let root = facts
         .volumes
         .iter()
@@ -51,6 +45,17 @@ fn partitions(facts: &Facts, report: &mut Report) {
                 last.number
             ),
             "Make the root file system the last partition of the image.",
+        );
+    }
+}
+
+/// What is odd about the table of any disk.
+pub(super) fn odd_table(facts: &Facts, report: &mut Report) {
+    for note in &facts.partitions.notes {
+        report.warning(
+            "odd_partition_table",
+            format!("The partition table is odd: {note}."),
+            "Rewrite the table with a partitioning tool before the image is imported, if machines have trouble with it.",
         );
     }
 }

@@ -25,17 +25,7 @@ fn unknown(facts: &Facts, report: &mut Report) {
             "Nothing, if the image is known to work. Otherwise check by hand what this report cannot.",
         );
     }
-    for volume in &facts.volumes {
-        if let Fact::Unknown(why) = &volume.used_bytes
-            && why.contains("not unmounted cleanly")
-        {
-            report.warning(
-                "unclean_file_system",
-                format!("A file system was in use when the image was made: {why}."),
-                "Shut the machine down before its disk is taken as an image, or run a file system check on the image.",
-            );
-        }
-    }
+    unclean(facts, report);
     for kernel in facts.kernels.known().into_iter().flatten() {
         if let Fact::Unknown(why) = &kernel.initramfs {
             report.info(
@@ -47,6 +37,31 @@ fn unknown(facts: &Facts, report: &mut Report) {
                 "Check by hand that it has the drivers of the machines.",
             );
         }
+    }
+}
+
+/// File systems that were in use, whether they could be read all the same or not.
+pub(super) fn unclean(facts: &Facts, report: &mut Report) {
+    for volume in &facts.volumes {
+        let what = match &volume.used_bytes {
+            Fact::Unknown(why) if why.contains("not unmounted cleanly") => {
+                format!("A file system was in use when the image was made: {why}.")
+            }
+            _ if volume.unclean => format!(
+                "The file system of {} was in use when the image was made; what its journal holds is not in its place \
+                 yet.",
+                match volume.partition {
+                    Some(number) => format!("partition {number}"),
+                    None => "the disk".to_owned(),
+                }
+            ),
+            _ => continue,
+        };
+        report.warning(
+            "unclean_file_system",
+            what,
+            "Shut the machine down before its disk is taken as an image, or run a file system check on the image.",
+        );
     }
 }
 

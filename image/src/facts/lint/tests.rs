@@ -32,6 +32,7 @@ fn loader(path: &str, kind: LoaderKind) -> Loader {
 fn sound() -> Facts {
     Facts {
         version: 1,
+        kind: DiskKind::System,
         disk_size_bytes: 1 << 30,
         logical_sector_bytes: 512,
         used_bytes: Fact::Known(1),
@@ -52,6 +53,7 @@ fn sound() -> Facts {
             mounted_at: Some("/".to_owned()),
             size_bytes: 1 << 20,
             used_bytes: Fact::Known(1),
+            unclean: false,
         }],
         firmware: Firmware {
             uefi: Fact::Known(Some(EfiPartition {
@@ -112,6 +114,7 @@ fn sound() -> Facts {
             manager: "dpkg".to_owned(),
             packages: Vec::new(),
         }),
+        notes: Vec::new(),
     }
 }
 
@@ -391,6 +394,24 @@ fn unclean_file_system() {
         let why = "partition 1 (ext4): cannot be read: it was not unmounted cleanly, and its journal holds something";
         facts.volumes[0].used_bytes = Fact::Unknown(why.to_owned());
     });
+    only("unclean_file_system", Severity::Warning, |facts| {
+        facts.volumes[0].unclean = true;
+    });
+}
+
+#[test]
+fn a_disk_of_data_need_not_boot() {
+    let mut facts = sound();
+    facts.kind = DiskKind::Data;
+    facts.partitions.table = PartitionTable::None;
+    facts.firmware.uefi = Fact::Known(None);
+    facts.distribution = Fact::Unknown("it is a disk of data".to_owned());
+    facts.cloud_init = Fact::Known(None);
+    assert_eq!(lint(&facts), []);
+    facts.volumes[0].unclean = true;
+    facts.partitions.notes = texts(&["something is odd"]);
+    let codes: Vec<_> = lint(&facts).into_iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["odd_partition_table", "unclean_file_system"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::made::*;
 use super::spots::{Spots, vhdx_item};
 use super::*;
-use crate::partition::read_summary;
+use crate::facts;
 use crate::source::{ContainerError, Qcow2Error};
 
 fn qcow2(disk: &[u8]) -> Vec<u8> {
@@ -341,20 +341,30 @@ fn an_iso_is_named_and_refused_with_a_remedy() {
 }
 
 #[test]
-fn a_protective_mbr_with_odd_chs_is_accepted_as_raw() {
-    let mut disk = vec![0; 1 << 20];
-    // Cylinders, heads and sectors that no tool would write.
-    disk[446..462].copy_from_slice(&[
-        0x80, 0xFF, 0x00, 0x01, 0xEE, 0x12, 0x34, 0x56, 1, 0, 0, 0, 0xFF, 7, 0, 0,
-    ]);
-    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+fn mbr_0xee_with_odd_chs_is_accepted_as_raw_with_a_lint_note() {
+    let sound = facts::tests::fixture::disk("label: gpt\nstart=1MiB, size=1MiB\n", 4, &[]);
+    let notes = |disk: &Vec<u8>| {
+        let findings = facts::lint(&facts::read(disk, None).unwrap());
+        let odd = findings
+            .into_iter()
+            .filter(|finding| finding.code == "odd_partition_table");
+        odd.map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(&sound), [""; 0]);
+    let mut disk = sound;
+    assert_eq!(disk[450], 0xEE);
+    // A cylinder, head and sector that no tool would write.
+    disk[447..450].copy_from_slice(&[0xFF, 0x00, 0x01]);
     for declared in [None, Some(Format::Raw)] {
         let opened = open_bytes(&disk, declared).unwrap();
         assert_eq!(opened.format, Format::Raw);
         assert!(read_all(opened).unwrap() == disk);
     }
-    let summary = read_summary(&mut io::Cursor::new(&disk), 512).unwrap();
-    assert!(!summary.notes.is_empty(), "a GPT is promised and missing");
+    let notes = notes(&disk);
+    assert!(
+        notes[0].contains("CHS address of its beginning is ff0001"),
+        "{notes:?}"
+    );
 }
 
 /// The size is the field that a size is read from; a disk larger than the file is not wrong as such.
