@@ -25,6 +25,8 @@ pub enum Delta {
     /// Look at a sample first, and go on when it pays.
     #[default]
     Auto,
+    /// Look at all of the disk, also where that takes longer: nothing is fetched that the disk holds.
+    Always,
     /// Fetch and write every chunk.
     Off,
 }

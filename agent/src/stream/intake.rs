@@ -46,6 +46,8 @@ pub(super) struct Intake {
     ends: Vec<usize>,
     /// The sample has shown that the disk holds something of the image.
     promising: bool,
+    /// All of the disk is looked at, whether it pays or not.
+    undeterred: bool,
     tally: Tally,
     rates: Rates,
     tick: Interval,
@@ -77,10 +79,20 @@ impl Intake {
             survey,
             ends,
             promising: false,
+            undeterred: false,
             tally: Tally::default(),
             rates: Rates::new(now, expansion),
             tick,
         }
+    }
+
+    /// Looks at all of the disk, whether it pays or not.
+    pub(super) fn undeterred(mut self) -> Self {
+        if self.survey.is_some() {
+            self.undeterred = true;
+            self.board.agenda().set_mode(Mode::Checking);
+        }
+        self
     }
 
     /// The next chunk, by its position in the manifest, that need not be fetched: the disk holds it. Requests are made
@@ -168,6 +180,9 @@ impl Intake {
 
     /// Decides as soon as the sample tells enough.
     fn judge_sample(&mut self) {
+        if self.undeterred {
+            return;
+        }
         let matches = self.tally.matches();
         let mut agenda = self.board.agenda();
         let mode = agenda.mode();
@@ -217,6 +232,9 @@ impl Intake {
     }
 
     fn judge(&mut self, mode: Mode) {
+        if self.undeterred {
+            return;
+        }
         let Some(read_rate) = self.rates.read else { return };
         let mut agenda = self.board.agenda();
         let Some(first_open) = agenda.first_open() else {

@@ -127,7 +127,7 @@ impl Run {
         }
         let chunk_bytes = u64::from(manifest.chunk_bytes);
         let reads = match options.delta {
-            Delta::Auto => delta::depth(options.max_memory_bytes, chunk_bytes),
+            Delta::Auto | Delta::Always => delta::depth(options.max_memory_bytes, chunk_bytes),
             Delta::Off => 0,
         };
         let readers = if options.read_back {
@@ -365,7 +365,11 @@ impl Run {
         let survey = survey
             .inspect_err(|error| warn!(%error, "going on without a look at what the disk holds"))
             .ok();
-        Intake::new(fetcher, board, survey, ends, connections)
+        let intake = Intake::new(fetcher, board, survey, ends, connections);
+        match self.request.options.delta {
+            Delta::Always => intake.undeterred(),
+            Delta::Auto | Delta::Off => intake,
+        }
     }
 
     async fn coordinate(

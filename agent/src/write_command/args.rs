@@ -64,7 +64,8 @@ pub struct WriteArgs {
     pub journal: Option<PathBuf>,
 
     /// Whether to look for chunks that the disk holds already: they are read and proven, neither fetched nor written.
-    /// `auto` goes by a sample of the disk, and reads on as long as that is faster than fetching
+    /// `auto` goes by a sample of the disk, and reads on as long as that is faster than fetching; `always` reads all of
+    /// it and spares the network; `off` reads nothing
     #[arg(
         long,
         value_name = "MODE",
@@ -122,6 +123,7 @@ mod tests {
             "--manifest http://x/m --target /dev/x --pubkey k --ca f --read-back --max-memory 32 --journal j --json",
             "--manifest m --target t --delta auto --http2",
             "--manifest m --target t --delta off",
+            "--manifest m --target t --delta always",
             "--manifest m --target t --writer threads",
             "--image i --target t --writer auto",
             "--image i --target t --sha256 ab",

@@ -53,6 +53,14 @@ fn disk_with(content: &[u8], len: usize) -> DirtyFile {
     disk
 }
 
+/// All of the disk is looked at, however busy the machine is.
+fn throughout() -> WriteOptions {
+    WriteOptions {
+        delta: Delta::Always,
+        ..options()
+    }
+}
+
 /// A network far slower than any disk.
 fn throttle(server: &Server) {
     *server.behaviour.pause.lock().unwrap() = Duration::from_millis(100);
@@ -146,7 +154,7 @@ async fn the_same_image_again_needs_no_byte_of_it() {
     // A disk as long as the image loses the image's own end when it is cleared, and a longer one doesn't.
     for len in [content.len(), 32 * MIB] {
         let disk = disk_with(&content, len);
-        let told = write(&store.manifest, server.packs(), &disk.target(512), options()).await;
+        let told = write(&store.manifest, server.packs(), &disk.target(512), throughout()).await;
         let figures = told.result.unwrap().figures;
         assert_eq!((server.served(), figures.bytes_fetched), (0, 0));
         let chunks = store.manifest.chunks.len() as u64;
@@ -174,7 +182,7 @@ async fn a_real_disk_is_read_past_the_page_cache() {
                 &target,
                 WriteOptions {
                     read_back: true,
-                    ..options()
+                    ..throughout()
                 },
             )
             .await;
@@ -191,12 +199,12 @@ async fn the_head_is_read_before_it_is_cleared_and_written_last() {
     let target = Arc::new(FaultyTarget::filled(32 << 20, 0xA5));
     let packs = || PackSource::dir(store.dir.path());
     let disk = Arc::clone(&target) as Arc<dyn Target>;
-    write(&store.manifest, packs(), &disk, options())
+    write(&store.manifest, packs(), &disk, throughout())
         .await
         .result
         .unwrap();
     let before = target.asked().len();
-    let again = write(&store.manifest, packs(), &disk, options())
+    let again = write(&store.manifest, packs(), &disk, throughout())
         .await
         .result
         .unwrap();
@@ -223,7 +231,7 @@ async fn an_update_in_place_fetches_what_has_changed() {
     let server = Server::start(store.dir.path());
     throttle(&server);
     let disk = disk_with(&old, CHUNKS * MIB);
-    let told = write(&store.manifest, server.packs(), &disk.target(512), options()).await;
+    let told = write(&store.manifest, server.packs(), &disk.target(512), throughout()).await;
     let figures = told.result.unwrap().figures;
     assert_same(&disk.content(), &new);
     let frames = scattered
@@ -341,7 +349,7 @@ async fn a_restart_of_the_machine_in_mid_write_costs_what_was_missing() {
 
     throttle(&server);
     let served = server.served();
-    let told = write(&store.manifest, server.packs(), &target, options()).await;
+    let told = write(&store.manifest, server.packs(), &target, throughout()).await;
     let figures = told.result.unwrap().figures;
     assert_same(&disk.content(), &expected_disk(&content, (CHUNKS + 1) * MIB));
     let missing = CHUNKS as u64 - right;
@@ -379,7 +387,7 @@ async fn a_head_that_was_written_before_the_journal_was_removed_is_not_lost() {
         &target,
         WriteOptions {
             journal: Some(journal),
-            ..options()
+            ..throughout()
         },
     )
     .await;
@@ -399,7 +407,7 @@ async fn what_cannot_be_read_is_fetched() {
             ..Reads::of(FileTarget::open(&disk.path, None).unwrap())
         });
         let packs = PackSource::dir(store.dir.path());
-        let figures = write(&store.manifest, packs, &target, options())
+        let figures = write(&store.manifest, packs, &target, throughout())
             .await
             .result
             .unwrap()
@@ -425,7 +433,7 @@ async fn without_a_command_for_zeroes_those_that_are_there_are_left() {
         &store.manifest,
         PackSource::dir(store.dir.path()),
         &(Arc::clone(&disk) as Arc<dyn Target>),
-        options(),
+        throughout(),
     )
     .await;
     told.result.unwrap();
