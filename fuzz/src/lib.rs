@@ -22,7 +22,7 @@ use sparse::unfold;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("manifest", manifest),
     ("signed", signed),
     ("pack_index", pack_index),
