@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: &[&str] = &[
     "imprint/agent/v1/enrollment.proto",
     "imprint/agent/v1/inventory.proto",
     "imprint/agent/v1/session.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 7] = [
     "imprint/agent/v1/firstboot.proto",
     "imprint/v1/controller.proto",
     "imprint/v1/images.proto",
+    "imprint/v1/jobs.proto",
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.

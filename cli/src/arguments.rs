@@ -1,12 +1,14 @@
 //! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
 
 mod image;
+mod job;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use image::ImageCommand;
+pub use job::JobCommand;
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -75,6 +77,9 @@ pub enum Command {
     /// Look at deployments and cancel them
     #[command(subcommand)]
     Deployment(DeploymentCommand),
+    /// Look at the controller's long work, wait for it and cancel it
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Follow running deployments live, until interrupted
     #[command(after_help = "\
 With --output json each event and each progress report is one line.

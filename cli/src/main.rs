@@ -6,6 +6,7 @@
 //! - [`connection`], [`client`]: URL, token and CA become a client; requests, pages and problem documents.
 //! - [`stream`]: the live event stream, with reconnects.
 //! - [`live`]: what is shown while something runs: a model without a terminal, and the screen that draws it.
+//! - [`job_wait`]: waits for one job of the controller.
 //! - [`wait`]: waits for deployments; polling is the truth, the stream only makes it quick.
 //! - [`commands`]: one file for each noun.
 //!
@@ -18,6 +19,7 @@ mod client;
 mod commands;
 mod connection;
 mod fault;
+mod job_wait;
 mod live;
 mod measure;
 mod output;

@@ -1,5 +1,7 @@
 //! Tables: pure functions from answers to text.
 
+mod job;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
@@ -8,6 +10,8 @@ use crate::{
     answer::{Deployment, Event, Image, Node, Problem, Step, Why},
     measure,
 };
+
+pub use job::{job, jobs, progress as job_progress};
 
 /// What tables need to know about the moment and the place.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ use crate::{
     identity::{ApiTokens, Authority, RequestKey},
     ingest::Ingest,
     inventory::Nodes,
+    jobs::{Interrupted, Jobs},
     setup::{self, OpenError},
     store::Store,
 };
@@ -40,6 +41,8 @@ pub struct AppInner {
     pub store: Store,
     /// Imports of images.
     pub ingest: Ingest,
+    /// Long work.
+    pub jobs: Jobs,
     /// All that happened.
     pub events: EventLog,
     /// Known machines.
@@ -77,6 +80,8 @@ impl App {
         let events = EventLog::new(db.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone(), &config);
         catalog.settle().await?;
+        let shutdown = CancellationToken::new();
+        let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());
         let ingest = Ingest::new(
             &config.data_dir,
             authority.clone(),
@@ -89,6 +94,7 @@ impl App {
             source,
         })?;
         ingest.recover().await?;
+        jobs.recover(|_| Interrupted::Fail).await?;
         let nodes = Nodes::new(db.clone(), clock.clone(), events.clone());
         let deployments = Deployments::new(
             db.clone(),
@@ -106,11 +112,12 @@ impl App {
             catalog,
             store,
             ingest,
+            jobs,
             events,
             nodes,
             deployments,
             clock,
-            shutdown: CancellationToken::new(),
+            shutdown,
             db,
             config,
         })))

@@ -8,6 +8,7 @@
 //! - [`identity`]: CA, manifest signing key, certificates of nodes, API tokens.
 //! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
+//! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
@@ -26,6 +27,7 @@ pub mod events;
 pub mod identity;
 pub mod ingest;
 pub mod inventory;
+pub mod jobs;
 pub mod matching;
 pub mod server;
 pub mod setup;

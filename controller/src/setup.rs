@@ -22,6 +22,7 @@ use crate::{
     db::{self, DbError},
     identity::{ApiTokens, Authority, IdentityError, Role, TokenError, generate_token, write_whole},
     ingest::ImportError,
+    jobs::JobError,
     store::{Store, StoreError},
 };
 
@@ -102,6 +103,9 @@ pub enum OpenError {
     /// What interrupted imports left.
     #[error("cannot remove what interrupted imports left in the artifact store")]
     Recover(#[from] ImportError),
+    /// What became of interrupted jobs.
+    #[error("cannot end the jobs that were interrupted")]
+    Jobs(#[from] JobError),
 }
 
 /// What `init` leaves for the operator.

@@ -4,6 +4,7 @@ mod deploy;
 mod deployment;
 mod events;
 mod image;
+mod job;
 mod names;
 mod node;
 mod version;
@@ -27,6 +28,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Node(command) => node::run(&client, command, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
+        Command::Job(command) => job::run(&client, command, output).await,
         Command::Watch { node } => watch::run(&client, node, output).await,
         Command::Why { node } => node::why(&client, &node, output).await,
         Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,

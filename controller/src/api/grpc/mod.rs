@@ -15,6 +15,7 @@ pub mod enrollment;
 pub mod events;
 pub mod firstboot;
 pub mod images;
+pub mod jobs;
 pub mod nodes;
 
 /// The descriptors in this binary do not describe what reflection needs.
@@ -52,6 +53,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     nodes::register(&mut routes, app);
     deployments::register(&mut routes, app);
     events::register(&mut routes, app);
+    jobs::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod deployments;
 pub mod events;
 pub mod images;
+pub mod jobs;
 pub mod nodes;
 pub mod openapi;
 pub mod problem;
@@ -26,6 +27,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(nodes::router())
         .merge(deployments::router())
         .merge(events::router())
+        .merge(jobs::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::{deployments, events, images, nodes, problem, store};
+use super::{deployments, events, images, jobs, nodes, problem, store};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +50,7 @@ pub fn document() -> &'static openapi::OpenApi {
             nodes::openapi(),
             deployments::openapi(),
             events::openapi(),
+            jobs::openapi(),
         ] {
             document.merge(part);
         }
