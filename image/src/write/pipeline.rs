@@ -74,7 +74,7 @@ pub(super) fn run(
     // Enough that every worker has one chunk in hand and one waiting while the oldest is being packed.
     for _ in 0..2 * threads + 4 {
         buffers
-            .send(Vec::with_capacity(CHUNK_BYTES as usize))
+            .send(vec![0; CHUNK_BYTES as usize])
             .expect("the receiver is a line above");
     }
     thread::scope(|scope| {
