@@ -34,6 +34,15 @@ pub fn build_shipped_agent(source: &Path) -> Result<PathBuf> {
     build_optimised(source, &["--package", "imprint-agent", "--bins"], "imprint-agent")
 }
 
+/// Builds the controller as it is shipped.
+pub fn build_shipped_controller(source: &Path) -> Result<PathBuf> {
+    build_optimised(
+        source,
+        &["--package", "imprint-controller", "--bins"],
+        "imprint-controller",
+    )
+}
+
 /// Builds what the bench measures with.
 pub fn build_yardstick(source: &Path) -> Result<PathBuf> {
     build_optimised(

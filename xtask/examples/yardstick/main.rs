@@ -1,4 +1,4 @@
-//! `yardstick`: the heavy part of `cargo xtask bench write`, built optimised and only for it, so that xtask itself stays
+//! `yardstick`: the heavy part of `cargo xtask bench`, built optimised and only for it, so that xtask itself stays
 //! small. Each command does one thing and prints what it took as one line of JSON.
 
 mod aligned;
@@ -6,6 +6,7 @@ mod compare;
 mod decode;
 mod disk;
 mod extents;
+mod import;
 mod publish;
 
 use std::path::PathBuf;
@@ -25,6 +26,19 @@ enum Command {
     Publish {
         raw: PathBuf,
         store: PathBuf,
+        #[arg(long, default_value_t = 3)]
+        level: i32,
+    },
+    /// Turns an image file into the packs of an artifact
+    Import {
+        file: PathBuf,
+        folder: PathBuf,
+        #[arg(long, default_value_t = 3)]
+        level: i32,
+    },
+    /// Hashes and compresses the data of a raw file on all cores, to nowhere
+    Pass {
+        raw: PathBuf,
         #[arg(long, default_value_t = 3)]
         level: i32,
     },
@@ -63,6 +77,8 @@ enum Command {
 fn main() -> Result<()> {
     let answer = match Arguments::parse().command {
         Command::Publish { raw, store, level } => publish::publish(&raw, &store, level)?,
+        Command::Import { file, folder, level } => import::import(&file, &folder, level)?,
+        Command::Pass { raw, level } => import::pass(&raw, level)?,
         Command::Decode { manifest, threads } => decode::decode(&manifest, threads)?,
         Command::WriteSame {
             manifest,

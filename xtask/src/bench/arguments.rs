@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::contender::{self, Contender, Group};
 use super::experiments::{self, Experiment};
+use super::import::Import;
 use super::workload::Image;
 
 /// Measurements, with everything they need made and installed
@@ -16,6 +17,8 @@ pub enum Bench {
     List,
     /// Puts one image on one disk, by Imprint and by other tools, and compares
     Write(Write),
+    /// Imports a qcow2, and compares with its conversion and compression by themselves
+    Import(Import),
 }
 
 /// How results are shown.

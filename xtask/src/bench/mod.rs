@@ -1,4 +1,5 @@
-//! `cargo xtask bench write`: how fast is an image put on a disk, by Imprint and by the tools people use today?
+//! `cargo xtask bench write`: how fast is an image put on a disk, by Imprint and by the tools people use today? The other
+//! way, from a file into the store, is [`import`].
 //!
 //! One session measures everything, interleaved in rounds, on one machine: contenders write the same image, served on
 //! loopback, to the same disk full of old data, and every byte is compared after every run. Between them run the parts
@@ -16,6 +17,7 @@ mod experiments;
 mod floor;
 mod forms;
 mod goals;
+mod import;
 mod lab;
 mod measure;
 mod network;
@@ -55,6 +57,7 @@ pub fn run(source: &Path, bench: &Bench) -> Result<bool> {
             Ok(true)
         }
         Bench::Write(write) => write_bench(source, write),
+        Bench::Import(import) => import::run(source, import),
     }
 }
 

@@ -153,7 +153,7 @@ impl Report {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let floor = Floor::of(runs, cores);
         let stamp = today();
-        let machine = machine(cores);
+        let machine = machine();
         let facts = goals::Facts {
             data_bytes: lab.forms.data_bytes(),
             fetch_bytes: lab.forms.fetch_bytes(),
@@ -331,7 +331,8 @@ fn floor_section(floor: Floor) -> Section {
     }
 }
 
-fn today() -> String {
+/// Date and time, in words.
+pub fn today() -> String {
     let mut date = Command::new("date");
     date.args(["-u", "+%Y-%m-%d %H:%M UTC"]);
     tool::output(&mut date)
@@ -339,7 +340,9 @@ fn today() -> String {
         .unwrap_or_default()
 }
 
-fn machine(cores: usize) -> String {
+/// This machine, in words.
+pub fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo
