@@ -78,7 +78,7 @@ impl App {
             .collect::<Vec<_>>();
         let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
-        let catalog = Catalog::new(db.clone(), clock.clone(), &config);
+        let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);
         catalog.settle().await?;
         let shutdown = CancellationToken::new();
         let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());

@@ -12,6 +12,7 @@ use url::Url;
 
 mod derive;
 mod host;
+mod images;
 mod problems;
 mod read;
 mod store;
@@ -20,6 +21,7 @@ mod table;
 mod tests;
 
 pub use host::{Host, HostInterface};
+pub use images::ImageConfig;
 pub use problems::{ConfigErrors, ConfigProblem};
 pub use read::Overrides;
 pub use store::{BucketConfig, BucketUrl, StoreConfig};
@@ -43,6 +45,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// Where manifests and packs are kept.
     pub store: StoreConfig,
+    /// Rules for images.
+    pub images: ImageConfig,
 }
 
 /// What machines boot from.
@@ -165,6 +169,7 @@ impl Config {
             },
             timeouts: TimeoutConfig::default(),
             store: StoreConfig::default(),
+            images: ImageConfig::default(),
         }
     }
 

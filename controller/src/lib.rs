@@ -12,8 +12,8 @@
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
-//! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines) and
-//! [`boot::BootServices`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
+//! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines),
+//! [`catalog::run`] (planned changes of images) and [`boot::BootServices`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
 
 pub mod api;
 pub mod app;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use imprint_controller::{
     app::App,
     boot::BootServices,
+    catalog,
     clock::Clock,
     config::{Config, Overrides},
     deploy,
@@ -170,6 +171,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             deploy::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            catalog::run(app).await;
             Ok(())
         }
     });

@@ -10,7 +10,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::{
     app::App,
-    catalog::{Finished, Image, ImageSpec, ImageState, NewDisk, NewImage, Source},
+    catalog::{
+        CatalogError, Findings, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
+    },
     identity::Caller,
     server::{Ended, Server},
     setup,
@@ -154,6 +156,17 @@ pub(crate) async fn made_of(
     spec: &ImageSpec,
     manifest: &imprint_image::Manifest,
 ) -> Image {
+    made_with(app, by, spec, manifest, None).await.unwrap()
+}
+
+/// As [`made_of`], with what was read from the content.
+pub(crate) async fn made_with(
+    app: &App,
+    by: &Caller,
+    spec: &ImageSpec,
+    manifest: &imprint_image::Manifest,
+    findings: Option<&Findings>,
+) -> Result<Image, CatalogError> {
     let new = NewImage {
         spec,
         by,
@@ -161,23 +174,22 @@ pub(crate) async fn made_of(
         source_reference: "",
         idempotency_key: None,
     };
-    let begun = app
-        .catalog
-        .begin_image(&new, ImageState::Importing)
-        .await
-        .unwrap();
+    let begun = app.catalog.begin_image(&new, ImageState::Importing).await?;
     let key = app
         .authority
         .sign_manifest(manifest)
         .manifest_digest()
         .to_string();
     let disk = NewDisk {
-        role: "system",
+        role: match begun.kind {
+            ImageKind::DataDisk => "data",
+            _ => "system",
+        },
         manifest,
         key: key.clone(),
         manifest_digest: key,
         fresh: true,
-        findings: None,
+        findings,
     };
     let done = Finished {
         image_id: &begun.id,
@@ -185,7 +197,7 @@ pub(crate) async fn made_of(
         source_format: "raw",
         disks: &[disk],
     };
-    app.catalog.finish_image(&done).await.unwrap()
+    app.catalog.finish_image(&done).await
 }
 
 /// The problem document of a refused request: its status, its type without the prefix, and its remedy.

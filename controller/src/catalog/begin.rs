@@ -9,6 +9,7 @@ use ulid::Ulid;
 use super::{
     Catalog, CatalogError, Detected, Findings, Image, ImageSpec, find,
     insert::{insert_packs, whole},
+    transitions::put_expiry,
     words::{ImageKind, ImageState, Source, Target, Visibility},
 };
 use crate::identity::{Caller, PLATFORM, Role};
@@ -156,7 +157,7 @@ impl Catalog {
         let begun = self
             .get(done.image_id)
             .await?
-            .ok_or_else(|| gone(done.image_id))?;
+            .ok_or_else(|| CatalogError::gone(done.image_id))?;
         let detected = agree(&begun, done.disks)?;
         for disk in done.disks.iter().filter(|disk| disk.fresh) {
             self.insert_chunks(&begun.project_id, disk.manifest).await?;
@@ -184,7 +185,7 @@ impl Catalog {
         .execute(&mut *tx)
         .await?;
         if changed.rows_affected() == 0 {
-            return Err(gone(done.image_id));
+            return Err(CatalogError::gone(done.image_id));
         }
         for (disk, position) in done.disks.iter().zip(0_i64..) {
             insert_manifest(&mut tx, disk, now).await?;
@@ -196,6 +197,10 @@ impl Catalog {
                 .execute(&mut *tx)
                 .await?;
         }
+        if begun.kind == ImageKind::Iso && begun.expires_at.is_none() {
+            let at = self.clock.now() + self.iso_life;
+            put_expiry(&mut tx, &begun.created_by, &begun.id, Some(at)).await?;
+        }
         if done.disks.iter().any(|disk| disk.fresh) {
             sqlx::query("DELETE FROM pending_objects WHERE import_id = ?")
                 .bind(done.import_id)
@@ -204,7 +209,7 @@ impl Catalog {
         }
         let image = find::get_in(&mut tx, done.image_id).await?;
         tx.commit().await?;
-        image.ok_or_else(|| gone(done.image_id))
+        image.ok_or_else(|| CatalogError::gone(done.image_id))
     }
 
     /// Takes an image away whose content will not come. Its name is free again.
@@ -301,14 +306,6 @@ fn agree(declared: &Image, disks: &[NewDisk<'_>]) -> Result<Detected, CatalogErr
         .map_or_else(Detected::default, |findings| findings.system.clone());
     detected.agrees_with(declared)?;
     Ok(detected)
-}
-
-fn gone(image_id: &str) -> CatalogError {
-    CatalogError::NotFound {
-        wanted: image_id.to_owned(),
-        near: Vec::new(),
-        any: true,
-    }
 }
 
 /// Replaces the tags of an image.

@@ -1,9 +1,7 @@
-//! What the catalogue refuses, and how callers see it.
-
-use http::StatusCode;
+//! What the catalogue refuses.
 
 use super::ImageState;
-use crate::api::rest::problem::{Problem, sentence};
+use crate::events::DatabaseError;
 
 /// What the catalogue refuses.
 #[derive(Debug, thiserror::Error)]
@@ -93,122 +91,86 @@ pub enum CatalogError {
         /// What is so.
         detected: String,
     },
+    /// The key belongs to another request.
+    #[error("the Idempotency-Key was used for image `{name}`")]
+    KeyReused {
+        /// The other image.
+        name: String,
+    },
+    /// The image's state does not allow another one.
+    #[error("image `{name}` is {from}, and cannot become {to}")]
+    Transition {
+        /// The image.
+        name: String,
+        /// Its state.
+        from: ImageState,
+        /// What was asked for.
+        to: ImageState,
+    },
+    /// No such change is planned.
+    #[error("image `{name}` is not planned to become {to}")]
+    NotPlanned {
+        /// The image.
+        name: String,
+        /// What was asked for.
+        to: ImageState,
+    },
+    /// Its content is still on the way.
+    #[error("the import of image `{name}` is still running")]
+    NotReady {
+        /// The image.
+        name: String,
+    },
+    /// It belongs to another project.
+    #[error("image `{name}` belongs to another project")]
+    NotYours {
+        /// The image.
+        name: String,
+    },
+    /// Somebody else has changed it.
+    #[error("image `{name}` was changed since it was read")]
+    Changed {
+        /// The image.
+        name: String,
+    },
+    /// Its owner protects it.
+    #[error("image `{name}` is protected")]
+    Protected {
+        /// The image.
+        name: String,
+    },
+    /// It is for sale.
+    #[error("image `{name}` is published in the marketplace")]
+    Published {
+        /// The image.
+        name: String,
+    },
+    /// An image cannot be a disk of a full machine.
+    #[error("image `{image}` cannot be a disk of a full machine: {reason}")]
+    Compose {
+        /// The image.
+        image: String,
+        /// Why.
+        reason: String,
+    },
     /// The page token is none of ours.
     #[error("the page token is not one that this list has given out")]
     BadPageToken,
     /// The database failed.
     #[error("cannot read or write the catalogue")]
     Database(#[from] sqlx::Error),
+    /// A change and its event could not be written.
+    #[error(transparent)]
+    Change(#[from] DatabaseError),
 }
 
-impl From<CatalogError> for Problem {
-    fn from(error: CatalogError) -> Self {
-        let detail = sentence(&error.to_string());
-        match error {
-            CatalogError::NotFound { near, any, .. } => {
-                let remedy = if !any {
-                    "No image has been imported yet: `imprint image import FILE --name NAME`.".to_owned()
-                } else if near.is_empty() {
-                    "`imprint image list` shows all images.".to_owned()
-                } else {
-                    format!(
-                        "Did you mean {}? `imprint image list` shows all images.",
-                        near.join(" or ")
-                    )
-                };
-                Self::new(
-                    StatusCode::NOT_FOUND,
-                    "image-not-found",
-                    "There is no such image",
-                    detail,
-                    remedy,
-                )
-            }
-            CatalogError::NameTaken { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "image-name-taken",
-                "The name is taken",
-                detail,
-                "Choose another --name; `imprint image list` shows those that are taken (API: GET /v1/images).",
-            ),
-            CatalogError::BadName { .. } => Self::new(
-                StatusCode::BAD_REQUEST,
-                "bad-image-name",
-                "The name cannot be used",
-                detail,
-                "Choose a name of letters, digits, spaces and punctuation without slashes, like `debian-12`.",
-            ),
-            CatalogError::Importing { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "import-running",
-                "The name is taken by a running import",
-                detail,
-                "Wait until it has ended (`imprint events --follow` tells), or choose another --name.",
-            ),
-            CatalogError::Ambiguous { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "image-name-ambiguous",
-                "The name means several images",
-                detail,
-                "Name the image by its id; `imprint image list` shows whose each of them is.",
-            ),
-            CatalogError::FamilyNotFound { near, .. } => Self::new(
-                StatusCode::NOT_FOUND,
-                "family-not-found",
-                "There is no such family",
-                detail,
-                if near.is_empty() {
-                    "`imprint image families` shows all families.".to_owned()
-                } else {
-                    format!(
-                        "Did you mean {}? `imprint image families` shows all families.",
-                        near.join(" or ")
-                    )
-                },
-            ),
-            CatalogError::FamilyWithoutActive {
-                elsewhere,
-                newest,
-                region,
-                ..
-            } => Self::new(
-                StatusCode::CONFLICT,
-                "family-without-active-image",
-                "No image of the family can be used",
-                detail,
-                match elsewhere {
-                    Some(_) => format!("Copy it first: `imprint image copy {newest} --region {region}`."),
-                    None => {
-                        format!("Import a new version, or put one back: `imprint image activate {newest}`.")
-                    }
-                },
-            ),
-            CatalogError::FamilyAmbiguous { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "family-ambiguous",
-                "Several projects have such a family",
-                detail,
-                "Name an image by its id instead; `imprint image list --family FAMILY` shows whose each of them is.",
-            ),
-            CatalogError::BadField { .. } => Self::new(
-                StatusCode::BAD_REQUEST,
-                "bad-image-field",
-                "Something that was said of the image cannot be kept",
-                detail,
-                "Correct the field, or leave it out.",
-            ),
-            CatalogError::Contradiction { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "image-contradicts",
-                "The image is not what was said of it",
-                detail,
-                "Leave the field out, then what was found is kept; or check that it is the right image file.",
-            ),
-            CatalogError::BadPageToken => Self::invalid(
-                detail,
-                "Send next_page_token of the page before, or none for the first page.",
-            ),
-            CatalogError::Database(_) => Self::internal(&error),
+impl CatalogError {
+    /// An image that somebody else has taken away in between.
+    pub(super) fn gone(id: &str) -> Self {
+        Self::NotFound {
+            wanted: id.to_owned(),
+            near: Vec::new(),
+            any: true,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! ([`crate::identity::Viewer`]): what a project may not see does not exist for it.
 
 mod begin;
+mod compose;
+mod delete;
 mod error;
 mod families;
 mod find;
@@ -12,43 +14,59 @@ mod findings;
 mod image;
 mod insert;
 mod known;
+mod lifecycle;
 mod list;
 mod names;
 mod pending;
+mod problem;
+mod run;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod transitions;
+mod update;
 mod words;
 
+use jiff::SignedDuration;
 use sqlx::SqlitePool;
 
 pub use begin::{Abandoned, Finished, NewDisk, NewImage};
+pub use compose::{ComposeRequest, Part};
 pub use error::CatalogError;
 pub use families::{Family, FamilyPage};
 pub use findings::{Detected, Findings};
 pub use image::{Image, ImageDisk, License, Price, Transition};
+pub use lifecycle::{Step, step};
 pub use list::{ImagePage, ImageQuery};
 pub use names::{check_name, edit_distance};
+pub use run::run;
 pub use spec::ImageSpec;
+pub use transitions::TransitionRequest;
+pub use update::ImageChange;
 pub use words::{BootMode, ImageKind, ImageState, PricePer, Source, Target, Visibility};
 
-use crate::{clock::Clock, config::Config, store::StoreObject};
+use crate::{clock::Clock, config::Config, events::EventLog, store::StoreObject};
 
 /// The catalogue. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     db: SqlitePool,
     clock: Clock,
+    events: EventLog,
     region: String,
+    /// How long an ISO image stays.
+    iso_life: SignedDuration,
 }
 
 impl Catalog {
     /// Over the database.
-    pub fn new(db: SqlitePool, clock: Clock, config: &Config) -> Self {
+    pub fn new(db: SqlitePool, clock: Clock, events: EventLog, config: &Config) -> Self {
         Self {
             db,
             clock,
+            events,
             region: config.region.clone(),
+            iso_life: SignedDuration::from_hours(24 * i64::from(config.images.iso_days)),
         }
     }
 

@@ -124,7 +124,7 @@ impl ImageSpec {
             ("architecture", &self.architecture),
             ("source_model", &self.source_model),
         ] {
-            check_text(field, text.as_deref().unwrap_or_default(), MAX_WORD_CHARS)?;
+            check_word(field, text.as_deref().unwrap_or_default())?;
         }
         check_description(self.description.as_deref().unwrap_or_default())?;
         check_tags(&self.tags)?;
@@ -165,6 +165,10 @@ pub(super) fn check_text(field: &'static str, text: &str, most: usize) -> Result
     } else {
         Ok(())
     }
+}
+
+pub(super) fn check_word(field: &'static str, text: &str) -> Result<(), CatalogError> {
+    check_text(field, text, MAX_WORD_CHARS)
 }
 
 pub(super) fn check_description(text: &str) -> Result<(), CatalogError> {

@@ -52,6 +52,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         dhcp: dhcp?,
         timeouts: written.timeouts,
         store: written.store,
+        images: written.images,
     })
 }
 

@@ -11,7 +11,7 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, Host, StoreConfig, TimeoutConfig, UnknownPolicy, derive,
+    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, UnknownPolicy, derive, images,
     problems::ConfigProblem, store, table::Keys,
 };
 
@@ -42,6 +42,7 @@ pub(super) struct Written {
     pub dhcp: WrittenDhcp,
     pub timeouts: TimeoutConfig,
     pub store: StoreConfig,
+    pub images: ImageConfig,
 }
 
 #[derive(Debug, Default)]
@@ -242,12 +243,14 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         region: keys.text("region", "\"eu-west\"").map(|Region(r)| r),
         ..Written::default()
     };
-    let [boot, dhcp, timeouts, store] = ["boot", "dhcp", "timeouts", "store"].map(|name| keys.section(name));
+    let [boot, dhcp, timeouts, store, about_images] =
+        ["boot", "dhcp", "timeouts", "store", "images"].map(|name| keys.section(name));
     keys.finish();
     written.boot = written_boot(Keys::new("boot", boot, problems));
     written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
     written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));
     written.store = store::read(store, problems);
+    written.images = images::read(about_images, problems);
     written
 }
 

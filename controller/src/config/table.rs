@@ -113,8 +113,13 @@ impl<'p> Keys<'p> {
         flag
     }
 
-    /// A whole number of at least 1 and at most `max`.
+    /// A whole number of seconds of at least 1 and at most `max`.
     pub(super) fn count(&mut self, key: &'static str, max: u64) -> Option<u64> {
+        self.number(key, max, "Give it in seconds, without quotes.")
+    }
+
+    /// A whole number of at least 1 and at most `max`.
+    pub(super) fn number(&mut self, key: &'static str, max: u64, remedy: &str) -> Option<u64> {
         let value = self.take(key)?;
         let number = value
             .as_integer()
@@ -129,7 +134,7 @@ impl<'p> Keys<'p> {
             self.note(
                 key,
                 format!("is {got}, not a whole number from 1 to {max}"),
-                "Give it in seconds, without quotes.",
+                remedy,
             );
         }
         number

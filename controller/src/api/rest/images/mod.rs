@@ -1,12 +1,15 @@
 //! REST: images.
 
+mod change;
+mod families;
 mod import;
+mod lifecycle;
 mod list;
 
 use axum::{
     Json, Router,
     extract::{Path, State},
-    routing::get,
+    routing::{get, post},
 };
 use http::HeaderMap;
 use utoipa::OpenApi;
@@ -21,14 +24,39 @@ use crate::{app::App, catalog::Image, identity::Permission};
 pub fn router() -> Router<App> {
     Router::new()
         .route("/v1/images", get(list::list_images).post(import::import_image))
-        .route("/v1/images/{image}", get(get_image))
+        .route("/v1/images/compose", post(families::compose_image))
+        .route(
+            "/v1/images/{image}",
+            get(get_image)
+                .patch(change::update_image)
+                .delete(change::delete_image),
+        )
+        .route("/v1/families", get(families::list_families))
+        .route("/v1/families/{family}", get(families::get_family))
+        .merge(lifecycle::router())
 }
 
 /// Their description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
-        paths(import::import_image, list::list_images, get_image),
+        paths(
+            import::import_image,
+            list::list_images,
+            get_image,
+            change::update_image,
+            change::delete_image,
+            lifecycle::activate_image,
+            lifecycle::deactivate_image,
+            lifecycle::deprecate_image,
+            lifecycle::obsolete_image,
+            lifecycle::list_transitions,
+            lifecycle::cancel_all_transitions,
+            lifecycle::cancel_transition,
+            families::list_families,
+            families::get_family,
+            families::compose_image,
+        ),
         components(schemas(Image, list::ImageList))
     )]
     struct Part;

@@ -1,0 +1,25 @@
+//! The task that makes planned changes of images when their time has come.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::{api::rest::problem::chain, app::App};
+
+/// How often plans are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Makes planned changes until the controller ends.
+pub async fn run(app: App) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = app.catalog.perform_due().await {
+            tracing::error!(error = %chain(&error), "planned changes of images could not be made");
+        }
+    }
+}
