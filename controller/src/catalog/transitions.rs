@@ -178,7 +178,7 @@ impl Catalog {
             }
             Ok(()) => {
                 self.change_state(&mut change, &planned.planned_by, image, &wish)
-                    .await?
+                    .await?;
             }
             Err(reason) => {
                 forget_plan(change.connection(), id, wish.to).await?;

@@ -11,8 +11,8 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, UnknownPolicy, derive, images,
-    problems::ConfigProblem, store, table::Keys,
+    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, UnknownPolicy, derive,
+    images, problems::ConfigProblem, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
