@@ -260,10 +260,10 @@ impl<'a, 'b> Journal<'a, 'b> {
 
     /// Changes that were written in short after the last transaction are not replayed, so there must be none.
     fn refuse_fast_commits(&self, next: u32) -> Result<(), Fault> {
-        if self.superblock.end == self.superblock.blocks {
+        let Some(first) = self.superblock.fast_commits else {
             return Ok(());
-        }
-        let (_, block) = self.read(self.superblock.end)?;
+        };
+        let (_, block) = self.read(first)?;
         if le16(&block, 0) == FAST_COMMIT_HEAD && le32(&block, 8) == next {
             return Err(Fault::unsupported("the journal holds fast commits"));
         }

@@ -22,8 +22,10 @@ const CHECKSUM_2: u32 = 0x8;
 const CHECKSUM_3: u32 = 0x10;
 const FAST_COMMIT: u32 = 0x20;
 const CRC32C: u8 = 4;
-/// How many blocks fast commits have when the journal does not say.
+/// How many blocks fast commits have when the journal does not say, ...
 const FAST_COMMIT_BLOCKS: u64 = 256;
+/// ... if so many are left for transactions.
+const MIN_BLOCKS: u64 = 1024;
 
 /// Flags of a tag.
 const ESCAPE: u16 = 1;
@@ -69,6 +71,8 @@ pub(super) struct Superblock {
     pub first: u64,
     /// ... to before here.
     pub end: u64,
+    /// Where fast commits begin, if there may be any.
+    pub fast_commits: Option<u64>,
     /// Where the first transaction begins that is to be replayed; 0 when there is none.
     pub start: u64,
     /// Its number.
@@ -115,15 +119,18 @@ impl Superblock {
             ));
         }
         let blocks = u64::from(be32(block, 0x10));
-        let fast = match u64::from(be32(block, 0x54)) {
-            _ if features & FAST_COMMIT == 0 => 0,
-            0 => FAST_COMMIT_BLOCKS,
-            fast => fast,
+        let end = match u64::from(be32(block, 0x54)) {
+            _ if features & FAST_COMMIT == 0 => None,
+            0 => blocks.checked_sub(FAST_COMMIT_BLOCKS),
+            fast => blocks.checked_sub(fast),
         };
+        let end = end.filter(|end| *end >= MIN_BLOCKS).unwrap_or(blocks);
         let superblock = Self {
             blocks,
             first: be32(block, 0x14).into(),
-            end: blocks.checked_sub(fast).ok_or_else(contradiction)?,
+            end,
+            // The kernel leaves one block free between the two.
+            fast_commits: Some(end + 1).filter(|first| features & FAST_COMMIT != 0 && *first < blocks),
             start: be32(block, 0x1C).into(),
             sequence: be32(block, 0x18),
             wide: features & WIDE != 0,

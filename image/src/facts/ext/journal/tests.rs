@@ -309,11 +309,11 @@ fn one_checksum_for_a_transaction_is_kept_too() {
 
 #[test]
 fn fast_commits_behind_the_last_transaction_are_refused() {
-    let (mut image, begin) = unclean(KINDS[0], "");
-    // The last 256 blocks of the journal are for them.
+    let (mut image, begin) = unclean(&["-t", "ext4", "-b", "1024", "-J", "size=2"], "");
+    // Of 2048 blocks the last 256 are for them, without the first of these.
     image[begin + 0x2B] |= 0x20;
     with(&image, |ext| assert!(ext.is_ok()));
-    let at = begin + (1024 - 256) * 1024;
+    let at = begin + (2048 - 256 + 1) * 1024;
     image[at..at + 12].copy_from_slice(&[9, 0, 8, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
     let why = reason(&image);
     assert!(why.contains("fast commits"), "{why}");
