@@ -18,6 +18,7 @@ use crate::{
     jobs::{Interrupted, Jobs},
     setup::{self, OpenError},
     store::Store,
+    upkeep::Upkeep,
 };
 
 /// The running controller.
@@ -39,6 +40,8 @@ pub struct AppInner {
     pub catalog: Catalog,
     /// Manifests and packs.
     pub store: Store,
+    /// Care for the store: garbage, verification.
+    pub upkeep: Upkeep,
     /// Imports of images.
     pub ingest: Ingest,
     /// Long work.
@@ -95,6 +98,14 @@ impl App {
         })?;
         ingest.recover().await?;
         jobs.recover(|_| Interrupted::Fail).await?;
+        let upkeep = Upkeep::new(
+            store.clone(),
+            catalog.clone(),
+            events.clone(),
+            clock.clone(),
+            &authority,
+            &config.store,
+        );
         let nodes = Nodes::new(db.clone(), clock.clone(), events.clone());
         let deployments = Deployments::new(
             db.clone(),
@@ -111,6 +122,7 @@ impl App {
             authority,
             catalog,
             store,
+            upkeep,
             ingest,
             jobs,
             events,

@@ -7,13 +7,15 @@
 //! - [`config`], [`clock`], [`db`], [`words`]: what the rest stands on.
 //! - [`identity`]: CA, manifest signing key, certificates of nodes, API tokens.
 //! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
+//! - [`upkeep`]: what nobody needs leaves the store, and what is needed is proven to be there.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
 //! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines),
-//! [`catalog::run`] (planned changes of images) and [`boot::BootServices`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
+//! [`catalog::run`] (planned changes of images), [`upkeep::run`] (garbage) and [`boot::BootServices`] (DHCP, TFTP, boot
+//! HTTP). All of them end when `App::shutdown` is cancelled.
 
 pub mod api;
 pub mod app;
@@ -34,4 +36,5 @@ pub mod setup;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod upkeep;
 pub mod words;

@@ -16,7 +16,7 @@ use imprint_controller::{
     config::{Config, Overrides},
     deploy,
     server::Server,
-    setup,
+    setup, upkeep,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -178,6 +178,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             catalog::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let (upkeep, shutdown) = (app.upkeep.clone(), app.shutdown.clone());
+        async move {
+            upkeep::run(upkeep, shutdown).await;
             Ok(())
         }
     });

@@ -6,11 +6,13 @@
 
 mod begin;
 mod compose;
+mod damage;
 mod delete;
 mod error;
 mod families;
 mod find;
 mod findings;
+mod gc;
 mod image;
 mod insert;
 mod known;
@@ -32,13 +34,17 @@ use sqlx::SqlitePool;
 
 pub use begin::{Abandoned, Finished, NewDisk, NewImage};
 pub use compose::{ComposeRequest, Part};
+pub use damage::{Damage, DamagedImage};
 pub use error::CatalogError;
 pub use families::{Family, FamilyPage};
 pub use findings::{Detected, Findings};
+pub use gc::{GcPlan, ImageBytes, Needs, Removal, StoredManifest, plan as plan_gc};
 pub use image::{Image, ImageDisk, License, Price, Transition};
+pub use known::KnownChunks;
 pub use lifecycle::{Step, step};
 pub use list::{ImagePage, ImageQuery};
 pub use names::{check_name, edit_distance};
+pub use pending::WriteError;
 pub use run::run;
 pub use spec::ImageSpec;
 pub use transitions::TransitionRequest;

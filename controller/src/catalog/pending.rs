@@ -1,8 +1,21 @@
 //! Objects of imports that have not ended. An object is noted here before it is written, so that whatever a failed
 //! import or a crash leaves in the store can be found and removed.
 
+use bytes::Bytes;
+
 use super::{Catalog, CatalogError};
-use crate::store::StoreObject;
+use crate::store::{Store, StoreError, StoreObject};
+
+/// An object was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The database.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl Catalog {
     /// Notes that an import is about to write an object.
@@ -16,6 +29,21 @@ impl Catalog {
             .bind(object.key())
             .execute(&self.db)
             .await?;
+        Ok(())
+    }
+
+    /// Notes an object and writes it, which mends it where it was damaged. To be called under
+    /// [`Store::writing`] or [`Store::removing`].
+    pub(crate) async fn write_noted(
+        &self,
+        store: &Store,
+        import_id: &str,
+        object: &StoreObject,
+        content: Bytes,
+    ) -> Result<(), WriteError> {
+        self.note_pending(import_id, object).await?;
+        store.put(object, content).await?;
+        self.forget_damage(std::slice::from_ref(object)).await?;
         Ok(())
     }
 

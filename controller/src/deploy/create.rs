@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::chain,
-    catalog::{CatalogError, Image},
+    catalog::{Catalog, CatalogError, Image},
     events::{Change, NewEvent, doing},
     identity::{Caller, Viewer},
     inventory::{self, Node, NodeState},
@@ -68,6 +68,17 @@ impl Deployments {
             region: self.catalog.region(),
         };
         let checked = check(request, &node, chosen, inventory.as_ref()).map_err(DeployError::Refused)?;
+        // From here on the deployment keeps the image's content in the store; it may have gone a moment ago.
+        let stored = Catalog::is_stored(change.connection(), &image.id, &checked.disk.manifest).await;
+        if !stored.map_err(doing("look for the image's content"))? {
+            let wanted = image.name.clone();
+            let gone = CatalogError::NotFound {
+                wanted,
+                near: Vec::new(),
+                any: true,
+            };
+            return Err(gone.into());
+        }
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, &image, &checked)
             .await?;

@@ -17,6 +17,8 @@ use imprint_image::{
 };
 use tokio::runtime::Handle;
 
+use crate::catalog::KnownChunks;
+
 use super::{ImportError, Inner, body::BodyReader, sink::StoreSink};
 
 /// Enough to tell every format.
@@ -67,7 +69,8 @@ impl Conversion {
             runtime: self.runtime.clone(),
             import_id: self.import_id.clone(),
         };
-        let known = |plain: &Digest| self.known(plain);
+        let chunks = KnownChunks::new(self.inner.catalog.clone(), &self.project_id, &self.import_id);
+        let known = |plain: &Digest| self.known(&chunks, plain);
         let options = WriteOptions {
             known: &known,
             cancel: Some(&self.cancelled),
@@ -79,14 +82,12 @@ impl Conversion {
     }
 
     /// A chunk that cannot be looked up is stored again, which costs space and nothing else.
-    fn known(&self, plain: &Digest) -> Option<KnownChunk> {
-        self.runtime
-            .block_on(self.inner.catalog.known_chunk(&self.project_id, plain))
-            .unwrap_or_else(|error| {
-                let error = &error as &(dyn std::error::Error + 'static);
-                tracing::warn!(error, "a chunk could not be looked up");
-                None
-            })
+    fn known(&self, chunks: &KnownChunks, plain: &Digest) -> Option<KnownChunk> {
+        self.runtime.block_on(chunks.find(plain)).unwrap_or_else(|error| {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(error, "a chunk could not be looked up");
+            None
+        })
     }
 
     fn spool(&self, mut from: impl Read) -> Result<File, ImportError> {

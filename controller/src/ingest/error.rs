@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 use super::body::UploadError;
 use crate::{
     api::rest::problem::{Problem, chain, sentence},
-    catalog::CatalogError,
+    catalog::{CatalogError, WriteError},
     store::{StoreError, is_full},
 };
 
@@ -87,6 +87,15 @@ impl ImportError {
             Self::Image(W::Read { source, .. }) => source.get_ref().is_some_and(|e| e.is::<SourceError>()),
             Self::Image(W::Empty | W::Truncated { .. } | W::TooLarge { .. } | W::VhdFooter) => true,
             _ => false,
+        }
+    }
+}
+
+impl From<WriteError> for ImportError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Catalog(error) => Self::Catalog(error),
+            WriteError::Store(error) => Self::Store(error),
         }
     }
 }

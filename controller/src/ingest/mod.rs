@@ -28,10 +28,7 @@ use std::{
 use axum::body::Body;
 use imprint_image::{Manifest, source::Format};
 use serde_json::json;
-use tokio::{
-    runtime::Handle,
-    sync::{RwLock, Semaphore},
-};
+use tokio::{runtime::Handle, sync::Semaphore};
 use ulid::Ulid;
 
 pub use error::ImportError;
@@ -77,8 +74,6 @@ struct Inner {
     events: EventLog,
     spool: PathBuf,
     slots: Semaphore,
-    /// Read while an object is noted and written, written while orphans are looked for and removed.
-    sweeping: RwLock<()>,
 }
 
 fn declared(format: Option<&str>) -> Result<Option<Format>, ImportError> {
@@ -106,7 +101,6 @@ impl Ingest {
             events,
             spool,
             slots: Semaphore::new(AT_ONCE),
-            sweeping: RwLock::default(),
         })))
     }
 
@@ -218,7 +212,7 @@ impl Inner {
             tracing::warn!(
                 import.id = import_id,
                 error,
-                "cannot remove what the import left; the next start will"
+                "cannot remove what the import left; it is collected as garbage later"
             );
         }
         self.tell(request, &image, &result).await;
@@ -263,7 +257,7 @@ impl Inner {
         manifest: &Manifest,
         format: &str,
     ) -> Result<Image, ImportError> {
-        let _alone = self.sweeping.write().await;
+        let _alone = self.store.removing().await;
         let known = self
             .catalog
             .known_manifest(&image.project_id, &manifest.image_digest)
@@ -275,8 +269,10 @@ impl Inner {
                 let signed = self.authority.sign_manifest(manifest);
                 let digest = signed.manifest_digest();
                 let object = StoreObject::Manifest(digest);
-                self.catalog.note_pending(import_id, &object).await?;
-                self.store.put(&object, signed.encode().into()).await?;
+                let content = signed.encode().into();
+                self.catalog
+                    .write_noted(&self.store, import_id, &object, content)
+                    .await?;
                 (digest.to_string(), digest.to_string())
             }
         };
@@ -315,12 +311,18 @@ impl Inner {
 
     /// Removes the objects of an import that nobody uses, and forgets about it.
     async fn sweep(&self, import_id: &str) -> Result<usize, ImportError> {
-        let _alone = self.sweeping.write().await;
+        let _alone = self.store.removing().await;
         let orphans = self.catalog.orphans(import_id).await?;
+        let mut removed = Ok(());
         for object in &orphans {
-            self.store.delete(object).await?;
+            removed = self.store.delete(object).await;
+            if removed.is_err() {
+                break;
+            }
         }
+        // What could not be removed is nobody's from here on, and so found as garbage.
         self.catalog.forget_pending(import_id).await?;
+        removed?;
         Ok(orphans.len())
     }
 

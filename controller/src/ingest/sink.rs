@@ -27,9 +27,11 @@ impl StoreSink {
     async fn put(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), ImportError> {
         let inner = &self.inner;
         let object = StoreObject::Pack(digest);
-        let _nobody_sweeps = inner.sweeping.read().await;
+        let _nobody_sweeps = inner.store.writing().await;
         inner.store.require_space(bytes.len() as u64)?;
-        inner.catalog.note_pending(&self.import_id, &object).await?;
-        Ok(inner.store.put(&object, bytes.into()).await?)
+        let written = inner
+            .catalog
+            .write_noted(&inner.store, &self.import_id, &object, bytes.into());
+        Ok(written.await?)
     }
 }
