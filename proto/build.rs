@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "imprint/v1/controller.proto",
     "imprint/v1/images.proto",
     "imprint/v1/jobs.proto",
+    "imprint/v1/store.proto",
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.

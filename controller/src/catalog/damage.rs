@@ -74,10 +74,11 @@ impl Catalog {
             }
         }
         let after = damaged_images(change.connection()).await?;
-        for image in after
+        let newly: Vec<&DamagedImage> = after
             .iter()
             .filter(|image| !before.iter().any(|b| b.id == image.id))
-        {
+            .collect();
+        for image in newly {
             tracing::error!(
                 image.id = image.id,
                 image = image.name,

@@ -159,18 +159,19 @@ impl Run<'_> {
         }
         let at_once = thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_AT_ONCE));
         let (upkeep, read, progress, total) = (self.upkeep, &self.read, self.progress, self.total);
-        let seen = &self.packs;
-        let checks = manifest.packs.iter().zip(wanted).map(|(pack, references)| {
-            let known = seen.get(&pack.digest).copied();
-            async move {
+        let mut checks = Vec::with_capacity(manifest.packs.len());
+        for (pack, references) in manifest.packs.iter().zip(wanted) {
+            let digest = pack.digest;
+            let known = self.packs.get(&digest).copied();
+            checks.push(async move {
                 if cancel.is_cancelled() {
                     return Err(UpkeepError::Cancelled);
                 }
-                let judgement = upkeep.pack(pack.digest, known, references, read).await?;
+                let judgement = upkeep.pack(digest, known, references, read).await?;
                 progress("read", read.load(Ordering::Relaxed), total);
-                Ok((pack.digest, known.is_none(), judgement))
-            }
-        });
+                Ok((digest, known.is_none(), judgement))
+            });
+        }
         let judged: Vec<(Digest, bool, (u64, Judgement))> = stream::iter(checks)
             .buffer_unordered(at_once)
             .try_collect()

@@ -17,6 +17,7 @@ pub mod firstboot;
 pub mod images;
 pub mod jobs;
 pub mod nodes;
+pub mod store;
 
 /// The descriptors in this binary do not describe what reflection needs.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     nodes::register(&mut routes, app);
     deployments::register(&mut routes, app);
     events::register(&mut routes, app);
+    store::register(&mut routes, app);
     jobs::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }

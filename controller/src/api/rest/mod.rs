@@ -15,6 +15,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod problem;
 pub mod store;
+pub mod upkeep;
 
 use problem::Problem;
 
@@ -28,6 +29,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(deployments::router())
         .merge(events::router())
         .merge(jobs::router())
+        .merge(upkeep::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

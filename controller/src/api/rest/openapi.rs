@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::{deployments, events, images, jobs, nodes, problem, store};
+use super::{deployments, events, images, jobs, nodes, problem, store, upkeep};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -51,6 +51,7 @@ pub fn document() -> &'static openapi::OpenApi {
             deployments::openapi(),
             events::openapi(),
             jobs::openapi(),
+            upkeep::openapi(),
         ] {
             document.merge(part);
         }

@@ -1,5 +1,6 @@
 //! Imports into a real store and a real database, and what care is taken of them.
 
+mod api;
 mod bucket;
 mod collecting;
 mod model;

@@ -83,7 +83,7 @@ struct Import {
     /// Chunks that were looked up.
     known: HashMap<Digest, Option<KnownChunk>>,
     /// What is still to be written, once everything was looked up.
-    made: Option<(Manifest, VecDeque<(Digest, Vec<u8>)>)>,
+    made: Option<(Manifest, Packs)>,
 }
 
 struct World {
@@ -182,7 +182,7 @@ impl World {
         let by = Caller::for_test(&self.projects[project], role);
         let spec = ImageSpec {
             visibility: public.then_some(Visibility::Public),
-            ..ImageSpec::named(&format!("image-{}", self.begun))
+            ..ImageSpec::named(format!("image-{}", self.begun))
         };
         let new = NewImage {
             spec: &spec,
@@ -230,11 +230,10 @@ impl World {
             let mut packs = Packs::default();
             let mut writer = ArtifactWriter::new(&mut packs, options);
             let manifest = writer.import_stream(&mut &import.content[..]).unwrap();
-            drop(writer);
-            import.made = Some((manifest, packs.0));
+            import.made = Some((manifest, packs));
             return;
         };
-        if let Some((digest, bytes)) = packs.pop_front() {
+        if let Some((digest, bytes)) = packs.0.pop_front() {
             let _nobody_sweeps = store.writing().await;
             let object = StoreObject::Pack(digest);
             catalog
