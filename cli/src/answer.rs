@@ -1,12 +1,14 @@
 //! What tables need of the controller's answers. Everything may be missing: a newer or older controller is still shown.
 
 mod job;
+mod store;
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub use job::{Job, JobProgress};
+pub use store::{DamagedImage, DamagedObject, GcReport, StoreFigures, VerifyReport};
 
 /// Reads an answer; what does not fit is left at its default.
 pub fn read<T: DeserializeOwned + Default>(value: &Value) -> T {

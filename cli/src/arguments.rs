@@ -2,6 +2,7 @@
 
 mod image;
 mod job;
+mod store;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use image::ImageCommand;
 pub use job::JobCommand;
+pub use store::StoreCommand;
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -80,6 +82,9 @@ pub enum Command {
     /// Look at the controller's long work, wait for it and cancel it
     #[command(subcommand)]
     Job(JobCommand),
+    /// Look after the artifact store: its size, its garbage, whether all of it is whole
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Follow running deployments live, until interrupted
     #[command(after_help = "\
 With --output json each event and each progress report is one line.

@@ -1,6 +1,7 @@
 //! Tables: pure functions from answers to text.
 
 mod job;
+mod store;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
@@ -12,6 +13,7 @@ use crate::{
 };
 
 pub use job::{job, jobs, progress as job_progress};
+pub use store::{collection, store, verification};
 
 /// What tables need to know about the moment and the place.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod image;
 mod job;
 mod names;
 mod node;
+mod store;
 mod version;
 mod watch;
 
@@ -29,6 +30,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,
+        Command::Store(command) => store::run(&client, command, output).await,
         Command::Watch { node } => watch::run(&client, node, output).await,
         Command::Why { node } => node::why(&client, &node, output).await,
         Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,
