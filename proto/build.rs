@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "imprint/v1/images.proto",
     "imprint/v1/jobs.proto",
     "imprint/v1/store.proto",
+    "imprint/v1/tenants.proto",
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.

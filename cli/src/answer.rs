@@ -156,7 +156,67 @@ pub struct Event {
     pub kind: String,
     pub node_id: Option<String>,
     pub deployment_id: Option<String>,
+    pub actor: Option<String>,
     pub message: String,
+}
+
+/// A tenant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Project {
+    pub id: String,
+    pub name: String,
+    pub description: String,
+    pub max_images_per_user: Option<u64>,
+    pub max_stored_bytes: Option<u64>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// A user of a project.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProjectUser {
+    pub user_id: String,
+    pub name: String,
+    pub role: String,
+    pub disabled_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// Somebody who can have tokens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct User {
+    pub id: String,
+    pub name: String,
+    pub disabled_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// A token without its secret.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Token {
+    pub id: String,
+    pub name: String,
+    pub user: Option<String>,
+    pub project: String,
+    pub role: String,
+    pub scopes: Option<Vec<String>>,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What the own token is good for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WhoAmI {
+    pub name: String,
+    pub token_id: String,
+    pub project: String,
+    pub role: String,
+    pub may: Vec<String>,
+    pub expires_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

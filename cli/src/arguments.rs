@@ -3,6 +3,7 @@
 mod image;
 mod job;
 mod store;
+mod tenants;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use image::ImageCommand;
 pub use job::JobCommand;
 pub use store::StoreCommand;
+pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -124,6 +126,18 @@ Examples:
         #[arg(long, short)]
         follow: bool,
     },
+    /// Projects, and who is what in them
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// Users (admins only)
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Who the token is, and what it may do
+    #[command(after_help = "Example:\n  imprint whoami")]
+    Whoami,
     /// Versions of this command and of the controller
     #[command(after_help = "Example:\n  imprint version")]
     Version,
@@ -158,6 +172,20 @@ Example:
     Delete {
         /// Id, name, UUID, serial or MAC
         node: String,
+    },
+    /// Give a server to a project, whose members then see it and deploy on it
+    #[command(after_help = "\
+Refused while a deployment runs on it. The project `platform` has every server that was not assigned.
+
+Examples:
+  imprint node assign web-07 --project web
+  imprint node assign web-07 --project platform")]
+    Assign {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Id or name of the project
+        #[arg(long)]
+        project: String,
     },
     /// Take a discovered server into service
     #[command(after_help = "\

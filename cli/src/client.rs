@@ -82,6 +82,18 @@ impl Client {
         self.json(request, "POST", path).await
     }
 
+    /// Puts an object in the place that the path names.
+    pub async fn put(&self, path: &[&str], body: &Map<String, Value>) -> Result<Value, Fault> {
+        let request = self.request(Method::PUT, path, &[]).timeout(ANSWER).json(body);
+        self.json(request, "PUT", path).await
+    }
+
+    /// Changes what is named in the object.
+    pub async fn patch(&self, path: &[&str], body: &Map<String, Value>) -> Result<Value, Fault> {
+        let request = self.request(Method::PATCH, path, &[]).timeout(ANSWER).json(body);
+        self.json(request, "PATCH", path).await
+    }
+
     /// Deletes what the path names; the answer is what it was.
     pub async fn delete(&self, path: &[&str]) -> Result<Value, Fault> {
         let request = self.request(Method::DELETE, path, &[]).timeout(ANSWER);

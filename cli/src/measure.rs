@@ -76,6 +76,26 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a size: bytes, or with a unit as in "10GiB" or "500GB".
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "not a size; write it like 10GiB, 500GB or a number of bytes".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let count: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    count.checked_mul(factor).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +147,21 @@ mod tests {
         let later: Timestamp = "2026-01-02T03:05:10Z".parse().unwrap();
         assert_eq!(age(at, later), "1 min 4 s ago");
         assert_eq!(age(later, at), "now");
+    }
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("10GiB", 10 << 30),
+            ("500 GB", 500_000_000_000),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-1", "1.5GiB", "10 parsecs", "99999999999TiB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 }

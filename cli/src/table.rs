@@ -2,6 +2,7 @@
 
 mod job;
 mod store;
+pub mod tenants;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};

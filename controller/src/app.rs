@@ -12,7 +12,7 @@ use crate::{
     db,
     deploy::Deployments,
     events::EventLog,
-    identity::{ApiTokens, Authority, RequestKey},
+    identity::{ApiTokens, Authority, RequestKey, Tenants},
     ingest::Ingest,
     inventory::Nodes,
     jobs::{Interrupted, Jobs},
@@ -36,6 +36,8 @@ pub struct AppInner {
     pub authority: Authority,
     /// Tokens of callers.
     pub api_tokens: ApiTokens,
+    /// Projects, users and what makes tokens.
+    pub tenants: Tenants,
     /// Known images.
     pub catalog: Catalog,
     /// Manifests and packs.
@@ -116,8 +118,16 @@ impl App {
             request_key,
             &config,
         );
+        let api_tokens = ApiTokens::new(db.clone(), clock.clone());
         Ok(Self(Arc::new(AppInner {
-            api_tokens: ApiTokens::new(db.clone(), clock.clone()),
+            tenants: Tenants::new(
+                db.clone(),
+                clock.clone(),
+                events.clone(),
+                api_tokens.clone(),
+                config.tokens.clone(),
+            ),
+            api_tokens,
             boot_tokens: BootTokens::new(db.clone(), clock.clone(), &config),
             authority,
             catalog,

@@ -47,6 +47,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Rules for images.
     pub images: ImageConfig,
+    /// Lives of API tokens.
+    pub tokens: TokenConfig,
 }
 
 /// What machines boot from.
@@ -138,6 +140,24 @@ impl Default for TimeoutConfig {
     }
 }
 
+/// How long API tokens live, in days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// What a token gets that asks for nothing.
+    pub default_days: u32,
+    /// What it can ask for.
+    pub max_days: u32,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self {
+            default_days: 90,
+            max_days: 365,
+        }
+    }
+}
+
 impl Config {
     /// Everything on the loopback interface and on ports of the kernel's choice, DHCP and TFTP off.
     pub fn loopback(data_dir: impl Into<PathBuf>) -> Self {
@@ -170,6 +190,7 @@ impl Config {
             timeouts: TimeoutConfig::default(),
             store: StoreConfig::default(),
             images: ImageConfig::default(),
+            tokens: TokenConfig::default(),
         }
     }
 

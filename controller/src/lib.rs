@@ -5,7 +5,7 @@
 //! the concerns, and [`app::App`] is what connects them:
 //!
 //! - [`config`], [`clock`], [`db`], [`words`]: what the rest stands on.
-//! - [`identity`]: CA, manifest signing key, certificates of nodes, API tokens.
+//! - [`identity`]: CA, manifest signing key, certificates of nodes, projects, users, API tokens.
 //! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`upkeep`]: what nobody needs leaves the store, and what is needed is proven to be there.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.

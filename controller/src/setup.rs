@@ -14,6 +14,7 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
+use zeroize::Zeroizing;
 
 use crate::{
     catalog::CatalogError,
@@ -204,23 +205,20 @@ fn make_private(folder: &Path) -> Result<(), InitError> {
 }
 
 /// The file is written before the token is known to the database: a crash between the two leaves a file whose token
-/// the next run makes good.
+/// the next run makes good. When no admin can call any more (all tokens have expired), whoever has the data folder gets
+/// a new one.
 async fn first_token(data_dir: &Path, tokens: &ApiTokens) -> Result<Option<PathBuf>, InitError> {
     let path = data_dir.join(ADMIN_TOKEN);
     let failed = |source| InitError::Folder {
         path: path.clone(),
         source,
     };
-    let any = tokens.any().await?;
-    if path.exists() {
-        if !any {
-            let secret = fs::read_to_string(&path).map_err(failed)?;
-            tokens.keep(secret.trim(), "admin", Role::Admin, None).await?;
-        }
-        return Ok(Some(path));
+    if path.exists() && !tokens.any().await? {
+        let secret = Zeroizing::new(fs::read_to_string(&path).map_err(failed)?);
+        tokens.keep(secret.trim(), "admin", Role::Admin, None).await?;
     }
-    if any {
-        return Ok(None);
+    if tokens.any_admin().await? {
+        return Ok(path.exists().then_some(path));
     }
     let secret = generate_token();
     write_whole(&path, 0o600, format!("{}\n", secret.as_str()).as_bytes()).map_err(failed)?;

@@ -13,7 +13,7 @@ use crate::{
     catalog::{
         CatalogError, Findings, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
     },
-    identity::Caller,
+    identity::{Caller, PLATFORM, ProjectChange, Role, TokenRequest, Viewer},
     server::{Ended, Server},
     setup,
 };
@@ -107,6 +107,33 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Whoever may do everything.
+pub(crate) fn admin() -> Caller {
+    Caller::for_test(PLATFORM, Role::Admin)
+}
+
+/// A token of a new user with this role in the project (its name), which is made when it is not there.
+pub(crate) async fn token_of(app: &App, project: &str, role: Role) -> String {
+    let admin = admin();
+    if app.tenants.project(&Viewer::All, project).await.is_err() {
+        app.tenants
+            .create_project(&admin, project, &ProjectChange::default())
+            .await
+            .unwrap();
+    }
+    let user = format!("{role}-{}", ulid::Ulid::generate().to_string().to_lowercase());
+    app.tenants.create_user(&admin, &user).await.unwrap();
+    app.tenants.grant(&admin, project, &user, role).await.unwrap();
+    let request = TokenRequest {
+        name: format!("{role} of {project}"),
+        project: Some(project.to_owned()),
+        user: Some(user),
+        ..TokenRequest::default()
+    };
+    let (_, made) = app.tenants.create_token(&admin, &request).await.unwrap();
+    made.secret.to_string()
 }
 
 fn as_pem(der: &[u8]) -> String {

@@ -7,7 +7,10 @@ mod image;
 mod job;
 mod names;
 mod node;
+mod project;
 mod store;
+mod token;
+mod user;
 mod version;
 mod watch;
 
@@ -34,6 +37,10 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Watch { node } => watch::run(&client, node, output).await,
         Command::Why { node } => node::why(&client, &node, output).await,
         Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,
+        Command::Project(command) => project::run(&client, command, output).await,
+        Command::User(command) => user::run(&client, command, output).await,
+        Command::Token(command) => token::run(&client, command, output).await,
+        Command::Whoami => token::who_am_i(&client, output).await,
         Command::Version => Ok(()),
     }
 }

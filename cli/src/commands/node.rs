@@ -33,6 +33,13 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
                 format!("{name} was deleted\n")
             })
         }
+        NodeCommand::Assign { node, project } => {
+            let body = Map::from_iter([("project".to_owned(), project.into())]);
+            show(
+                &client.put(&["v1", "nodes", &node, "project"], &body).await?,
+                output,
+            )
+        }
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();
             if let Some(name) = name {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
+mod tenants;
 
 use std::{process::Stdio, time::Duration};
 

@@ -65,7 +65,7 @@ impl Catalog {
                 Err(CatalogError::KeyReused { name: made.name })
             };
         }
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let mut parts = Vec::new();
         for part in &request.disks {
             let image = find::find_in(change.connection(), &by.viewer(), &part.image).await?;

@@ -11,7 +11,7 @@ use crate::{events::Change, identity::Caller};
 impl Catalog {
     /// Deletes an image; the answer is what it was. Deployments that run go on.
     pub async fn delete(&self, by: &Caller, image: &str) -> Result<Image, CatalogError> {
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let image = own(change.connection(), by, image).await?;
         ready(&image)?;
         may_go(&image)?;

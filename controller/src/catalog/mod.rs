@@ -22,6 +22,7 @@ mod names;
 mod pending;
 mod problem;
 mod run;
+mod shows;
 mod spec;
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,7 @@ impl Catalog {
     ) -> Result<Image, CatalogError> {
         let reason = wanted.reason.clone().unwrap_or_default();
         check_text("reason", &reason, MAX_REASON_CHARS)?;
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let image = own(change.connection(), by, image).await?;
         ready(&image)?;
         let replacement = match wanted.replacement.as_deref().filter(|name| !name.is_empty()) {
@@ -93,7 +93,7 @@ impl Catalog {
         image: &str,
         to: Option<ImageState>,
     ) -> Result<Image, CatalogError> {
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let image = own(change.connection(), by, image).await?;
         let planned = image
             .transitions
@@ -298,6 +298,7 @@ pub(super) async fn tell_with(
 ) -> Result<(), CatalogError> {
     details["image_id"] = json!(image.id);
     details["by"] = json!(by);
+    change.about_project(&image.project_id);
     change
         .append(NewEvent {
             kind,

@@ -122,7 +122,7 @@ impl Catalog {
         image: &str,
         wanted: &ImageChange,
     ) -> Result<Image, CatalogError> {
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let image = own(change.connection(), by, image).await?;
         ready(&image)?;
         if wanted

@@ -41,6 +41,14 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         None => derived_url("public_url", "https", listen, seen_at, host, problems),
     };
     let boot = complete_boot(written.boot, seen_at, host, problems);
+    if written.tokens.default_days > written.tokens.max_days {
+        note(
+            problems,
+            "tokens.default_days",
+            format!("is more than tokens.max_days, {}", written.tokens.max_days),
+            "Lower it, or raise tokens.max_days.",
+        );
+    }
     Some(Config {
         listen,
         public_url: public_url?,
@@ -53,6 +61,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         timeouts: written.timeouts,
         store: written.store,
         images: written.images,
+        tokens: written.tokens,
     })
 }
 

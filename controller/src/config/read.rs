@@ -11,8 +11,8 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, UnknownPolicy, derive,
-    images, problems::ConfigProblem, store, table::Keys,
+    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, TokenConfig,
+    UnknownPolicy, derive, images, problems::ConfigProblem, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -21,6 +21,7 @@ pub(super) const DEFAULT_IPXE_DIR: &str = "/usr/lib/ipxe";
 pub(super) const DEFAULT_LEASE_SECONDS: u32 = 3600;
 pub(super) const DEFAULT_REGION: &str = "default";
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
+const MAX_TOKEN_DAYS: u64 = 3650;
 
 /// What flags of the command line say; they win over the file.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,7 @@ pub(super) struct Written {
     pub timeouts: TimeoutConfig,
     pub store: StoreConfig,
     pub images: ImageConfig,
+    pub tokens: TokenConfig,
 }
 
 #[derive(Debug, Default)]
@@ -243,14 +245,15 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         region: keys.text("region", "\"eu-west\"").map(|Region(r)| r),
         ..Written::default()
     };
-    let [boot, dhcp, timeouts, store, about_images] =
-        ["boot", "dhcp", "timeouts", "store", "images"].map(|name| keys.section(name));
+    let [boot, dhcp, timeouts, store, about_images, tokens] =
+        ["boot", "dhcp", "timeouts", "store", "images", "tokens"].map(|name| keys.section(name));
     keys.finish();
     written.boot = written_boot(Keys::new("boot", boot, problems));
     written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
     written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));
     written.store = store::read(store, problems);
     written.images = images::read(about_images, problems);
+    written.tokens = written_tokens(Keys::new("tokens", tokens, problems));
     written
 }
 
@@ -308,4 +311,18 @@ fn written_timeouts(mut keys: Keys<'_>) -> TimeoutConfig {
     };
     keys.finish();
     timeouts
+}
+
+fn written_tokens(mut keys: Keys<'_>) -> TokenConfig {
+    let default = TokenConfig::default();
+    let mut days = |key| {
+        let days = keys.number(key, MAX_TOKEN_DAYS, "Give it in days, without quotes.");
+        days.and_then(|days| u32::try_from(days).ok())
+    };
+    let tokens = TokenConfig {
+        default_days: days("default_days").unwrap_or(default.default_days),
+        max_days: days("max_days").unwrap_or(default.max_days),
+    };
+    keys.finish();
+    tokens
 }

@@ -39,7 +39,7 @@ impl Deployments {
             tracing::error!(mac = %facts.mac, error = %chain(&error), "a contradiction could not be forgotten");
         }
         let deployment = match &node.deployment_id {
-            Some(id) => Some(self.get(id).await?),
+            Some(id) => Some(self.read(id).await?),
             None => None,
         };
         if let Some(deployment) = &deployment

@@ -20,7 +20,7 @@ use crate::{
     catalog::{Catalog, CatalogError, Image},
     events::{Change, NewEvent, doing},
     identity::{Caller, Viewer},
-    inventory::{self, Node, NodeState},
+    inventory::{self, InventoryError, Node, NodeState},
 };
 
 /// How long a request that is sent again is recognised.
@@ -37,31 +37,44 @@ impl Deployments {
         let hash = self
             .request_key
             .digest(Zeroizing::new(json!(request).to_string()).as_bytes());
+        if let Some(key) = key
+            && (key.is_empty() || key.len() > 255 || key.chars().any(|c| c.is_control()))
+        {
+            return Err(DeployError::BadKey(key.chars().count()));
+        }
+        // Keys are each project's own: nobody learns that somebody else has used one.
+        let key = key.map(|key| format!("{}:{key}", by.project_id));
+        let key = key.as_deref();
         if let Some(key) = key {
-            if key.is_empty() || key.len() > 255 || key.chars().any(|c| c.is_control()) {
-                return Err(DeployError::BadKey(key.chars().count()));
-            }
             let mut connection = self.db.acquire().await.map_err(doing("look for the request"))?;
             if let Some(id) = earlier(&mut connection, key, &hash).await? {
-                return self.get(&id).await;
+                return self.get(&by.viewer(), &id).await;
             }
         }
-        let node = self.nodes.find(&request.node).await?;
+        let node = self.nodes.find(&by.viewer(), &request.node).await?;
         let image = self.image_of(&by.viewer(), request).await?;
+        self.check_shared(by, &image, &node).await?;
         let replacement = self.replacement_of(&by.viewer(), &image).await?;
         let inventory = self.nodes.inventory(&node.id).await?;
 
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         if let Some(key) = key
             && let Some(id) = earlier(change.connection(), key, &hash).await?
         {
             drop(change);
-            return self.get(&id).await;
+            return self.get(&by.viewer(), &id).await;
         }
         // Read once more: from here on nobody else can change it.
         let node = inventory::load(change.connection(), &node.id)
             .await?
             .unwrap_or(node);
+        if !by.viewer().sees(&node.project_id) {
+            // It was given to another project in between.
+            return Err(DeployError::Node(InventoryError::NotFound {
+                wanted: node.name,
+                near: Vec::new(),
+            }));
+        }
         let chosen = Chosen {
             image: &image,
             replacement: replacement.as_deref(),
@@ -109,7 +122,7 @@ impl Deployments {
         self.begin(&mut change, &id, by, &node, &image).await?;
         change.commit().await?;
         self.begin_to_act(&id).await;
-        self.get(&id).await
+        self.read(&id).await
     }
 
     /// The image that a request names.
@@ -118,6 +131,23 @@ impl Deployments {
             None if !request.image.is_empty() => Ok(self.catalog.find(viewer, &request.image).await?),
             Some(family) if request.image.is_empty() => Ok(self.catalog.newest_of(viewer, family).await?),
             _ => Err(DeployError::Refused(vec![Refusal::Image(ImageRefusal::Unnamed)])),
+        }
+    }
+
+    /// An image that its owner keeps to himself does not come onto a machine of others, though the operator who asks sees
+    /// both.
+    async fn check_shared(&self, by: &Caller, image: &Image, node: &Node) -> Result<(), DeployError> {
+        if image.project_id == by.project_id || image.project_id == node.project_id {
+            return Ok(());
+        }
+        let owner = Viewer::Project(node.project_id.clone());
+        match self.catalog.find(&owner, &image.id).await {
+            Ok(_) => Ok(()),
+            Err(CatalogError::NotFound { .. }) => Err(DeployError::NotShared {
+                image: image.name.clone(),
+                node: node.name.clone(),
+            }),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -169,8 +199,8 @@ impl Deployments {
         .bind(now)
         .bind(&checked.disk.manifest)
         .bind(json!(checked.warnings).to_string())
-        .bind(&by.project_id)
-        .bind(&by.name)
+        .bind(&node.project_id)
+        .bind(by.author().actor)
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;
@@ -218,17 +248,26 @@ impl Deployments {
         }
     }
 
-    /// The deployment with this id.
-    pub async fn get(&self, id: &str) -> Result<Deployment, DeployError> {
+    /// The deployment with this id, if the viewer may see it.
+    pub async fn get(&self, viewer: &Viewer, id: &str) -> Result<Deployment, DeployError> {
+        let found = self.read(id).await?;
+        if viewer.sees(&found.project_id) {
+            return Ok(found);
+        }
+        Err(not_found(id))
+    }
+
+    /// The deployment with this id, whoever's it is.
+    pub(super) async fn read(&self, id: &str) -> Result<Deployment, DeployError> {
         let mut connection = self.db.acquire().await.map_err(doing("read the deployment"))?;
         let found = load(&mut connection, &id.to_uppercase()).await?;
-        found.ok_or_else(|| DeployError::NotFound(id.chars().take(64).collect()))
+        found.ok_or_else(|| not_found(id))
     }
 
     /// Asks a running deployment to stop. It may take until the agent has confirmed it.
-    pub async fn cancel(&self, id: &str) -> Result<Deployment, DeployError> {
-        let wanted = self.get(id).await?;
-        let mut change = self.events.begin().await?;
+    pub async fn cancel(&self, by: &Caller, id: &str) -> Result<Deployment, DeployError> {
+        let wanted = self.get(&by.viewer(), id).await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let mut deployment = load(change.connection(), &wanted.id).await?.unwrap_or(wanted);
         match deployment.state {
             super::DeploymentState::Running => {}
@@ -248,15 +287,19 @@ impl Deployments {
                     kind: "deployment.cancel-requested",
                     node_id: Some(&deployment.node_id),
                     deployment_id: Some(&deployment.id),
-                    message: "Somebody asked to cancel the deployment.".to_owned(),
+                    message: format!("{} asked to cancel the deployment.", by.name),
                     details: json!({}),
                 })
                 .await?;
         }
         change.commit().await?;
         self.begin_to_act(&deployment.id).await;
-        self.get(&deployment.id).await
+        self.read(&deployment.id).await
     }
+}
+
+fn not_found(id: &str) -> DeployError {
+    DeployError::NotFound(id.chars().take(64).collect())
 }
 
 /// The deployment that an earlier request with this key made.

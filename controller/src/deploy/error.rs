@@ -19,6 +19,14 @@ pub enum DeployError {
     /// The image cannot be found.
     #[error(transparent)]
     Image(#[from] CatalogError),
+    /// The image is another project's than the node, and not shared with that.
+    #[error("the image {image} is not shared with the project that has the node {node}")]
+    NotShared {
+        /// The image.
+        image: String,
+        /// The node.
+        node: String,
+    },
     /// It cannot work, for these reasons.
     #[error("the deployment was refused")]
     Refused(Vec<Refusal>),
@@ -65,6 +73,13 @@ impl From<DeployError> for Problem {
                 "The deployment has ended",
                 detail,
                 "Nothing has to be done: only a running deployment can be cancelled. `imprint deployment show ID` says how it ended (API: GET /v1/deployments/{id}).",
+            ),
+            DeployError::NotShared { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "image-not-shared",
+                "The image belongs to another project",
+                detail,
+                "Let its owner share it with the project of the node and that project accept it, or choose a public image (API: POST /v1/images/{image}/members).",
             ),
             DeployError::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

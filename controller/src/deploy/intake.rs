@@ -212,6 +212,7 @@ impl Deployments {
         self.events.progress(NodeProgress {
             node_id: node_id.to_owned(),
             deployment_id: deployment.id,
+            project_id: deployment.project_id,
             progress: Progress {
                 step: step.to_string(),
                 bytes_done: progress.bytes_done,

@@ -95,6 +95,10 @@ pub struct Deployment {
     pub id: String,
     /// The node.
     pub node_id: String,
+    /// Whose it is: the project of the node when it was asked for.
+    pub project_id: String,
+    /// Who asked for it: a user, or a token of no user; empty: nobody knows any more.
+    pub requested_by: String,
     /// Rises with each change.
     pub version: i64,
     /// How it stands.
@@ -183,6 +187,8 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
         Ok(Self {
             id: row.try_get("id")?,
             node_id: row.try_get("node_id")?,
+            project_id: row.try_get("project_id")?,
+            requested_by: row.try_get("requested_by")?,
             version: row.try_get("version")?,
             state: word(row, "state")?,
             phase: word(row, "phase")?,

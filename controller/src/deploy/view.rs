@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     events::{Progress, doing},
+    identity::Viewer,
     inventory::{Disk, NodeProblem},
 };
 
@@ -24,6 +25,10 @@ pub struct DeploymentView {
     pub id: String,
     /// The node.
     pub node_id: String,
+    /// Whose it is: the project of the node when it was asked for.
+    pub project_id: String,
+    /// Who asked for it; empty: nobody knows any more.
+    pub requested_by: String,
     /// The image.
     pub image_id: String,
     /// The image's name when the deployment was asked for.
@@ -92,6 +97,8 @@ impl Deployments {
             progress: self.events.progress_of(&deployment.node_id, &deployment.id),
             id: deployment.id,
             node_id: deployment.node_id,
+            project_id: deployment.project_id,
+            requested_by: deployment.requested_by,
             image_id: deployment.image_id,
             image_name: deployment.image_name,
             warnings: deployment.warnings,
@@ -113,9 +120,10 @@ impl Deployments {
         })
     }
 
-    /// A page of deployments, newest first; only those of one node if it is named.
+    /// A page of the deployments that the viewer may see, newest first; only those of one node if it is named.
     pub async fn list(
         &self,
+        viewer: &Viewer,
         node: Option<&str>,
         page_size: u32,
         page_token: Option<&str>,
@@ -127,7 +135,10 @@ impl Deployments {
         let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM deployments WHERE 1 = 1");
         if let Some(node) = node.filter(|node| !node.is_empty()) {
             sql.push(" AND node_id = ")
-                .push_bind(self.nodes.find(node).await?.id);
+                .push_bind(self.nodes.find(viewer, node).await?.id);
+        }
+        if let Some(project) = viewer.project() {
+            sql.push(" AND project_id = ").push_bind(project);
         }
         if let Some(token) = page_token.filter(|token| !token.is_empty()) {
             let token: ulid::Ulid = token

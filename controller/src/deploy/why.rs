@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     events::doing,
+    identity::Viewer,
     inventory::{Node, NodeProblem, NodeState},
 };
 
@@ -35,11 +36,12 @@ pub struct Why {
 
 impl Deployments {
     /// What the node with this id, name, UUID, serial number or MAC address does.
-    pub async fn why(&self, wanted: &str) -> Result<Why, DeployError> {
-        let node = self.nodes.find(wanted).await?;
+    pub async fn why(&self, viewer: &Viewer, wanted: &str) -> Result<Why, DeployError> {
+        let node = self.nodes.find(viewer, wanted).await?;
         let connected = self.hub.is_connected(&node.id);
         let deployment = match &node.deployment_id {
-            Some(id) => Some(self.get(id).await?),
+            // What another project did with it before is not told.
+            Some(id) => Some(self.read(id).await?).filter(|deployment| viewer.sees(&deployment.project_id)),
             None => None,
         };
         if let (NodeState::Deploying, Some(deployment)) = (node.state, &deployment) {

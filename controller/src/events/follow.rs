@@ -112,11 +112,10 @@ impl Follower {
             .expect("no code panics while it holds the progress board")
             .since(self.arrival);
         self.arrival = arrival;
+        let query = &self.query;
         let wanted = |progress: &NodeProgress| {
-            self.query
-                .node_id
-                .as_ref()
-                .is_none_or(|node_id| *node_id == progress.node_id)
+            let is = |asked: &Option<String>, has: &str| asked.as_deref().is_none_or(|asked| asked == has);
+            is(&query.node_id, &progress.node_id) && is(&query.project_id, &progress.project_id)
         };
         self.ready
             .extend(fresh.into_iter().filter(wanted).map(Live::Progress));

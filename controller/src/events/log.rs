@@ -42,11 +42,35 @@ pub struct Event {
     pub node_id: Option<String>,
     /// The deployment it is about.
     pub deployment_id: Option<String>,
+    /// Whose it is: of the node, else of whoever did it; null: only operators see it.
+    pub project_id: Option<String>,
+    /// Who did it: a user, or a token of no user; null: the controller, or a machine.
+    pub actor: Option<String>,
     /// One sentence for an operator.
     pub message: String,
     /// Further facts as an object.
     #[schema(value_type = Object)]
     pub details: Value,
+}
+
+/// Who makes a change, and for which project. The default: the controller itself, for nobody in particular.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Author {
+    /// As in [`Event::actor`].
+    pub actor: Option<String>,
+    /// Whose the events are that are not about a node.
+    pub project_id: Option<String>,
+}
+
+impl Author {
+    /// The same one, with events of another project.
+    #[must_use]
+    pub fn in_project(self, project_id: &str) -> Self {
+        Self {
+            project_id: Some(project_id.to_owned()),
+            ..self
+        }
+    }
 }
 
 /// An event that is still to be written.
@@ -75,6 +99,8 @@ pub struct EventQuery {
     pub newest_first: bool,
     /// Only events of this node.
     pub node_id: Option<String>,
+    /// Only events of this project.
+    pub project_id: Option<String>,
     /// At most this many; 100 when 0, 1,000 at most.
     pub page_size: u32,
 }
@@ -114,8 +140,14 @@ impl EventLog {
         }
     }
 
-    /// Opens a write transaction whose events become visible, and wake followers, with its commit.
+    /// Opens a write transaction of the controller itself whose events become visible, and wake followers, with its
+    /// commit.
     pub async fn begin(&self) -> Result<Change, DatabaseError> {
+        self.begin_by(Author::default()).await
+    }
+
+    /// As [`EventLog::begin`], for somebody: the events name him.
+    pub async fn begin_by(&self, author: Author) -> Result<Change, DatabaseError> {
         let tx = self
             .db
             .begin_with("BEGIN IMMEDIATE")
@@ -124,13 +156,19 @@ impl EventLog {
         Ok(Change {
             tx,
             log: self.clone(),
+            author,
             tells: false,
         })
     }
 
-    /// Writes one event on its own.
+    /// Writes one event of the controller itself on its own.
     pub async fn append(&self, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
-        let mut change = self.begin().await?;
+        self.append_by(Author::default(), event).await
+    }
+
+    /// Writes one event of somebody on its own.
+    pub async fn append_by(&self, author: Author, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
+        let mut change = self.begin_by(author).await?;
         let event = change.append(event).await?;
         change.commit().await?;
         Ok(event)
@@ -139,6 +177,7 @@ impl EventLog {
     async fn append_in(
         &self,
         connection: &mut SqliteConnection,
+        author: &Author,
         event: NewEvent<'_>,
     ) -> Result<Event, DatabaseError> {
         let at = self.clock.now();
@@ -147,8 +186,11 @@ impl EventLog {
         } else {
             Value::Object(serde_json::Map::new())
         };
-        let result = sqlx::query(
-            "INSERT INTO events (at, kind, node_id, deployment_id, message, details) VALUES (?, ?, ?, ?, ?, ?)",
+        // What happens to a machine is its project's, whoever did it.
+        let (id, project_id): (i64, Option<String>) = sqlx::query_as(
+            "INSERT INTO events (at, kind, node_id, deployment_id, message, details, actor, project_id) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, COALESCE((SELECT project_id FROM nodes WHERE id = ?3), ?8)) \
+             RETURNING id, project_id",
         )
         .bind(at.as_millisecond())
         .bind(event.kind)
@@ -156,16 +198,20 @@ impl EventLog {
         .bind(event.deployment_id)
         .bind(&event.message)
         .bind(details.to_string())
-        .execute(connection)
+        .bind(&author.actor)
+        .bind(&author.project_id)
+        .fetch_one(connection)
         .await
         .map_err(doing("append an event"))?;
         tracing::debug!(event.kind = event.kind, node.id = event.node_id, message = %event.message, "event");
         Ok(Event {
-            id: result.last_insert_rowid(),
+            id,
             at,
             kind: event.kind.to_owned(),
             node_id: event.node_id.map(ToOwned::to_owned),
             deployment_id: event.deployment_id.map(ToOwned::to_owned),
+            project_id,
+            actor: author.actor.clone(),
             message: event.message,
             details,
         })
@@ -194,6 +240,9 @@ impl EventLog {
         sql.push_bind(query.after);
         if let Some(node_id) = &query.node_id {
             sql.push(" AND node_id = ").push_bind(node_id);
+        }
+        if let Some(project_id) = &query.project_id {
+            sql.push(" AND project_id = ").push_bind(project_id);
         }
         if let Some(before) = query.before {
             sql.push(" AND id < ").push_bind(before);
@@ -234,6 +283,8 @@ fn event_of(row: &SqliteRow) -> Result<Event, sqlx::Error> {
         kind: row.try_get("kind")?,
         node_id: row.try_get("node_id")?,
         deployment_id: row.try_get("deployment_id")?,
+        project_id: row.try_get("project_id")?,
+        actor: row.try_get("actor")?,
         message: row.try_get("message")?,
         details: serde_json::from_str(&details).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
     })
@@ -244,6 +295,7 @@ fn event_of(row: &SqliteRow) -> Result<Event, sqlx::Error> {
 pub struct Change {
     tx: Transaction<'static, Sqlite>,
     log: EventLog,
+    author: Author,
     tells: bool,
 }
 
@@ -253,11 +305,16 @@ impl Change {
         &mut self.tx
     }
 
+    /// From here on the events that are not about a node are this project's.
+    pub fn about_project(&mut self, project_id: &str) {
+        self.author.project_id = Some(project_id.to_owned());
+    }
+
     /// Writes an event; it exists once the change is committed.
     pub async fn append(&mut self, event: NewEvent<'_>) -> Result<Event, DatabaseError> {
         self.tells = true;
         let log = self.log.clone();
-        log.append_in(&mut self.tx, event).await
+        log.append_in(&mut self.tx, &self.author, event).await
     }
 
     /// Makes the change and its events durable, then wakes the followers if there are any events.

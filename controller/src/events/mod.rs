@@ -13,6 +13,6 @@ mod seldom;
 mod tests;
 
 pub use follow::Live;
-pub use log::{Change, DatabaseError, Event, EventLog, EventPage, EventQuery, NewEvent, doing};
+pub use log::{Author, Change, DatabaseError, Event, EventLog, EventPage, EventQuery, NewEvent, doing};
 pub use progress::{Load, Loads, NodeProgress, Progress};
 pub use seldom::Seldom;

@@ -69,6 +69,9 @@ pub struct NodeProgress {
     pub node_id: String,
     /// The deployment.
     pub deployment_id: String,
+    /// Whose the deployment is.
+    #[serde(skip)]
+    pub project_id: String,
     /// The figures.
     #[serde(flatten)]
     pub progress: Progress,

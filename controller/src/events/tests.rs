@@ -19,6 +19,7 @@ fn figures(node: &str, done: u64) -> NodeProgress {
     NodeProgress {
         node_id: node.to_owned(),
         deployment_id: "d".to_owned(),
+        project_id: "p".to_owned(),
         progress: Progress {
             step: "write".to_owned(),
             bytes_done: done,

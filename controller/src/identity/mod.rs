@@ -1,27 +1,51 @@
 //! Who is who: the controller's own CA, the certificates of nodes, the key that signs manifests, and API tokens.
 //!
+//! Every caller acts for one project, with a role and perhaps narrowed by scopes ([`Caller`]): what he may do is decided
+//! by one table ([`Role::may`]), what he may see by his [`Viewer`].
+//!
 //! Everything private lies in `<data>/identity`, mode 0600, and never leaves the process.
 
 mod authority;
 mod caller;
 mod certificate;
 mod keyfile;
+mod project_users;
+mod projects;
 mod request_key;
+mod role;
+mod scope;
 mod server_certificate;
+mod tenant_error;
+#[cfg(test)]
+mod tenant_tests;
+mod tenants;
 #[cfg(test)]
 mod tests;
+mod token_list;
+mod token_rules;
 mod tokens;
+mod users;
+mod who_am_i;
 
 use std::path::PathBuf;
 
 pub use authority::{Authority, IssuedCertificate, KeyDigest};
-pub use caller::{Caller, PLATFORM, Permission, Role, Viewer};
+pub use caller::{Caller, PLATFORM, Viewer};
 pub use certificate::node_id_of;
 pub(crate) use keyfile::write_whole;
+pub use project_users::ProjectUser;
+pub use projects::{Project, ProjectChange};
 pub use request_key::RequestKey;
+pub use role::{Permission, Role};
+pub use scope::{Scope, UnknownScope};
 pub use server_certificate::ServerCertificate;
+pub use tenant_error::{TenantError, Thing};
+pub use tenants::{Page, Tenants};
+pub use token_list::{Token, TokenQuery, TokenRequest};
 pub(crate) use tokens::generate as generate_token;
 pub use tokens::{ApiTokens, NewToken, TokenError};
+pub use users::User;
+pub use who_am_i::WhoAmI;
 
 /// An identity could not be made, read or issued.
 #[derive(Debug, thiserror::Error)]

@@ -37,7 +37,7 @@ use crate::{
     catalog::{
         Catalog, CatalogError, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
     },
-    events::{EventLog, NewEvent},
+    events::{Author, EventLog, NewEvent},
     identity::{Authority, Caller},
     store::{Store, StoreObject},
 };
@@ -113,8 +113,14 @@ impl Ingest {
                 "an import ended with the controller"
             );
             let message = format!("The import of image {} ended with the controller.", image.name);
+            let details = json!({ "image_id": image.id });
             self.0
-                .append("image.import-failed", message, json!({ "image_id": image.id }))
+                .append(
+                    Author::default().in_project(&image.project_id),
+                    "image.import-failed",
+                    message,
+                    details,
+                )
                 .await;
         }
         let interrupted = self.0.catalog.pending_imports().await?;
@@ -340,10 +346,11 @@ impl Inner {
                 json!({ "image_id": image.id, "cause": crate::api::rest::problem::chain(error), "by": by }),
             ),
         };
-        self.append(kind, message, details).await;
+        let author = request.by.author().in_project(&image.project_id);
+        self.append(author, kind, message, details).await;
     }
 
-    async fn append(&self, kind: &str, message: String, details: serde_json::Value) {
+    async fn append(&self, author: Author, kind: &str, message: String, details: serde_json::Value) {
         let event = NewEvent {
             kind,
             node_id: None,
@@ -351,7 +358,7 @@ impl Inner {
             message,
             details,
         };
-        if let Err(error) = self.events.append(event).await {
+        if let Err(error) = self.events.append_by(author, event).await {
             let error = &error as &(dyn std::error::Error + 'static);
             tracing::warn!(error, "the event of an import was not kept");
         }

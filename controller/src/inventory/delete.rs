@@ -6,14 +6,17 @@ use super::{
     node::{Node, NodeState},
     nodes::{InventoryError, Nodes, load},
 };
-use crate::events::{NewEvent, doing};
+use crate::{
+    events::{NewEvent, doing},
+    identity::Caller,
+};
 
 impl Nodes {
     /// Forgets a node and its deployments; refused while one runs. Its events stay, and if the machine calls again it
     /// is a new one.
-    pub(crate) async fn delete(&self, wanted: &str) -> Result<Node, InventoryError> {
-        let found = self.find(wanted).await?;
-        let mut change = self.events.begin().await?;
+    pub(crate) async fn delete(&self, by: &Caller, wanted: &str) -> Result<Node, InventoryError> {
+        let found = self.find(&by.viewer(), wanted).await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let Some(node) = load(change.connection(), &found.id).await? else {
             return Err(InventoryError::NotFound {
                 wanted: found.id,
@@ -23,17 +26,7 @@ impl Nodes {
         if node.state == NodeState::Deploying {
             return Err(InventoryError::Deploying { name: node.name });
         }
-        // Tasks, steps, secrets, tokens and keys of requests go with their deployment.
-        for statement in [
-            "DELETE FROM deployments WHERE node_id = ?",
-            "DELETE FROM nodes WHERE id = ?",
-        ] {
-            sqlx::query(statement)
-                .bind(&node.id)
-                .execute(change.connection())
-                .await
-                .map_err(doing("delete the node"))?;
-        }
+        // Told first: as long as the node is there, the event is its project's.
         change
             .append(NewEvent {
                 kind: "node.deleted",
@@ -46,6 +39,17 @@ impl Nodes {
                 }),
             })
             .await?;
+        // Tasks, steps, secrets, tokens and keys of requests go with their deployment.
+        for statement in [
+            "DELETE FROM deployments WHERE node_id = ?",
+            "DELETE FROM nodes WHERE id = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(&node.id)
+                .execute(change.connection())
+                .await
+                .map_err(doing("delete the node"))?;
+        }
         change.commit().await?;
         Ok(node)
     }

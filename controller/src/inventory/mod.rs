@@ -3,6 +3,7 @@
 //! A machine is recognised by its hardware: the pure function [`identity::identify`] compares what it shows with the
 //! known nodes and refuses what contradicts itself. [`Nodes`] keeps the table.
 
+mod assign;
 mod delete;
 mod enroll;
 mod facts;

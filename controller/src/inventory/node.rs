@@ -93,6 +93,8 @@ pub struct Node {
     pub id: String,
     /// Unique without regard to case.
     pub name: String,
+    /// Whose it is.
+    pub project_id: String,
     /// Where it is in its life.
     pub state: NodeState,
     /// Rises with each change of state.
@@ -120,7 +122,7 @@ pub struct Node {
 }
 
 /// The columns of a node, with its MAC addresses joined by commas.
-pub(super) const SELECT_NODE: &str = "SELECT n.id, n.name, n.state, n.version, n.smbios_uuid, n.serial, n.hardware, \
+pub(super) const SELECT_NODE: &str = "SELECT n.id, n.name, n.project_id, n.state, n.version, n.smbios_uuid, n.serial, n.hardware, \
      n.agent_version, n.agent_defects, n.problem, n.deployment_id, n.last_seen_at, n.created_at, \
      (SELECT group_concat(mac, ',') FROM (SELECT mac FROM node_macs WHERE node_id = n.id ORDER BY position)) AS macs \
      FROM nodes n ";
@@ -138,6 +140,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Node {
         Ok(Self {
             id: row.try_get("id")?,
             name: row.try_get("name")?,
+            project_id: row.try_get("project_id")?,
             state: row.try_get::<String, _>("state")?.parse().map_err(decode)?,
             version: row.try_get("version")?,
             smbios_uuid: row.try_get("smbios_uuid")?,

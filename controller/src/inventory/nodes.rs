@@ -14,6 +14,7 @@ use crate::{
     boot::BootFacts,
     clock::Clock,
     events::{Change, DatabaseError, EventLog, NewEvent, doing},
+    identity::{Caller, Viewer},
 };
 
 /// A node cannot be found or changed.
@@ -114,12 +115,17 @@ impl Nodes {
             })
     }
 
-    /// The node with this id, name, UUID, serial number or MAC address.
-    pub async fn find(&self, wanted: &str) -> Result<Node, InventoryError> {
+    /// The node with this id, name, UUID, serial number or MAC address, if the viewer may see it. What he may not see
+    /// does not exist for him, also not as one of several.
+    pub async fn find(&self, viewer: &Viewer, wanted: &str) -> Result<Node, InventoryError> {
         let wanted = wanted.trim();
         let uuid = Uuid::try_parse(wanted).ok();
         let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
-        sql.push("WHERE n.id = ").push_bind(wanted.to_uppercase());
+        sql.push("WHERE ");
+        if let Some(project) = viewer.project() {
+            sql.push("n.project_id = ").push_bind(project).push(" AND ");
+        }
+        sql.push("(n.id = ").push_bind(wanted.to_uppercase());
         sql.push(" OR n.name = ").push_bind(wanted);
         sql.push(" OR n.serial = ").push_bind(wanted);
         if let Some(uuid) = uuid {
@@ -132,7 +138,7 @@ impl Nodes {
                 .push_bind(mac.to_string())
                 .push(")");
         }
-        sql.push(" ORDER BY n.id LIMIT 10");
+        sql.push(") ORDER BY n.id LIMIT 10");
         let mut found: Vec<Node> = sql
             .build_query_as()
             .fetch_all(&self.db)
@@ -148,7 +154,7 @@ impl Nodes {
         match found.len() {
             0 => Err(InventoryError::NotFound {
                 wanted: clipped(wanted),
-                near: self.near(wanted).await?,
+                near: self.near(viewer, wanted).await?,
             }),
             1 => Ok(found.remove(0)),
             _ => Err(InventoryError::Ambiguous {
@@ -158,7 +164,7 @@ impl Nodes {
         }
     }
 
-    async fn near(&self, wanted: &str) -> Result<Vec<String>, DatabaseError> {
+    async fn near(&self, viewer: &Viewer, wanted: &str) -> Result<Vec<String>, DatabaseError> {
         let start: String = wanted
             .chars()
             .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
@@ -167,21 +173,26 @@ impl Nodes {
         if start.is_empty() {
             return Ok(Vec::new());
         }
-        sqlx::query_scalar("SELECT name FROM nodes WHERE name LIKE ? ORDER BY name LIMIT 5")
+        let like = "SELECT name FROM nodes WHERE name LIKE ?1 AND (?2 IS NULL OR project_id = ?2) ORDER BY name LIMIT 5";
+        sqlx::query_scalar(like)
             .bind(format!("{start}%"))
+            .bind(viewer.project())
             .fetch_all(&self.db)
             .await
             .map_err(doing("look for nodes"))
     }
 
-    /// A page of nodes.
-    pub async fn list(&self, query: &NodeQuery) -> Result<NodePage, InventoryError> {
+    /// A page of the nodes that the viewer may see.
+    pub async fn list(&self, viewer: &Viewer, query: &NodeQuery) -> Result<NodePage, InventoryError> {
         let limit = match query.page_size {
             0 => 100,
             size => i64::from(size.min(1000)),
         };
         let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
         sql.push("WHERE n.id > ").push_bind(&query.after);
+        if let Some(project) = viewer.project() {
+            sql.push(" AND n.project_id = ").push_bind(project);
+        }
         if let Some(state) = query.state {
             sql.push(" AND n.state = ").push_bind(state.as_str());
         }
@@ -213,9 +224,14 @@ impl Nodes {
     }
 
     /// Takes a discovered node into service, under a new name if one is given.
-    pub async fn approve(&self, wanted: &str, name: Option<&str>) -> Result<Node, InventoryError> {
-        let node = self.find(wanted).await?;
-        let mut change = self.events.begin().await?;
+    pub async fn approve(
+        &self,
+        by: &Caller,
+        wanted: &str,
+        name: Option<&str>,
+    ) -> Result<Node, InventoryError> {
+        let node = self.find(&by.viewer(), wanted).await?;
+        let mut change = self.events.begin_by(by.author()).await?;
         let node = load(change.connection(), &node.id).await?.unwrap_or(node);
         let name = name.map(str::trim).filter(|name| !name.is_empty());
         let rename = name.filter(|name| *name != node.name);

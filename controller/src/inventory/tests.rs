@@ -5,6 +5,8 @@ use crate::{
     app::App,
     boot::{BootAction, BootFacts},
     events::EventQuery,
+    identity::Viewer,
+    testing::admin,
 };
 
 const UUID_A: &str = "11111111-2222-4333-8444-000000000001";
@@ -209,9 +211,13 @@ async fn a_machine_becomes_known_once_and_is_found_by_everything() {
         "52:54:00:AB:CD:02",
         "52-54-00-ab-cd-01",
     ] {
-        assert_eq!(app.nodes.find(wanted).await.unwrap().id, node.id, "{wanted}");
+        assert_eq!(
+            app.nodes.find(&Viewer::All, wanted).await.unwrap().id,
+            node.id,
+            "{wanted}"
+        );
     }
-    let error = app.nodes.find("node-zzz").await.unwrap_err();
+    let error = app.nodes.find(&Viewer::All, "node-zzz").await.unwrap_err();
     assert!(error.to_string().contains("there is node-abcd01"), "{error}");
 
     // Another vendor's NIC may end in the same six digits.
@@ -304,26 +310,34 @@ async fn approval_names_and_happens_once() {
         .await
         .unwrap();
     assert!(matches!(
-        app.nodes.approve(&a.id, Some("web 1")).await,
+        app.nodes.approve(&admin(), &a.id, Some("web 1")).await,
         Err(InventoryError::BadName(_))
     ));
-    let node = app.nodes.approve(&a.id, Some("web-1")).await.unwrap();
+    let node = app.nodes.approve(&admin(), &a.id, Some("web-1")).await.unwrap();
     assert_eq!((node.name.as_str(), node.state), ("web-1", NodeState::Available));
     assert_eq!(
-        app.nodes.approve("web-1", None).await.unwrap().version,
+        app.nodes.approve(&admin(), "web-1", None).await.unwrap().version,
         node.version
     );
     assert!(matches!(
-        app.nodes.approve(&b.id, Some("WEB-1")).await,
+        app.nodes.approve(&admin(), &b.id, Some("WEB-1")).await,
         Err(InventoryError::NameTaken(_))
     ));
     assert!(matches!(
-        app.nodes.approve(&a.id, Some("web-2")).await,
+        app.nodes.approve(&admin(), &a.id, Some("web-2")).await,
         Err(InventoryError::NotDiscovered { .. })
     ));
     let available = NodeQuery {
         state: Some(NodeState::Available),
         ..NodeQuery::default()
     };
-    assert_eq!(app.nodes.list(&available).await.unwrap().items.len(), 1);
+    assert_eq!(
+        app.nodes
+            .list(&Viewer::All, &available)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
 }

@@ -1,12 +1,15 @@
 //! A job is to stop.
 
-use super::{Job, JobError, JobState, Jobs};
-use crate::identity::Viewer;
+use serde_json::json;
+
+use super::{Job, JobError, JobState, Jobs, run::told};
+use crate::identity::Caller;
 
 impl Jobs {
     /// Asks a job to stop, and answers at once; the job is `cancelled` when its work has cleaned up. Asking twice is
     /// asking once. A job that has ended otherwise refuses.
-    pub async fn cancel(&self, viewer: &Viewer, id: &str) -> Result<Job, JobError> {
+    pub async fn cancel(&self, by: &Caller, id: &str) -> Result<Job, JobError> {
+        let viewer = &by.viewer();
         let job = self.get(viewer, id).await?;
         match job.state {
             JobState::Cancelled => return Ok(job),
@@ -15,14 +18,21 @@ impl Jobs {
                 return Err(JobError::Ended { id: job.id, state });
             }
         }
-        sqlx::query(
-            "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?)
-             WHERE id = ? AND state IN ('queued', 'running')",
+        let author = by.author().in_project(&job.project_id);
+        let mut change = self.0.events.begin_by(author).await?;
+        let asked = sqlx::query(
+            "UPDATE jobs SET cancel_requested_at = ?
+             WHERE id = ? AND state IN ('queued', 'running') AND cancel_requested_at IS NULL",
         )
         .bind(self.0.clock.now_ms())
         .bind(&job.id)
-        .execute(&self.0.db)
+        .execute(change.connection())
         .await?;
+        if asked.rows_affected() == 1 {
+            let event = told(&job, "job.cancel-requested", "was asked to stop", json!({}));
+            change.append(event).await?;
+        }
+        change.commit().await?;
         if let Some(live) = self.0.live(&job.id) {
             live.cancel.cancel();
         }

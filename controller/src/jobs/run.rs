@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Inner, Job, JobContext, JobProgress, JobState, Live, error::JobError, start::Work};
 use crate::{
     api::rest::problem::{Problem, ProblemDocument, chain},
-    events::NewEvent,
+    events::{Author, NewEvent},
 };
 
 /// How often progress is written.
@@ -69,7 +69,7 @@ async fn run(inner: &Arc<Inner>, job: Job, live: &Live, work: Work) -> Result<()
 impl Inner {
     /// Whether it may begin: it was not cancelled before it had a task that could be told.
     async fn begin(&self, job: &Job) -> Result<bool, JobError> {
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(author(job)).await?;
         let done = sqlx::query(
             "UPDATE jobs SET state = 'running', started_at = ? WHERE id = ? AND cancel_requested_at IS NULL",
         )
@@ -147,7 +147,7 @@ impl Inner {
         let details = problem
             .as_ref()
             .map_or_else(|| json!({}), |p| json!({ "problem": p }));
-        let mut change = self.events.begin().await?;
+        let mut change = self.events.begin_by(author(job)).await?;
         let done = sqlx::query(
             "UPDATE jobs SET state = ?, result = ?, problem = ?, ended_at = ?
              WHERE id = ? AND state IN ('queued', 'running')",
@@ -166,8 +166,16 @@ impl Inner {
     }
 }
 
+/// What a job does is done for whoever asked for it.
+fn author(job: &Job) -> Author {
+    Author {
+        actor: Some(job.requested_by.clone()).filter(|name| !name.is_empty()),
+        project_id: Some(job.project_id.clone()),
+    }
+}
+
 /// The event of a change of a job.
-fn told<'a>(job: &'a Job, kind: &'a str, verb: &str, mut details: Value) -> NewEvent<'a> {
+pub(super) fn told<'a>(job: &'a Job, kind: &'a str, verb: &str, mut details: Value) -> NewEvent<'a> {
     details["job_id"] = json!(job.id);
     details["job_kind"] = json!(job.kind);
     details["image_id"] = json!(job.image_id);

@@ -17,8 +17,8 @@ use crate::{
     clock::Clock,
     config::Config,
     events::EventQuery,
-    identity::{PLATFORM, Viewer},
-    testing::{TestServer, problem},
+    identity::{Caller, PLATFORM, Role, Viewer},
+    testing::{TestServer, admin, problem},
 };
 
 fn new(kind: JobKind, key: Option<&str>) -> NewJob {
@@ -147,7 +147,9 @@ async fn only_so_many_of_a_kind_run_at_once() {
         .await
         .unwrap();
     ended(&app.jobs, &other.id).await;
-    until(&app.jobs, &ids[1], |job| job.state == JobState::Running).await;
+    for id in &ids[..2] {
+        until(&app.jobs, id, |job| job.state == JobState::Running).await;
+    }
     let queued = JobQuery {
         state: Some(JobState::Queued),
         kind: Some(JobKind::Import),
@@ -180,19 +182,22 @@ async fn cancel_is_idempotent_waits_for_the_work_and_is_refused_by_what_has_ende
         Err(failure())
     };
     let waiting = app.jobs.start(new(JobKind::Verify, None), work).await.unwrap();
-    app.jobs.cancel(&Viewer::All, &waiting.id).await.unwrap();
+    app.jobs.cancel(&admin(), &waiting.id).await.unwrap();
     let waiting = ended(&app.jobs, &waiting.id).await;
     assert_eq!((waiting.state, waiting.started_at), (JobState::Cancelled, None));
-    assert_eq!(kinds_of_events(&app, &waiting).await, ["job.cancelled"]);
+    assert_eq!(
+        kinds_of_events(&app, &waiting).await,
+        ["job.cancel-requested", "job.cancelled"]
+    );
 
-    let asked = app.jobs.cancel(&Viewer::All, &job.id).await.unwrap();
+    let asked = app.jobs.cancel(&admin(), &job.id).await.unwrap();
     assert!(asked.cancel_requested_at.is_some());
     let job = ended(&app.jobs, &job.id).await;
     assert_eq!(
         (job.state, job.problem.clone(), cleaned.load(Ordering::SeqCst)),
         (JobState::Cancelled, None, 1)
     );
-    assert_eq!(app.jobs.cancel(&Viewer::All, &job.id).await.unwrap(), job);
+    assert_eq!(app.jobs.cancel(&admin(), &job.id).await.unwrap(), job);
 
     let done = app
         .jobs
@@ -200,7 +205,7 @@ async fn cancel_is_idempotent_waits_for_the_work_and_is_refused_by_what_has_ende
         .await
         .unwrap();
     ended(&app.jobs, &done.id).await;
-    let refused = app.jobs.cancel(&Viewer::All, &done.id).await.unwrap_err();
+    let refused = app.jobs.cancel(&admin(), &done.id).await.unwrap_err();
     assert_eq!(Problem::from(refused).kind, "job-ended");
 }
 
@@ -251,7 +256,7 @@ async fn row_58_a_controller_that_ends_leaves_jobs_that_the_next_one_ends_or_res
     for job in [&failed, &resumed, &cancelled] {
         until(&app.jobs, &job.id, |job| job.state == JobState::Running).await;
     }
-    app.jobs.cancel(&Viewer::All, &cancelled.id).await.unwrap();
+    app.jobs.cancel(&admin(), &cancelled.id).await.unwrap();
     // As after a kill: nobody writes an end, another controller opens the folder.
     let jobs = Jobs::new(
         app.db.clone(),
@@ -326,7 +331,13 @@ async fn jobs_are_seen_by_their_project_and_by_operators() {
     );
     for refused in [
         app.jobs.get(&stranger, &ids[0]).await.unwrap_err(),
-        app.jobs.cancel(&stranger, &ids[0]).await.unwrap_err(),
+        app.jobs
+            .cancel(
+                &Caller::for_test("01JD3Y6N9M1V9S1M6V1M3B3W5T", Role::Member),
+                &ids[0],
+            )
+            .await
+            .unwrap_err(),
     ] {
         assert_eq!(Problem::from(refused).kind, "job-not-found");
     }

@@ -30,6 +30,8 @@ fn wire(deployment: Deployment) -> WireDeployment {
     WireDeployment {
         id: deployment.id,
         node_id: deployment.node_id,
+        project_id: deployment.project_id,
+        requested_by: deployment.requested_by,
         image_id: deployment.image_id,
         state: deployment.state.to_string(),
         step: deployment.step.to_string(),
@@ -81,11 +83,12 @@ impl Deployments for DeploymentsService {
         &self,
         request: Request<GetDeploymentRequest>,
     ) -> Result<Response<WireDeployment>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadDeployments)?;
         let deployment = self
             .0
             .deployments
-            .get(&request.into_inner().id)
+            .get(&caller.viewer(), &request.into_inner().id)
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))
@@ -95,12 +98,18 @@ impl Deployments for DeploymentsService {
         &self,
         request: Request<ListDeploymentsRequest>,
     ) -> Result<Response<ListDeploymentsResponse>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadDeployments)?;
         let request = request.into_inner();
         let page = self
             .0
             .deployments
-            .list(Some(&request.node), request.page_size, Some(&request.page_token))
+            .list(
+                &caller.viewer(),
+                Some(&request.node),
+                request.page_size,
+                Some(&request.page_token),
+            )
             .await
             .map_err(status::<DeployError>)?;
         let deployments = page.items.into_iter().map(wire).collect();
@@ -114,11 +123,12 @@ impl Deployments for DeploymentsService {
         &self,
         request: Request<CancelDeploymentRequest>,
     ) -> Result<Response<WireDeployment>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteDeployments)?;
         let deployment = self
             .0
             .deployments
-            .cancel(&request.into_inner().id)
+            .cancel(&caller, &request.into_inner().id)
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))

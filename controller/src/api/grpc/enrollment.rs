@@ -14,7 +14,7 @@ use crate::{
     app::App,
     boot::RedeemError,
     events::{DatabaseError, NewEvent, Seldom},
-    identity::{Authority, IdentityError, IssuedCertificate, KeyDigest},
+    identity::{Authority, IdentityError, IssuedCertificate, KeyDigest, Viewer},
     inventory::{EnrollError, InventoryError, Node, NodeState, Recognised},
 };
 
@@ -190,7 +190,7 @@ impl EnrollmentService {
         if !self.may_tell(&format!("{kind} {mac}")) {
             return Status::unauthenticated(error.to_string());
         }
-        let node = self.app.nodes.find(mac).await.ok();
+        let node = self.app.nodes.find(&Viewer::All, mac).await.ok();
         let event = NewEvent {
             kind,
             node_id: node.as_ref().map(|node| node.id.as_str()),

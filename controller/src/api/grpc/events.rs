@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     events::{DatabaseError, Event, EventQuery, Live},
+    identity::{Permission, Viewer},
     inventory::InventoryError,
 };
 
@@ -35,18 +36,20 @@ fn wire(event: Event) -> WireEvent {
         node_id: event.node_id.unwrap_or_default(),
         deployment_id: event.deployment_id.unwrap_or_default(),
         message: event.message,
+        actor: event.actor.unwrap_or_default(),
+        project_id: event.project_id.unwrap_or_default(),
         details_json: event.details.to_string(),
     }
 }
 
 impl EventsService {
-    async fn node_id(&self, node: &str) -> Result<Option<String>, Status> {
+    async fn node_id(&self, viewer: &Viewer, node: &str) -> Result<Option<String>, Status> {
         if node.is_empty() {
             return Ok(None);
         }
         self.0
             .nodes
-            .find(node)
+            .find(viewer, node)
             .await
             .map(|node| Some(node.id))
             .map_err(status::<InventoryError>)
@@ -59,7 +62,9 @@ impl Events for EventsService {
         &self,
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadEvents)?;
+        let viewer = caller.viewer();
         let request = request.into_inner();
         let after = match request.page_token.as_str() {
             "" => 0,
@@ -69,7 +74,8 @@ impl Events for EventsService {
         };
         let query = EventQuery {
             after,
-            node_id: self.node_id(&request.node).await?,
+            node_id: self.node_id(&viewer, &request.node).await?,
+            project_id: viewer.project().map(ToOwned::to_owned),
             page_size: request.page_size,
             ..EventQuery::default()
         };
@@ -91,7 +97,9 @@ impl Events for EventsService {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadEvents)?;
+        let viewer = caller.viewer();
         let request = request.into_inner();
         let after = match request.after_id {
             0 => self.0.events.newest().await.map_err(status::<DatabaseError>)?,
@@ -99,10 +107,17 @@ impl Events for EventsService {
         };
         let query = EventQuery {
             after,
-            node_id: self.node_id(&request.node).await?,
+            node_id: self.node_id(&viewer, &request.node).await?,
+            project_id: viewer.project().map(ToOwned::to_owned),
             ..EventQuery::default()
         };
         let live = self.0.events.follow(query, self.0.shutdown.child_token());
+        // A token that is good no longer hears no more.
+        let lapsed = {
+            let tokens = self.0.api_tokens.clone();
+            async move { tokens.lapse(caller).await }
+        };
+        let live = live.take_until(Box::pin(lapsed));
         let events = live.filter_map(|live| {
             future::ready(match live {
                 Ok(Live::Event(event)) => Some(Ok(wire(event))),

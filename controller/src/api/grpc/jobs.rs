@@ -109,12 +109,13 @@ impl Jobs for JobsService {
     }
 
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<WireJob>, Status> {
-        let viewer = viewer(&request, Permission::WriteJobs)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteJobs)?;
         let id = request.into_inner().id;
         let job = self
             .0
             .jobs
-            .cancel(&viewer, &id)
+            .cancel(&caller, &id)
             .await
             .map_err(status::<JobError>)?;
         Ok(Response::new(wire(job)))

@@ -18,6 +18,7 @@ pub mod images;
 pub mod jobs;
 pub mod nodes;
 pub mod store;
+pub mod tenants;
 
 /// The descriptors in this binary do not describe what reflection needs.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     events::register(&mut routes, app);
     store::register(&mut routes, app);
     jobs::register(&mut routes, app);
+    tenants::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

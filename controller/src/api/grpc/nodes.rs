@@ -1,8 +1,8 @@
 //! gRPC: nodes.
 
 use imprint_proto::v1::{
-    ApproveNodeRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse,
-    Node as WireNode, Problem as WireProblem, WhyRequest, WhyResponse,
+    ApproveNodeRequest, AssignNodeRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest,
+    ListNodesResponse, Node as WireNode, Problem as WireProblem, WhyRequest, WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use crate::{
     api::rest::problem::Problem,
     app::App,
     deploy::DeployError,
+    identity::{Permission, TenantError},
     inventory::{InventoryError, Node, NodeProblem, NodeQuery, NodeState},
 };
 
@@ -60,6 +61,7 @@ fn wire(app: &App, node: Node) -> WireNode {
         deployment_id: node.deployment_id.unwrap_or_default(),
         problem: node.problem.map(problem),
         last_seen_at: node.last_seen_at.map(timestamp),
+        project_id: node.project_id,
     }
 }
 
@@ -69,7 +71,8 @@ impl Nodes for NodesService {
         &self,
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadNodes)?;
         let request = request.into_inner();
         let state = match request.state.as_str() {
             "" => None,
@@ -86,7 +89,7 @@ impl Nodes for NodesService {
         let page = self
             .0
             .nodes
-            .list(&query)
+            .list(&caller.viewer(), &query)
             .await
             .map_err(status::<InventoryError>)?;
         let nodes = page.items.into_iter().map(|node| wire(&self.0, node)).collect();
@@ -97,45 +100,68 @@ impl Nodes for NodesService {
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<WireNode>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadNodes)?;
         let node = self
             .0
             .nodes
-            .find(&request.into_inner().node)
+            .find(&caller.viewer(), &request.into_inner().node)
             .await
             .map_err(status::<InventoryError>)?;
         Ok(Response::new(wire(&self.0, node)))
     }
 
     async fn approve_node(&self, request: Request<ApproveNodeRequest>) -> Result<Response<WireNode>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteNodes)?;
         let request = request.into_inner();
         let node = self
             .0
             .nodes
-            .approve(&request.node, Some(&request.name))
+            .approve(&caller, &request.node, Some(&request.name))
             .await
             .map_err(status::<InventoryError>)?;
         Ok(Response::new(wire(&self.0, node)))
     }
 
     async fn delete_node(&self, request: Request<DeleteNodeRequest>) -> Result<Response<WireNode>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteNodes)?;
         let node = self
             .0
             .deployments
-            .delete_node(&request.into_inner().node)
+            .delete_node(&caller, &request.into_inner().node)
+            .await
+            .map_err(status::<InventoryError>)?;
+        Ok(Response::new(wire(&self.0, node)))
+    }
+
+    async fn assign_node(&self, request: Request<AssignNodeRequest>) -> Result<Response<WireNode>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteNodes)?;
+        let request = request.into_inner();
+        let project = self
+            .0
+            .tenants
+            .project(&caller.viewer(), &request.project)
+            .await
+            .map_err(status::<TenantError>)?;
+        let node = self
+            .0
+            .nodes
+            .assign(&caller, &request.node, &project)
             .await
             .map_err(status::<InventoryError>)?;
         Ok(Response::new(wire(&self.0, node)))
     }
 
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
-        caller(&request)?;
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadNodes)?;
         let why = self
             .0
             .deployments
-            .why(&request.into_inner().node)
+            .why(&caller.viewer(), &request.into_inner().node)
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(WhyResponse {

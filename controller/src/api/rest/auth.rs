@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
 
-use super::problem::Problem;
+use super::problem::{Problem, sentence};
 pub use crate::identity::Caller;
 use crate::{app::App, identity::TokenError};
 
@@ -18,6 +18,10 @@ struct Refused(Problem);
 /// Checks the token of every request, if it carries one, and leaves the outcome in its extensions. What needs a
 /// caller asks for [`Caller`]; what does not, goes on without.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if let Some(value) = request.headers_mut().get_mut(header::AUTHORIZATION) {
+        // Whatever prints headers from here on leaves this one out.
+        value.set_sensitive(true);
+    }
     match bearer(request.headers()) {
         Ok(None) => {}
         Ok(Some(token)) => match app.api_tokens.check(token).await {
@@ -63,9 +67,8 @@ fn missing() -> Problem {
 
 fn refusal(error: &TokenError) -> Problem {
     match error {
-        TokenError::Unknown => unauthorized("The API token is not known here."),
-        TokenError::Expired { at } => unauthorized(format!("The API token expired at {at}.")),
         TokenError::Database(_) => Problem::internal(error),
+        refused => unauthorized(sentence(&refused.to_string())),
     }
 }
 
@@ -75,6 +78,6 @@ fn unauthorized(detail: impl Into<String>) -> Problem {
         "unauthorized",
         "A valid API token is needed",
         detail,
-        "Set IMPRINT_TOKEN or --token-file to a valid token; the first one is in admin.token in the controller's data folder (API: `Authorization: Bearer <token>`).",
+        "Set IMPRINT_TOKEN or --token-file to a valid token; an admin makes one with `imprint token create`, and the first one is in admin.token in the controller's data folder (API: `Authorization: Bearer <token>`).",
     )
 }

@@ -114,14 +114,16 @@ async fn create_deployment(
     responses((status = 200, description = "A page of deployments", body = DeploymentList))
 )]
 async fn list_deployments(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     query: Result<Query<DeploymentListQuery>, QueryRejection>,
 ) -> Result<Json<DeploymentList>, Problem> {
+    caller.require(Permission::ReadDeployments)?;
     let Query(query) = query?;
     let page = app
         .deployments
         .list(
+            &caller.viewer(),
             query.node.as_deref(),
             query.page_size,
             query.page_token.as_deref(),
@@ -150,11 +152,12 @@ async fn list_deployments(
     )
 )]
 async fn get_deployment(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Json<DeploymentView>, Problem> {
-    let deployment = app.deployments.get(&id).await?;
+    caller.require(Permission::ReadDeployments)?;
+    let deployment = app.deployments.get(&caller.viewer(), &id).await?;
     Ok(Json(app.deployments.view(deployment).await?))
 }
 
@@ -173,10 +176,11 @@ async fn get_deployment(
     )
 )]
 async fn cancel_deployment(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Json<DeploymentView>, Problem> {
-    let deployment = app.deployments.cancel(&id).await?;
+    caller.require(Permission::WriteDeployments)?;
+    let deployment = app.deployments.cancel(&caller, &id).await?;
     Ok(Json(app.deployments.view(deployment).await?))
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     app::App,
     events::{Event, EventQuery, Live},
+    identity::{Permission, Viewer},
 };
 
 /// Paths of this part.
@@ -94,9 +95,9 @@ fn bad_cursor(given: &str) -> Problem {
     )
 }
 
-async fn node_id(app: &App, node: Option<&str>) -> Result<Option<String>, Problem> {
+async fn node_id(app: &App, viewer: &Viewer, node: Option<&str>) -> Result<Option<String>, Problem> {
     match node.filter(|node| !node.is_empty()) {
-        Some(node) => Ok(Some(app.nodes.find(node).await?.id)),
+        Some(node) => Ok(Some(app.nodes.find(viewer, node).await?.id)),
         None => Ok(None),
     }
 }
@@ -113,10 +114,11 @@ async fn node_id(app: &App, node: Option<&str>) -> Result<Option<String>, Proble
     )
 )]
 async fn list_events(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     query: Result<Query<EventListQuery>, QueryRejection>,
 ) -> Result<Json<EventList>, Problem> {
+    caller.require(Permission::ReadEvents)?;
     let Query(query) = query?;
     let cursor = query
         .page_token
@@ -129,7 +131,8 @@ async fn list_events(
         Order::Asc => (cursor.unwrap_or(after), None),
         Order::Desc => (after, cursor),
     };
-    let node_id = node_id(&app, query.node.as_deref()).await?;
+    let viewer = caller.viewer();
+    let node_id = node_id(&app, &viewer, query.node.as_deref()).await?;
     let page = app
         .events
         .list(&EventQuery {
@@ -137,6 +140,7 @@ async fn list_events(
             before,
             newest_first: query.order == Order::Desc,
             node_id,
+            project_id: viewer.project().map(ToOwned::to_owned),
             page_size: query.page_size,
         })
         .await?;
@@ -163,11 +167,12 @@ async fn list_events(
     )
 )]
 async fn stream_events(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     headers: HeaderMap,
     query: Result<Query<EventStreamQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    caller.require(Permission::ReadEvents)?;
     let Query(query) = query?;
     let last = headers
         .get("last-event-id")
@@ -178,15 +183,23 @@ async fn stream_events(
         (None, Some(after)) => after,
         (None, None) => app.events.newest().await?,
     };
-    let node_id = node_id(&app, query.node.as_deref()).await?;
+    let viewer = caller.viewer();
+    let node_id = node_id(&app, &viewer, query.node.as_deref()).await?;
     let live = app.events.follow(
         EventQuery {
             after,
             node_id,
+            project_id: viewer.project().map(ToOwned::to_owned),
             ..EventQuery::default()
         },
         app.shutdown.child_token(),
     );
+    // A token that is good no longer hears no more.
+    let lapsed = {
+        let tokens = app.api_tokens.clone();
+        async move { tokens.lapse(caller).await }
+    };
+    let live = live.take_until(Box::pin(lapsed));
     let frames = live.map(|live| frame(live?).map_err(Box::<dyn std::error::Error + Send + Sync>::from));
     Ok(Sse::new(frames).keep_alive(KeepAlive::default()).into_response())
 }

@@ -125,5 +125,5 @@ async fn cancel_job(
     Path(job): Path<String>,
 ) -> Result<Json<Job>, Problem> {
     caller.require(Permission::WriteJobs)?;
-    Ok(Json(app.jobs.cancel(&caller.viewer(), &job).await?))
+    Ok(Json(app.jobs.cancel(&caller, &job).await?))
 }

@@ -14,8 +14,11 @@ pub mod jobs;
 pub mod nodes;
 pub mod openapi;
 pub mod problem;
+pub mod projects;
 pub mod store;
+pub mod tokens;
 pub mod upkeep;
+pub mod users;
 
 use problem::Problem;
 
@@ -30,6 +33,9 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(events::router())
         .merge(jobs::router())
         .merge(upkeep::router())
+        .merge(projects::router())
+        .merge(users::router())
+        .merge(tokens::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

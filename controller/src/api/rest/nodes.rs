@@ -6,7 +6,7 @@ use axum::{
         Path, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     app::App,
     deploy::Why,
+    identity::Permission,
     inventory::{Inventory, Node, NodeProblem, NodeQuery, NodeState},
 };
 
@@ -28,13 +29,14 @@ pub fn router() -> Router<App> {
         .route("/v1/nodes", get(list_nodes))
         .route("/v1/nodes/{node}", get(get_node).delete(delete_node))
         .route("/v1/nodes/{node}/approve", post(approve_node))
+        .route("/v1/nodes/{node}/project", put(assign_node))
         .route("/v1/nodes/{node}/why", get(why_node))
 }
 
 /// Their description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(list_nodes, get_node, delete_node, approve_node, why_node))]
+    #[openapi(paths(list_nodes, get_node, delete_node, approve_node, assign_node, why_node))]
     struct Part;
     Part::openapi()
 }
@@ -46,6 +48,8 @@ pub struct NodeView {
     id: String,
     /// Unique without regard to case.
     name: String,
+    /// Whose it is.
+    project_id: String,
     /// Where it is in its life.
     state: NodeState,
     /// Whether the agent's session is open now.
@@ -114,11 +118,20 @@ struct Approval {
     name: Option<String>,
 }
 
+/// Whose a node is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Assignment {
+    /// Id or name of the project.
+    project: String,
+}
+
 fn view(app: &App, node: Node) -> NodeView {
     NodeView {
         agent_connected: app.deployments.hub().is_connected(&node.id),
         id: node.id,
         name: node.name,
+        project_id: node.project_id,
         state: node.state,
         smbios_uuid: node.smbios_uuid,
         serial: node.serial,
@@ -142,10 +155,11 @@ fn view(app: &App, node: Node) -> NodeView {
     responses((status = 200, description = "A page of nodes", body = NodeList))
 )]
 async fn list_nodes(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     query: Result<Query<NodeListQuery>, QueryRejection>,
 ) -> Result<Json<NodeList>, Problem> {
+    caller.require(Permission::ReadNodes)?;
     let Query(query) = query?;
     let state = query
         .state
@@ -158,11 +172,14 @@ async fn list_nodes(
     let after = query.page_token.unwrap_or_default();
     let page = app
         .nodes
-        .list(&NodeQuery {
-            state,
-            after,
-            page_size: query.page_size,
-        })
+        .list(
+            &caller.viewer(),
+            &NodeQuery {
+                state,
+                after,
+                page_size: query.page_size,
+            },
+        )
         .await?;
     let items = page.items.into_iter().map(|node| view(&app, node)).collect();
     Ok(Json(NodeList {
@@ -183,11 +200,12 @@ async fn list_nodes(
     )
 )]
 async fn get_node(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeDetail>, Problem> {
-    let node = app.nodes.find(&node).await?;
+    caller.require(Permission::ReadNodes)?;
+    let node = app.nodes.find(&caller.viewer(), &node).await?;
     let inventory = app.nodes.inventory(&node.id).await?;
     Ok(Json(NodeDetail {
         node: view(&app, node),
@@ -209,11 +227,12 @@ async fn get_node(
     )
 )]
 async fn delete_node(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeView>, Problem> {
-    let node = app.deployments.delete_node(&node).await?;
+    caller.require(Permission::WriteNodes)?;
+    let node = app.deployments.delete_node(&caller, &node).await?;
     Ok(Json(view(&app, node)))
 }
 
@@ -234,13 +253,45 @@ async fn delete_node(
     )
 )]
 async fn approve_node(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(node): Path<String>,
     body: Result<Option<Json<Approval>>, JsonRejection>,
 ) -> Result<Json<NodeView>, Problem> {
+    caller.require(Permission::WriteNodes)?;
     let approval = body?.map(|Json(approval)| approval).unwrap_or_default();
-    let node = app.nodes.approve(&node, approval.name.as_deref()).await?;
+    let node = app
+        .nodes
+        .approve(&caller, &node, approval.name.as_deref())
+        .await?;
+    Ok(Json(view(&app, node)))
+}
+
+/// Gives a machine to a project: from then on its members see it and deploy on it.
+#[utoipa::path(
+    put,
+    path = "/v1/nodes/{node}/project",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    request_body = Assignment,
+    responses(
+        (status = 200, description = "The node as it is now", body = NodeView),
+        (status = 404, description = "No such node or project", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 409, description = "A deployment runs on it", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn assign_node(
+    caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+    body: Result<Json<Assignment>, JsonRejection>,
+) -> Result<Json<NodeView>, Problem> {
+    caller.require(Permission::WriteNodes)?;
+    let Json(assignment) = body?;
+    let project = app.tenants.project(&caller.viewer(), &assignment.project).await?;
+    let node = app.nodes.assign(&caller, &node, &project).await?;
     Ok(Json(view(&app, node)))
 }
 
@@ -256,9 +307,10 @@ async fn approve_node(
     )
 )]
 async fn why_node(
-    _caller: Caller,
+    caller: Caller,
     State(app): State<App>,
     Path(node): Path<String>,
 ) -> Result<Json<Why>, Problem> {
-    Ok(Json(app.deployments.why(&node).await?))
+    caller.require(Permission::ReadNodes)?;
+    Ok(Json(app.deployments.why(&caller.viewer(), &node).await?))
 }

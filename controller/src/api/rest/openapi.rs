@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::{deployments, events, images, jobs, nodes, problem, store, upkeep};
+use super::{deployments, events, images, jobs, nodes, problem, projects, store, tokens, upkeep, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +52,9 @@ pub fn document() -> &'static openapi::OpenApi {
             events::openapi(),
             jobs::openapi(),
             upkeep::openapi(),
+            projects::openapi(),
+            users::openapi(),
+            tokens::openapi(),
         ] {
             document.merge(part);
         }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
+    identity::{Permission, Viewer},
     server::Peer,
     store::{StoreError, StoreObject},
 };
@@ -92,9 +93,9 @@ async fn get_pack(
     serve(&app, StoreObject::Pack(parse(&digest)?), &access, &headers).await
 }
 
-/// Who may read: a caller with a token everything, a node what its deployment uses.
+/// Who may read: a caller with a token what belongs to images that it may see, a node what its deployment uses.
 enum Access {
-    Caller,
+    Caller(Viewer),
     Node(String),
 }
 
@@ -103,7 +104,10 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Access {
 
     async fn from_request_parts(parts: &mut http::request::Parts, _state: &S) -> Result<Self, Problem> {
         let refused = match auth::caller_of(&parts.extensions) {
-            Ok(_) => return Ok(Self::Caller),
+            Ok(caller) => {
+                caller.require(Permission::ReadImages)?;
+                return Ok(Self::Caller(caller.viewer()));
+            }
             Err(refused) => refused,
         };
         let node = parts
@@ -130,6 +134,12 @@ async fn serve(
             format!("No running deployment of node {node} uses {}.", object.key()),
             "Start a deployment of the image for this node, `imprint deploy NODE --image IMAGE`, or read it with an API token.",
         ));
+    }
+    if let Access::Caller(viewer) = access
+        && !app.catalog.shows(viewer, &object).await?
+    {
+        // As if it were not there: whether others have it is nobody's business.
+        return Err(StoreError::Missing { key: object.key() }.into());
     }
     let size = app.store.size(&object).await?;
     let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());

@@ -15,10 +15,20 @@ async fn a_cancellation_waits_until_the_agent_has_stopped() {
     let deployment = rig.deploy(&machine).await;
     let task = agent.task().await.task_id;
     agent.step(&task, S::Write, K::Started).await;
-    let cancelling = rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    let cancelling = rig
+        .app()
+        .deployments
+        .cancel(&admin(), &deployment.id)
+        .await
+        .unwrap();
     assert_eq!(cancelling.state, DeploymentState::Running);
     assert_eq!(agent.cancelled().await, task);
-    let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
     assert!(
         why.summary.contains("confirm the cancellation") && why.deadline.is_some(),
         "{}",
@@ -30,7 +40,12 @@ async fn a_cancellation_waits_until_the_agent_has_stopped() {
             outcome::Result::Cancelled(Cancelled { head_cleared: true }),
         )
         .await;
-    let cancelled = rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    let cancelled = rig
+        .app()
+        .deployments
+        .cancel(&admin(), &deployment.id)
+        .await
+        .unwrap();
     assert_eq!(
         (cancelled.state, cancelled.disk_state),
         (DeploymentState::Cancelled, DiskState::Cleared)
@@ -45,7 +60,11 @@ async fn a_cancellation_nobody_confirms_leaves_the_node_failed() {
     let deployment = rig.deploy(&machine).await;
     let task = agent.task().await.task_id;
     agent.step(&task, S::Write, K::Started).await;
-    rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    rig.app()
+        .deployments
+        .cancel(&admin(), &deployment.id)
+        .await
+        .unwrap();
     rig.clock.advance(SignedDuration::from_secs(90));
     rig.app().deployments.reconcile().await.unwrap();
     assert_eq!(
@@ -70,14 +89,14 @@ async fn a_reinstallation_that_is_cancelled_before_it_begins_leaves_the_system_a
     rig.until(|app| async move {
         !app.deployments
             .hub()
-            .is_connected(&app.nodes.find(MAC).await.unwrap().id)
+            .is_connected(&app.nodes.find(&Viewer::All, MAC).await.unwrap().id)
     })
     .await;
 
     let refused = rig
         .app()
         .deployments
-        .create(&super::rig::admin(), &request(&machine), None)
+        .create(&admin(), &request(&machine), None)
         .await
         .unwrap_err();
     let DeployError::Refused(reasons) = refused else {
@@ -92,16 +111,16 @@ async fn a_reinstallation_that_is_cancelled_before_it_begins_leaves_the_system_a
     let again = rig
         .app()
         .deployments
-        .create(&super::rig::admin(), &request, None)
+        .create(&admin(), &request, None)
         .await
         .unwrap();
     assert!(rig.boots_ramdisk().await);
-    let cancelled = rig.app().deployments.cancel(&again.id).await.unwrap();
+    let cancelled = rig.app().deployments.cancel(&admin(), &again.id).await.unwrap();
     assert_eq!(cancelled.state, DeploymentState::Cancelled);
     assert_eq!(node_state(&rig, &machine).await, NodeState::Active);
     assert!(!rig.boots_ramdisk().await);
     assert!(matches!(
-        rig.app().deployments.cancel(&deployment.id).await,
+        rig.app().deployments.cancel(&admin(), &deployment.id).await,
         Err(DeployError::Ended { .. })
     ));
 }
@@ -114,7 +133,12 @@ async fn a_cancellation_after_a_lost_session_does_not_believe_that_nothing_arriv
     let task = agent.task().await.task_id;
     drop(agent);
     rig.until_away().await;
-    let cancelling = rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    let cancelling = rig
+        .app()
+        .deployments
+        .cancel(&admin(), &deployment.id)
+        .await
+        .unwrap();
     assert_eq!(cancelling.state, DeploymentState::Running);
 
     // The agent had taken it, and calls again.
@@ -145,7 +169,11 @@ async fn a_cancellation_after_a_restart_of_the_controller_knows_that_the_task_wa
     agent.task().await;
     let rig = rig.restart().await;
     drop(agent);
-    rig.app().deployments.cancel(&deployment.id).await.unwrap();
+    rig.app()
+        .deployments
+        .cancel(&admin(), &deployment.id)
+        .await
+        .unwrap();
     assert_eq!(
         rig.deployment(&deployment.id).await.state,
         DeploymentState::Running

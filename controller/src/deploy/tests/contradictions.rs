@@ -19,7 +19,13 @@ async fn a_machine_that_contradicts_its_node_is_told_once_for_each_change() {
     const KIND: &str = "alarm.boot-contradiction";
     let rig = Rig::start().await;
     let (machine, _agent) = rig.available().await;
-    let why = async || rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = async || {
+        rig.app()
+            .deployments
+            .why(&Viewer::All, &machine.node_id)
+            .await
+            .unwrap()
+    };
     assert_eq!(why().await.problem, None);
     for _ in 0..3 {
         asks(&rig, &stranger(0xaa)).await;

@@ -17,11 +17,16 @@ async fn a_machine_that_never_boots_fails_with_a_remedy() {
     rig.until(|app| async move {
         !app.deployments
             .hub()
-            .is_connected(&app.nodes.find(MAC).await.unwrap().id)
+            .is_connected(&app.nodes.find(&Viewer::All, MAC).await.unwrap().id)
     })
     .await;
     let deployment = rig.deploy(&machine).await;
-    let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
     assert!(
         why.summary.contains("power it on or restart it"),
         "{}",
@@ -114,7 +119,12 @@ async fn deadlines_are_on_progress() {
 
     // A new deployment waits until the agent has given up the old task.
     let again = rig.deploy(&machine).await;
-    let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
     assert!(why.summary.contains("give up the task"), "{}", why.summary);
     agent
         .outcome(
@@ -136,7 +146,7 @@ async fn an_agent_that_comes_back_after_the_deadline_is_told_to_stop() {
     rig.until(|app| async move {
         !app.deployments
             .hub()
-            .is_connected(&app.nodes.find(MAC).await.unwrap().id)
+            .is_connected(&app.nodes.find(&Viewer::All, MAC).await.unwrap().id)
     })
     .await;
     rig.clock.advance(minutes(29));

@@ -17,7 +17,7 @@ async fn again(rig: &Rig, machine: &Machine, finish: bool) -> Deployment {
     };
     rig.app()
         .deployments
-        .create(&super::rig::admin(), &request, None)
+        .create(&admin(), &request, None)
         .await
         .unwrap()
 }
@@ -48,7 +48,12 @@ async fn a_reinstallation_whose_ramdisk_never_came_up_leaves_the_node_in_service
         let node = rig.app().nodes.get(&machine.node_id).await.unwrap();
         assert_eq!((node.state, node.problem), (NodeState::Active, None));
         assert!(!rig.boots_ramdisk().await, "it goes back to its system");
-        let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+        let why = rig
+            .app()
+            .deployments
+            .why(&Viewer::All, &machine.node_id)
+            .await
+            .unwrap();
         assert!(
             why.summary.contains("runs its own system") && why.summary.contains("failed"),
             "{}",

@@ -105,7 +105,7 @@ async fn grpc_callers_can_ask_for_all_that_rest_callers_can() {
         .into_inner();
     let deployment = rig.deployment(&made.id).await;
     assert_eq!((deployment.finish, deployment.grow_root), (false, false));
-    rig.app().deployments.cancel(&made.id).await.unwrap();
+    rig.app().deployments.cancel(&admin(), &made.id).await.unwrap();
 
     let request = CreateDeploymentRequest {
         node: machine.node_id.clone(),

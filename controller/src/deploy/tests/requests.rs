@@ -206,7 +206,7 @@ async fn a_repeated_request_makes_one_deployment() {
     let third = rig
         .app()
         .deployments
-        .create(&super::rig::admin(), &request, Some("k1"))
+        .create(&admin(), &request, Some("k1"))
         .await
         .unwrap();
     assert_eq!(first["id"], third.id);

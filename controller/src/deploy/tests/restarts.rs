@@ -22,7 +22,12 @@ async fn the_controller_restarts_in_the_middle_and_nothing_is_repeated() {
     rig.clock.advance(SignedDuration::from_secs(500));
     rig.app().deployments.reconcile().await.unwrap();
     assert!(rig.boots_ramdisk().await);
-    let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
     assert!(why.summary.contains("not connected"), "{}", why.summary);
 
     let mut agent = rig.connect(&machine, hello("boot-1", &task.task_id)).await;

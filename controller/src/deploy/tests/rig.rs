@@ -21,10 +21,10 @@ use crate::{
     config::Config,
     deploy::{DeployRequest, Deployment},
     events::{Event, EventQuery},
-    identity::{Caller, PLATFORM, Role},
     ingest::ImportRequest,
     testing::TestServer,
 };
+pub(super) use crate::{identity::Viewer, testing::admin};
 
 pub(super) const UUID: &str = "9f1b0000-2222-4333-8444-000000000001";
 pub(super) const MAC: &str = "52:54:00:ab:cd:01";
@@ -133,7 +133,11 @@ impl Rig {
             async move { app.nodes.inventory(&id).await.unwrap().is_some() }
         })
         .await;
-        self.app().nodes.approve(&machine.node_id, None).await.unwrap();
+        self.app()
+            .nodes
+            .approve(&admin(), &machine.node_id, None)
+            .await
+            .unwrap();
         (machine, agent)
     }
 
@@ -199,7 +203,7 @@ impl Rig {
     }
 
     pub(super) async fn deployment(&self, id: &str) -> Deployment {
-        self.app().deployments.get(id).await.unwrap()
+        self.app().deployments.get(&Viewer::All, id).await.unwrap()
     }
 
     pub(super) async fn events(&self) -> Vec<Event> {
@@ -251,7 +255,7 @@ impl Rig {
         self.until(|app| async move {
             !app.deployments
                 .hub()
-                .is_connected(&app.nodes.find(MAC).await.unwrap().id)
+                .is_connected(&app.nodes.find(&Viewer::All, MAC).await.unwrap().id)
         })
         .await;
     }
@@ -446,10 +450,6 @@ pub(super) fn fingerprint() -> wire::Fingerprint {
         smbios_serial: "SN-1".to_owned(),
         macs: vec![MAC.to_owned()],
     }
-}
-
-pub(super) fn admin() -> Caller {
-    Caller::for_test(PLATFORM, Role::Admin)
 }
 
 pub(super) fn facts() -> BootFacts {

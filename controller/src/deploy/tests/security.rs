@@ -224,7 +224,7 @@ async fn what_was_deleted_is_soon_in_no_file_of_the_database() {
     let deployment = rig
         .app()
         .deployments
-        .create(&super::rig::admin(), &request, None)
+        .create(&admin(), &request, None)
         .await
         .unwrap();
     let task = agent.task().await.task_id;

@@ -18,7 +18,7 @@ async fn from_the_first_call_to_the_first_boot() {
     assert!(rig.boots_ramdisk().await, "an unknown machine is discovered");
     let (machine, mut agent) = rig.available().await;
     assert_eq!(rig.count("node.discovered").await, 1);
-    let why = rig.app().deployments.why(MAC).await.unwrap();
+    let why = rig.app().deployments.why(&Viewer::All, MAC).await.unwrap();
     assert!(
         why.summary.contains("waits for a deployment") && why.summary.contains("connected"),
         "{}",
@@ -83,7 +83,7 @@ async fn from_the_first_call_to_the_first_boot() {
         async move {
             let view = app
                 .deployments
-                .view(app.deployments.get(&id).await.unwrap())
+                .view(app.deployments.get(&Viewer::All, &id).await.unwrap())
                 .await
                 .unwrap();
             view.progress
@@ -121,7 +121,12 @@ async fn from_the_first_call_to_the_first_boot() {
             .store_access(&machine.node_id, &manifest)
             .await
     );
-    let why = rig.app().deployments.why(&machine.node_id).await.unwrap();
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
     assert!(
         why.summary.contains("installed system") && why.deadline.is_some(),
         "{}",
@@ -186,7 +191,7 @@ async fn a_data_disk_ends_with_the_agents_work() {
     let deployment = rig
         .app()
         .deployments
-        .create(&super::rig::admin(), &request, None)
+        .create(&admin(), &request, None)
         .await
         .unwrap();
     let task = agent.task().await;

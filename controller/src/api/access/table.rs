@@ -1,0 +1,280 @@
+//! The list of all routes and methods with what they need. A new one gets its row here.
+
+use crate::identity::Permission::{self, *};
+
+/// What a route needs of whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Not even a token.
+    Nothing,
+    /// Any good token.
+    Token,
+    /// A token that may do this.
+    To(Permission),
+}
+
+/// What a request leaves in the event log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// It only reads.
+    Nothing,
+    /// At least one caller gets it done, and there is an event that names him.
+    AnEvent,
+    /// It writes, and another test looks at its event, or there is a reason why none is due.
+    Otherwise(&'static str),
+}
+
+/// A route of REST.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// Method and path as OpenAPI has them.
+    pub(super) route: &'static str,
+    /// The path that is asked for, when it is not that of the route; and a query.
+    pub(super) asks: Option<&'static str>,
+    pub(super) needs: Needs,
+    /// It is about something of the project `web`: not there for others.
+    pub(super) of_web: bool,
+    /// JSON, or text where it does not begin with a brace.
+    pub(super) body: Option<&'static str>,
+    pub(super) leaves: Leaves,
+}
+
+impl Row {
+    /// What it is about belongs to the project `web`.
+    fn of_web(self) -> Self {
+        Self { of_web: true, ..self }
+    }
+
+    fn asks(self, asks: &'static str) -> Self {
+        Self {
+            asks: Some(asks),
+            ..self
+        }
+    }
+
+    fn body(self, body: &'static str) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    fn leaves(self, leaves: Leaves) -> Self {
+        Self { leaves, ..self }
+    }
+}
+
+fn row(route: &'static str, needs: Needs) -> Row {
+    let leaves = match route.starts_with("GET ") {
+        true => Leaves::Nothing,
+        false => Leaves::AnEvent,
+    };
+    Row {
+        route,
+        asks: None,
+        needs,
+        of_web: false,
+        body: None,
+        leaves,
+    }
+}
+
+fn to(route: &'static str, permission: Permission) -> Row {
+    row(route, Needs::To(permission))
+}
+
+/// All routes.
+pub(super) fn rest() -> Vec<Row> {
+    vec![
+        row("GET /healthz", Needs::Nothing),
+        row("GET /openapi.json", Needs::Nothing),
+        // images
+        to("GET /v1/images", ReadImages),
+        to("GET /v1/images/{image}", ReadImages).of_web(),
+        to("POST /v1/images", WriteImages)
+            .asks("/v1/images?name=walk-{who}")
+            .body("not a disk")
+            .leaves(Leaves::Otherwise("ingest::tests look at the events of imports")),
+        to("PATCH /v1/images/{image}", WriteImages)
+            .body(r#"{"description": "x"}"#)
+            .of_web(),
+        to("POST /v1/images/{image}/deprecate", WriteImages).of_web(),
+        to("POST /v1/images/{image}/activate", WriteImages).of_web(),
+        to("POST /v1/images/{image}/deactivate", WriteImages).of_web(),
+        to("POST /v1/images/{image}/obsolete", WriteImages)
+            .body(r#"{"at": "2999-01-01T00:00:00Z"}"#)
+            .of_web(),
+        to("GET /v1/images/{image}/transitions", ReadImages).of_web(),
+        to("DELETE /v1/images/{image}/transitions/{state}", WriteImages)
+            .asks("/v1/images/{image}/transitions/obsolete")
+            .of_web(),
+        to("DELETE /v1/images/{image}/transitions", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise("nothing is planned any more; each plan that is taken back leaves its own")),
+        to("POST /v1/images/compose", WriteImages)
+            .body(r#"{"name": "machine-{who}", "disks": [{"role": "system", "image": "{image}"}, {"role": "data", "image": "{image}"}]}"#)
+            .of_web(),
+        to("GET /v1/families", ReadImages),
+        to("GET /v1/families/{family}", ReadImages).asks("/v1/families/linux-{who}").of_web(),
+        // store
+        to("GET /v1/store/manifests/{digest}", ReadImages).of_web(),
+        to("GET /v1/store/packs/{digest}", ReadImages).of_web(),
+        to("GET /v1/store", ManageStore),
+        to("POST /v1/store/verify", ManageStore).leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        to("POST /v1/store/gc", ManageStore).leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        // nodes
+        to("GET /v1/nodes", ReadNodes),
+        to("GET /v1/nodes/{node}", ReadNodes).of_web(),
+        to("GET /v1/nodes/{node}/why", ReadNodes).of_web(),
+        to("POST /v1/nodes/{node}/approve", WriteNodes).asks("/v1/nodes/{free}/approve"),
+        to("PUT /v1/nodes/{node}/project", WriteNodes)
+            .asks("/v1/nodes/{free}/project")
+            .body(r#"{"project": "platform"}"#),
+        to("DELETE /v1/nodes/{node}", WriteNodes).asks("/v1/nodes/{free}"),
+        // deployments
+        to("GET /v1/deployments", ReadDeployments),
+        to("GET /v1/deployments/{id}", ReadDeployments).of_web(),
+        to("POST /v1/deployments", WriteDeployments)
+            .body(r#"{"node": "{node}", "image": "{image}"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise(
+                "deploy::tests look at the events of deployments",
+            )),
+        to("POST /v1/deployments/{id}/cancel", WriteDeployments).of_web(),
+        // what others above still need
+        to("DELETE /v1/images/{image}", WriteImages).of_web(),
+        // events
+        to("GET /v1/events", ReadEvents),
+        to("GET /v1/events/stream", ReadEvents),
+        // jobs
+        to("GET /v1/jobs", ReadJobs),
+        to("GET /v1/jobs/{job}", ReadJobs).of_web(),
+        to("POST /v1/jobs/{job}/cancel", WriteJobs).of_web(),
+        // projects
+        row("GET /v1/projects", Needs::Token),
+        row("GET /v1/projects/{project}", Needs::Token).of_web(),
+        row("GET /v1/projects/{project}/users", Needs::Token).of_web(),
+        to("POST /v1/projects", ManageTenants).body(r#"{"name": "new-{who}"}"#),
+        to("PATCH /v1/projects/{project}", ManageTenants).body(r#"{"description": "x"}"#),
+        to("PUT /v1/projects/{project}/users/{user}", ManageTenants)
+            .asks("/v1/projects/{spare}/users/{user}")
+            .body(r#"{"role": "member"}"#),
+        to("DELETE /v1/projects/{project}/users/{user}", ManageTenants)
+            .asks("/v1/projects/{spare}/users/{user}"),
+        to("DELETE /v1/projects/{project}", ManageTenants).asks("/v1/projects/{spare}"),
+        // users
+        to("GET /v1/users", ManageTenants),
+        to("GET /v1/users/{user}", ManageTenants),
+        to("POST /v1/users", ManageTenants).body(r#"{"name": "new-{who}"}"#),
+        to("POST /v1/users/{user}/disable", ManageTenants),
+        to("POST /v1/users/{user}/enable", ManageTenants),
+        // tokens
+        row("GET /v1/whoami", Needs::Token),
+        to("GET /v1/tokens", WriteTokens),
+        to("GET /v1/tokens/{token}", WriteTokens).of_web(),
+        to("POST /v1/tokens", WriteTokens).body(r#"{"name": "new"}"#),
+        to("DELETE /v1/tokens/{token}", WriteTokens).of_web(),
+    ]
+}
+
+/// A method of gRPC.
+#[derive(Debug, Clone)]
+pub(super) struct Method {
+    /// Service and method.
+    pub(super) name: &'static str,
+    pub(super) needs: Needs,
+    /// It is about something of the project `web`: not there for others.
+    pub(super) of_web: bool,
+    /// Text fields of the request, with their numbers.
+    pub(super) fields: &'static [(u8, &'static str)],
+}
+
+fn method(name: &'static str, needs: Needs, fields: &'static [(u8, &'static str)]) -> Method {
+    Method {
+        name,
+        needs,
+        of_web: false,
+        fields,
+    }
+}
+
+fn calls(name: &'static str, permission: Permission, fields: &'static [(u8, &'static str)]) -> Method {
+    method(name, Needs::To(permission), fields)
+}
+
+impl Method {
+    fn of_web(self) -> Self {
+        Self { of_web: true, ..self }
+    }
+}
+
+/// All methods of `imprint.v1`.
+pub(super) fn grpc() -> Vec<Method> {
+    vec![
+        calls("Images/ListImages", ReadImages, &[]),
+        calls("Images/GetImage", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("Nodes/ListNodes", ReadNodes, &[]),
+        calls("Nodes/GetNode", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Nodes/Why", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Nodes/ApproveNode", WriteNodes, &[(1, "{free}")]),
+        calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
+        calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
+        calls(
+            "Deployments/CreateDeployment",
+            WriteDeployments,
+            &[(1, "{node}"), (2, "{image}")],
+        )
+        .of_web(),
+        calls(
+            "Deployments/GetDeployment",
+            ReadDeployments,
+            &[(1, "{deployment}")],
+        )
+        .of_web(),
+        calls("Deployments/ListDeployments", ReadDeployments, &[]),
+        calls(
+            "Deployments/CancelDeployment",
+            WriteDeployments,
+            &[(1, "{deployment}")],
+        )
+        .of_web(),
+        calls("Events/ListEvents", ReadEvents, &[]),
+        calls("Events/WatchEvents", ReadEvents, &[]),
+        calls("Jobs/ListJobs", ReadJobs, &[]),
+        calls("Jobs/GetJob", ReadJobs, &[(1, "{job}")]).of_web(),
+        calls("Jobs/CancelJob", WriteJobs, &[(1, "{job}")]).of_web(),
+        calls("Store/GetStore", ManageStore, &[]),
+        calls("Store/VerifyStore", ManageStore, &[]),
+        calls("Store/CollectGarbage", ManageStore, &[]),
+        method("Projects/ListProjects", Needs::Token, &[]),
+        method("Projects/GetProject", Needs::Token, &[(1, "{project}")]).of_web(),
+        method("Projects/ListProjectUsers", Needs::Token, &[(1, "{project}")]).of_web(),
+        calls("Projects/CreateProject", ManageTenants, &[(1, "new-{who}")]),
+        calls(
+            "Projects/UpdateProject",
+            ManageTenants,
+            &[(1, "{project}"), (2, "x")],
+        ),
+        calls(
+            "Projects/GrantRole",
+            ManageTenants,
+            &[(1, "{spare}"), (2, "{user}"), (3, "member")],
+        ),
+        calls(
+            "Projects/WithdrawRole",
+            ManageTenants,
+            &[(1, "{spare}"), (2, "{user}")],
+        ),
+        calls("Projects/DeleteProject", ManageTenants, &[(1, "{spare}")]),
+        calls("Users/ListUsers", ManageTenants, &[]),
+        calls("Users/GetUser", ManageTenants, &[(1, "{user}")]),
+        calls("Users/CreateUser", ManageTenants, &[(1, "new-{who}")]),
+        calls("Users/DisableUser", ManageTenants, &[(1, "{user}")]),
+        calls("Users/EnableUser", ManageTenants, &[(1, "{user}")]),
+        method("Tokens/WhoAmI", Needs::Token, &[]),
+        calls("Tokens/ListTokens", WriteTokens, &[]),
+        calls("Tokens/GetToken", WriteTokens, &[(1, "{token}")]).of_web(),
+        calls("Tokens/CreateToken", WriteTokens, &[(1, "new")]),
+        calls("Tokens/RevokeToken", WriteTokens, &[(1, "{token}")]).of_web(),
+    ]
+}
