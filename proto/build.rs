@@ -18,9 +18,8 @@ const FILES: &[&str] = &[
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 3] = [
     ".imprint.agent.v1.ImageSource",
-    ".imprint.agent.v1.ImageKey",
     ".imprint.agent.v1.CloudInitSeed",
     ".imprint.agent.v1.GuestPlan",
 ];

@@ -5,6 +5,7 @@
 //! in place, like a disk. All progress goes to stderr as a bar, or to stdout as lines of JSON with `--json`.
 
 mod args;
+mod key_file;
 mod show;
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::show::Show;
+use self::{key_file::KeyFileError, show::Show};
 use crate::{
     source::{
         HttpClient, Location, LocationError, ManifestKeys, PackSource, SourceError, http_client,
@@ -46,6 +47,9 @@ pub enum WriteCommandError {
         /// What was given.
         given: String,
     },
+    /// The file of the data key is no use.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// A digest that isn't one.
     #[error("{given:?} is not a SHA-256 of 64 hex digits")]
     Sha256 {
@@ -99,6 +103,7 @@ impl WriteCommandError {
             WriteCommandError::Key { .. } => {
                 "give the key that `imprint-controller init` printed, or a file with it"
             }
+            WriteCommandError::KeyFile(error) => error.remedy(),
             WriteCommandError::Sha256 { .. } => {
                 "give the digest that the publisher names for the file as it is"
             }
@@ -163,11 +168,12 @@ async fn write(args: &WriteArgs, show: &Show) -> Result<Done, WriteCommandError>
             let location: Location = manifest.parse()?;
             let client = client(args, &location)?;
             let keys = keys(args.pubkey.as_deref())?;
+            let data_key = args.key_file.as_deref().map(key_file::read).transpose()?;
             let loaded = load_manifest(
                 &location,
                 &client,
                 &keys,
-                None,
+                data_key.as_ref(),
                 options.patience,
                 options.read_timeout,
             );

@@ -10,9 +10,9 @@ use crate::{
     clock::Clock,
     config::Config,
     db,
-    deploy::Deployments,
+    deploy::{Deployments, Secrets},
     events::EventLog,
-    identity::{ApiTokens, Authority, RequestKey, Tenants},
+    identity::{ApiTokens, Authority, ImageKeys, RequestKey, Tenants},
     ingest::Ingest,
     inventory::Nodes,
     jobs::{Interrupted, Jobs},
@@ -34,6 +34,8 @@ pub struct AppInner {
     pub db: sqlx::SqlitePool,
     /// CA and manifest signing key.
     pub authority: Authority,
+    /// Data keys of encrypted images.
+    pub image_keys: ImageKeys,
     /// Tokens of callers.
     pub api_tokens: ApiTokens,
     /// Projects, users and what makes tokens.
@@ -87,9 +89,12 @@ impl App {
         catalog.settle().await?;
         let shutdown = CancellationToken::new();
         let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());
+        let image_keys = ImageKeys::open_folder(db.clone(), &config.data_dir)?;
+        setup::tell_missing_wrappers(&image_keys).await;
         let ingest = Ingest::new(
-            &config.data_dir,
+            &config,
             authority.clone(),
+            image_keys.clone(),
             catalog.clone(),
             store.clone(),
             events.clone(),
@@ -106,6 +111,7 @@ impl App {
             events.clone(),
             clock.clone(),
             &authority,
+            image_keys.clone(),
             &config.store,
         );
         let nodes = Nodes::new(db.clone(), clock.clone(), events.clone());
@@ -115,7 +121,10 @@ impl App {
             events.clone(),
             nodes.clone(),
             catalog.clone(),
-            request_key,
+            Secrets {
+                request_key,
+                image_keys: image_keys.clone(),
+            },
             &config,
         );
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
@@ -130,6 +139,7 @@ impl App {
             api_tokens,
             boot_tokens: BootTokens::new(db.clone(), clock.clone(), &config),
             authority,
+            image_keys,
             catalog,
             store,
             upkeep,

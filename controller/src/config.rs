@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
 };
 
+use imprint_image::seal::Algorithm;
 use url::Url;
 
 mod derive;
@@ -37,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where images can be used that this controller deploys.
     pub region: String,
+    /// Encryption of images at rest.
+    pub encryption: EncryptionConfig,
     /// Boot HTTP, TFTP and ramdisk.
     pub boot: BootConfig,
     /// DHCP.
@@ -49,6 +52,25 @@ pub struct Config {
     pub images: ImageConfig,
     /// Lives of API tokens.
     pub tokens: TokenConfig,
+}
+
+/// How images are encrypted in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EncryptionConfig {
+    /// Whether an image is encrypted of which the request does not say.
+    pub default: bool,
+    /// With what.
+    pub algorithm: Algorithm,
+    /// What wraps the data keys of images.
+    pub wrapper: WrapperKind,
+}
+
+/// What wraps the data keys of images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WrapperKind {
+    /// A key of the data folder.
+    #[default]
+    Local,
 }
 
 /// What machines boot from.
@@ -167,6 +189,7 @@ impl Config {
             public_url: Url::parse("https://127.0.0.1:8443").expect("a constant URL parses"),
             data_dir: data_dir.into(),
             region: read::DEFAULT_REGION.to_owned(),
+            encryption: EncryptionConfig::default(),
             boot: BootConfig {
                 listen: any,
                 public_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),

@@ -27,6 +27,7 @@ pub mod db;
 pub mod deploy;
 pub mod events;
 pub mod identity;
+pub mod image_key_commands;
 pub mod ingest;
 pub mod inventory;
 pub mod jobs;

@@ -14,7 +14,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy,
+    deploy, image_key_commands,
     server::Server,
     setup, upkeep,
 };
@@ -48,6 +48,46 @@ enum Command {
     /// Runs the controller: REST and gRPC, boot HTTP, TFTP and DHCP.
     #[command(after_help = "Example:\n  imprint-controller serve --config /etc/imprint/controller.toml")]
     Serve(ServeArgs),
+    /// Makes a new key that wraps the keys of encrypted images, and forgets the older one. Stop the controller before.
+    #[command(after_help = "Example:\n  imprint-controller rewrap-keys --data-dir /var/lib/imprint")]
+    RewrapKeys(FolderArgs),
+    /// Writes the key of an encrypted image into a new private file, for `imprint-agent write --key-file`.
+    #[command(after_help = "Example:\n  imprint-controller image-key debian-12 --output image.key")]
+    ImageKey(ImageKeyArgs),
+}
+
+#[derive(Debug, Args)]
+struct FolderArgs {
+    /// Configuration, TOML. Without it everything has its default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder; wins over the configuration.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl FolderArgs {
+    fn load(&self) -> Result<Config> {
+        let overrides = Overrides {
+            data_dir: self.data_dir.as_deref().map(absolute).transpose()?,
+            listen: None,
+        };
+        Ok(Config::load(self.config.as_deref(), &overrides)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct ImageKeyArgs {
+    /// Id or name of the image.
+    image: String,
+    /// Which of its disks, when it has several.
+    #[arg(long, value_name = "ROLE")]
+    disk: Option<String>,
+    /// File to make; only this user can read it.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    folder: FolderArgs,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +135,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Init(args) => init(args).await,
             Command::Serve(args) => serve(args).await,
+            Command::RewrapKeys(args) => rewrap_keys(&args).await,
+            Command::ImageKey(args) => image_key(&args).await,
         }
     });
     // An import that is being written may block for long; what it leaves is removed at the next start.
@@ -122,6 +164,28 @@ async fn init(args: InitArgs) -> Result<()> {
     println!(
         "next          imprint-controller serve --data-dir {}",
         report.data_dir.display()
+    );
+    Ok(())
+}
+
+async fn rewrap_keys(args: &FolderArgs) -> Result<()> {
+    let config = args.load()?;
+    let done = image_key_commands::rewrap_keys(&config.data_dir).await?;
+    println!("wrapping key  {}", done.by);
+    println!("data keys     {} wrapped anew", done.keys);
+    Ok(())
+}
+
+async fn image_key(args: &ImageKeyArgs) -> Result<()> {
+    let (config, clock) = (args.folder.load()?, Clock::system());
+    let disk = args.disk.as_deref();
+    let written = image_key_commands::write_image_key(&config, &clock, &args.image, disk, &args.output).await;
+    let (image, id) = written?;
+    println!("image         {image}");
+    println!("key           {id}");
+    println!(
+        "written to    {}; delete it when it is not needed any more",
+        args.output.display()
     );
     Ok(())
 }

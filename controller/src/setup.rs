@@ -21,7 +21,10 @@ use crate::{
     clock::Clock,
     config::Config,
     db::{self, DbError},
-    identity::{ApiTokens, Authority, IdentityError, Role, TokenError, generate_token, write_whole},
+    identity::{
+        ApiTokens, Authority, IdentityError, ImageKeys, Role, TokenError, generate_token,
+        image_keys::LocalWrapper, write_whole,
+    },
     ingest::ImportError,
     jobs::JobError,
     store::{Store, StoreError},
@@ -130,6 +133,7 @@ pub struct DataLock {
 pub async fn init(data_dir: &Path, names: &[String], clock: &Clock) -> Result<InitReport, InitError> {
     make_private(data_dir)?;
     let authority = Authority::init(data_dir, clock)?;
+    LocalWrapper::obtain(data_dir)?;
     let mut all = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     all.extend(names.iter().cloned());
     authority.server_certificate(&all)?;
@@ -182,6 +186,23 @@ pub(crate) fn open_authority(config: &Config, clock: &Clock) -> Result<Authority
 
 pub(crate) async fn open_database(config: &Config) -> Result<sqlx::SqlitePool, OpenError> {
     Ok(db::open(&config.data_dir, false).await?)
+}
+
+/// Says what of the images cannot be read. Everything else works without it.
+pub(crate) async fn tell_missing_wrappers(keys: &ImageKeys) {
+    match keys.missing_wrappers().await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => tracing::error!(
+            wrapped.by = missing.join(", "),
+            remedy =
+                "restore identity/image-keys of the data folder from the backup that belongs to the database",
+            "encrypted images cannot be used: what wrapped their keys is not here"
+        ),
+        Err(error) => {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::error!(error, "cannot look at the keys of encrypted images");
+        }
+    }
 }
 
 /// The folder exists, is ours, and nobody else can look into it.
@@ -257,6 +278,7 @@ mod tests {
             &token_path,
             &data.join("identity/ca.key"),
             &data.join("identity/manifest.key"),
+            &data.join("identity/image-keys"),
         ] {
             assert_eq!(mode(file), 0o600);
         }

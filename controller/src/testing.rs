@@ -216,6 +216,7 @@ pub(crate) async fn made_with(
         key: key.clone(),
         manifest_digest: key,
         fresh: true,
+        wrapped_key: None,
         findings,
     };
     let done = Finished {

@@ -43,6 +43,8 @@ pub(crate) enum Part<'a> {
     Index,
     /// A manifest.
     Manifest,
+    /// A data key, for whatever `context` says.
+    Key { context: &'a [u8] },
 }
 
 /// How parts are encrypted and authenticated.
@@ -158,6 +160,23 @@ impl Seal {
         self.open(sealed, Part::Frame { plain, plain_bytes })
     }
 
+    /// Wraps the data key of an image, to be kept by whoever cannot keep secrets. It is unwrapped with the same
+    /// `context` only.
+    #[must_use]
+    pub fn wrap(&self, key: &DataKey, context: &[u8]) -> Vec<u8> {
+        let mut wrapped = Vec::with_capacity(key.expose().len() + OVERHEAD_BYTES as usize);
+        wrapped.extend_from_slice(key.expose());
+        self.seal_from(&mut wrapped, 0, Part::Key { context });
+        wrapped
+    }
+
+    /// Unwraps a data key.
+    pub fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<DataKey, OpenError> {
+        let mut bytes = Zeroizing::new(wrapped.to_vec());
+        let key = self.open(&mut bytes, Part::Key { context })?;
+        DataKey::try_from(&*key).map_err(|_| OpenError)
+    }
+
     /// Seals the bytes from `begin` on, in place.
     pub(crate) fn seal_from(&self, bytes: &mut Vec<u8>, begin: usize, part: Part<'_>) {
         let mut nonce = [0; NONCE_BYTES];
@@ -192,13 +211,18 @@ impl Seal {
             Part::Frame { .. } => b"imprint.sealed.frame.v1\0",
             Part::Index => b"imprint.sealed.index.v1\0",
             Part::Manifest => b"imprint.sealed.manifest.v1\0",
+            Part::Key { .. } => b"imprint.sealed.data-key.v1\0",
         };
         let mut bound_to = Vec::with_capacity(96);
         bound_to.extend_from_slice(domain);
         bound_to.extend_from_slice(self.0.key_id.as_bytes());
-        if let Part::Frame { plain, plain_bytes } = part {
-            bound_to.extend_from_slice(plain.as_bytes());
-            bound_to.extend_from_slice(&plain_bytes.to_le_bytes());
+        match part {
+            Part::Frame { plain, plain_bytes } => {
+                bound_to.extend_from_slice(plain.as_bytes());
+                bound_to.extend_from_slice(&plain_bytes.to_le_bytes());
+            }
+            Part::Key { context } => bound_to.extend_from_slice(context),
+            Part::Index | Part::Manifest => {}
         }
         bound_to
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
-use crate::agent::v1::{CloudInitSeed, GuestPlan, ImageKey, ImageSource};
+use crate::agent::v1::{CloudInitSeed, GuestPlan, ImageSource};
 
 /// Stands for a secret.
 struct Secret(bool);
@@ -33,15 +33,6 @@ impl Debug for ImageSource {
     }
 }
 
-impl Debug for ImageKey {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.debug_struct("ImageKey")
-            .field("task_id", &self.task_id)
-            .field("data_key", &Secret::of(&self.data_key))
-            .finish()
-    }
-}
-
 impl Debug for CloudInitSeed {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.debug_struct("CloudInitSeed")
@@ -67,7 +58,7 @@ impl Debug for GuestPlan {
 #[cfg(test)]
 mod tests {
     use crate::agent::v1::{
-        CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageKey, ImageSource, Task,
+        CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageSource, Task,
         controller_message::Message, task::Kind,
     };
 
@@ -96,17 +87,11 @@ mod tests {
             task_id: "T".into(),
             kind: Some(Kind::Deploy(deploy)),
         };
-        let key = ImageKey {
-            task_id: "T".into(),
-            data_key: vec![123; 32],
+        let message = ControllerMessage {
+            message: Some(Message::Task(task)),
         };
-        for message in [Message::Task(task), Message::ImageKey(key)] {
-            let message = ControllerMessage {
-                message: Some(message),
-            };
-            for shown in [format!("{message:?}"), format!("{message:#?}")] {
-                assert!(!shown.contains("123") && shown.contains("<secret>"), "{shown}");
-            }
+        for shown in [format!("{message:?}"), format!("{message:#?}")] {
+            assert!(!shown.contains("123") && shown.contains("<secret>"), "{shown}");
         }
         assert!(format!("{:?}", ImageSource::default()).contains("data_key: <none>"));
     }

@@ -28,6 +28,8 @@ use tonic::{
 
 use super::*;
 
+mod encrypted;
+
 const PATIENCE: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_millis(300);
 

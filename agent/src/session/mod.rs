@@ -165,7 +165,6 @@ impl Session {
                 .unwrap_or_default(),
             start_count: self.start_count,
             defects: self.defects.clone(),
-            needs_image_key: self.tasks.needs_image_key(),
         };
         // The queue is empty and long enough: both fit before anybody reads.
         for message in [Ours::Hello(hello), Ours::Inventory(self.inventory.clone())] {
@@ -250,7 +249,6 @@ impl Session {
         match message.message {
             Some(Theirs::Task(task)) => self.tasks.accept(task),
             Some(Theirs::Cancel(cancel)) => self.tasks.cancel(&cancel.task_id, &cancel.reason),
-            Some(Theirs::ImageKey(key)) => self.tasks.take_image_key(key),
             Some(Theirs::Ack(ack)) => self.outbox.acknowledge(&ack.task_id, ack.sequence),
             // A second Welcome, or what a newer controller says.
             Some(Theirs::Welcome(_)) | None => {}

@@ -145,7 +145,7 @@ impl ImageWrite<'_> {
         if self.image_key.is_wanted() {
             self.reporter.note(
                 Step::Write,
-                "the image is encrypted: its key was only in memory, and is asked for again",
+                "the image is encrypted, and its key was only in memory: it comes with the next session",
             );
         }
         let key = timeout(patience, self.image_key.key_of(self.task_id))

@@ -1,10 +1,11 @@
 //! The data key of the image that the running task writes.
 //!
-//! It is in the memory of this process and nowhere else: it is taken out of the task before the task is kept, and a
-//! restarted agent asks the controller for it again. It is forgotten as soon as the image is written.
+//! It is in the memory of this process and nowhere else: it is taken out of the task before the task is kept. A restarted
+//! agent goes on with the kept task, and has the key from the controller, which sends the task in every session anew. It
+//! is forgotten as soon as the image is written.
 
 use imprint_image::seal::{DataKey, KeyId};
-use imprint_proto::agent::v1::{ImageKey, ImageSource, Task, task::Kind};
+use imprint_proto::agent::v1::{ImageSource, Task, task::Kind};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -29,17 +30,13 @@ pub fn take_out(task: &mut Task) -> Option<DataKey> {
     let Some(Kind::Deploy(deploy)) = &mut task.kind else {
         return None;
     };
-    read(std::mem::take(&mut deploy.image.as_mut()?.data_key))
+    let bytes = Zeroizing::new(std::mem::take(&mut deploy.image.as_mut()?.data_key));
+    DataKey::try_from(&bytes[..]).ok()
 }
 
 /// The id of the key that an image is encrypted with.
 pub fn id_of(image: &ImageSource) -> Option<KeyId> {
     KeyId::try_from(&image.data_key_id[..]).ok()
-}
-
-fn read(bytes: Vec<u8>) -> Option<DataKey> {
-    let bytes = Zeroizing::new(bytes);
-    DataKey::try_from(&bytes[..]).ok()
 }
 
 impl KeyHolder {
@@ -52,13 +49,11 @@ impl KeyHolder {
         });
     }
 
-    /// The controller has sent the key that was asked for. One for another task is dropped.
-    pub fn arrived(&self, message: ImageKey) {
-        let key = read(message.data_key);
-        let wanted = |state: &State| matches!(state, State::Wanted(task_id) if *task_id == message.task_id);
-        self.0.send_if_modified(|state| match key {
-            Some(key) if wanted(state) => {
-                *state = State::Held(message.task_id.clone(), key);
+    /// The running task has come once more, with the key that a restarted agent waits for.
+    pub fn arrived(&self, task_id: &str, key: DataKey) {
+        self.0.send_if_modified(|state| match state {
+            State::Wanted(wanted) if wanted == task_id => {
+                *state = State::Held(task_id.to_owned(), key);
                 true
             }
             _ => false,
@@ -71,7 +66,7 @@ impl KeyHolder {
         matches!(*self.0.borrow(), State::Wanted(_))
     }
 
-    /// The key of a task; waits for it as long as it is asked for. Never, when nobody asks.
+    /// The key of a task; waits until it is here.
     pub async fn key_of(&self, task_id: &str) -> DataKey {
         let mut changes = self.0.subscribe();
         loop {
@@ -100,16 +95,13 @@ mod tests {
 
     use super::*;
 
-    fn message(task_id: &str, byte: u8) -> ImageKey {
-        ImageKey {
-            task_id: task_id.into(),
-            data_key: vec![byte; 32],
-        }
+    fn key(byte: u8) -> DataKey {
+        DataKey::from_bytes([byte; 32])
     }
 
     #[test]
     fn a_task_is_kept_without_its_key() {
-        let key = DataKey::from_bytes([7; 32]);
+        let key = key(7);
         let mut task = Task {
             task_id: "T".into(),
             kind: Some(Kind::Deploy(DeployTask {
@@ -133,29 +125,25 @@ mod tests {
     }
 
     #[test]
-    fn the_key_that_is_asked_for_is_taken_and_no_other() {
+    fn a_restarted_agent_takes_the_key_of_its_task_and_no_other() {
         let holder = KeyHolder::default();
         assert!(!holder.is_wanted());
-        holder.arrived(message("T", 1));
-        assert!(holder.key_of("T").now_or_never().is_none(), "nobody has asked");
+        holder.arrived("T", key(1));
+        assert!(holder.key_of("T").now_or_never().is_none(), "nobody needs it");
         holder.begin("T", None);
         assert!(holder.is_wanted());
-        holder.arrived(message("other", 1));
-        holder.arrived(ImageKey {
-            data_key: vec![1; 31],
-            ..message("T", 1)
-        });
+        holder.arrived("other", key(1));
         assert!(holder.is_wanted());
-        holder.arrived(message("T", 2));
+        holder.arrived("T", key(2));
         assert!(!holder.is_wanted());
         // What is here already is not replaced.
-        holder.arrived(message("T", 3));
-        let key = holder.key_of("T").now_or_never().unwrap();
-        assert_eq!(key.id(), DataKey::from_bytes([2; 32]).id());
+        holder.arrived("T", key(3));
+        let held = holder.key_of("T").now_or_never().unwrap();
+        assert_eq!(held.id(), key(2).id());
         assert!(holder.key_of("other").now_or_never().is_none());
         holder.forget();
         assert!(holder.key_of("T").now_or_never().is_none() && !holder.is_wanted());
-        holder.begin("T", Some(key));
+        holder.begin("T", Some(held));
         assert!(holder.key_of("T").now_or_never().is_some());
         assert!(!format!("{holder:?}").contains("2, 2"), "{holder:?}");
     }

@@ -13,8 +13,7 @@ use std::{
 use futures::FutureExt as _;
 use imprint_image::seal::DataKey;
 use imprint_proto::agent::v1::{
-    Cancelled, Failure, ImageKey, Outcome, Progress, Step, Success, Task, outcome::Result as Ended,
-    task::Kind,
+    Cancelled, Failure, Outcome, Progress, Step, Success, Task, outcome::Result as Ended, task::Kind,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -123,17 +122,6 @@ impl Tasks {
         self.progress.subscribe()
     }
 
-    /// Whether the running task waits for the data key of its image, which only the controller has.
-    #[must_use]
-    pub fn needs_image_key(&self) -> bool {
-        self.image_key.is_wanted()
-    }
-
-    /// Takes the data key that was asked for.
-    pub fn take_image_key(&self, message: ImageKey) {
-        self.image_key.arrived(message);
-    }
-
     /// Goes on with the task that an agent which was killed has left.
     ///
     /// # Errors
@@ -166,6 +154,9 @@ impl Tasks {
         }
         if let Some(running) = self.running().as_mut() {
             if running.task_id == task.task_id {
+                if let Some(key) = key {
+                    self.image_key.arrived(&task.task_id, key);
+                }
                 return;
             }
             if running.ending {

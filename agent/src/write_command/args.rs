@@ -14,6 +14,9 @@ Examples:
   Write every chunk, whatever the disk holds, and read all of it back:
     imprint-agent write --manifest /srv/store/manifests/3f9a… --target /dev/vdb --delta off --read-back
 
+  Install an encrypted image:
+    imprint-agent write --manifest /srv/store/manifests/3f9a… --key-file image.key --target /dev/vdb
+
   Make a disk image of a plain file:
     truncate -s 10G disk.raw
     imprint-agent write --image debian.raw.xz --sha256 9c1b… --target disk.raw";
@@ -42,6 +45,10 @@ pub struct WriteArgs {
     /// Key that must have signed the manifest: 64 hex digits, or a file with one key a line
     #[arg(long, value_name = "HEX_OR_FILE", conflicts_with = "image")]
     pub pubkey: Option<String>,
+
+    /// Data key of an encrypted image: a file with 64 hex digits that nobody else may read
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    pub key_file: Option<PathBuf>,
 
     /// SHA-256 of the plain image file, as it is (compressed or not)
     #[arg(long, value_name = "HEX", conflicts_with = "manifest")]
@@ -125,6 +132,7 @@ mod tests {
             "--manifest m --target t --delta off",
             "--manifest m --target t --delta always",
             "--manifest m --target t --writer threads",
+            "--manifest m --target t --key-file k",
             "--image i --target t --writer auto",
             "--image i --target t --sha256 ab",
             "--image i --target t --unverified",
@@ -142,6 +150,7 @@ mod tests {
             ),
             ("--image i --target t --read-back", ErrorKind::ArgumentConflict),
             ("--image i --target t --delta off", ErrorKind::ArgumentConflict),
+            ("--image i --target t --key-file k", ErrorKind::ArgumentConflict),
             ("--manifest m --target t --delta on", ErrorKind::InvalidValue),
             (
                 "--manifest m --target t --unverified",

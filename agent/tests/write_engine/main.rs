@@ -4,6 +4,7 @@
 mod command;
 mod delta;
 mod disk_faults;
+mod encrypted;
 mod exact;
 mod fetch;
 mod network_faults;

@@ -30,6 +30,7 @@ use imprint_agent::{
 };
 use imprint_image::{
     Manifest, SignedManifest, SigningKey,
+    seal::{Algorithm, DataKey, Seal},
     write::{ArtifactWriter, DirSink, WriteOptions as ImportOptions},
 };
 use tokio::sync::{mpsc, watch};
@@ -70,21 +71,34 @@ pub struct Store {
 
 impl Store {
     pub fn new(content: &[u8], sector: u32) -> Self {
+        Self::made(content, sector, None)
+    }
+
+    /// The image is encrypted.
+    pub fn encrypted(content: &[u8], sector: u32, key: &DataKey) -> Self {
+        let seal = Seal::new(key, Algorithm::default());
+        Self::made(content, sector, Some(&seal))
+    }
+
+    fn made(content: &[u8], sector: u32, seal: Option<&Seal>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ImportOptions {
             logical_sector_bytes: Some(sector),
+            seal,
             ..ImportOptions::default()
         };
         let mut writer = ArtifactWriter::new(DirSink::new(dir.path()).unwrap(), options);
         let mut reader = content;
         let manifest = writer.import_stream(&mut reader).unwrap();
         let key = SigningKey::generate().unwrap();
-        let manifest_path = dir
-            .path()
-            .join("manifests")
-            .join(manifest.image_digest.to_string());
+        let signed = SignedManifest::sign(&manifest, &key);
+        let name = match seal {
+            None => manifest.image_digest.to_string(),
+            Some(_) => signed.manifest_digest().to_string(),
+        };
+        let manifest_path = dir.path().join("manifests").join(name);
         fs::create_dir_all(manifest_path.parent().unwrap()).unwrap();
-        fs::write(&manifest_path, SignedManifest::sign(&manifest, &key).encode()).unwrap();
+        fs::write(&manifest_path, signed.encode()).unwrap();
         Store {
             dir,
             manifest: Arc::new(manifest),
@@ -437,12 +451,20 @@ pub async fn manifest_from(
     url: &str,
     keys: &ManifestKeys,
 ) -> Result<Manifest, imprint_agent::source::SourceError> {
+    encrypted_manifest_from(url, keys, None).await
+}
+
+pub async fn encrypted_manifest_from(
+    url: &str,
+    keys: &ManifestKeys,
+    data_key: Option<&DataKey>,
+) -> Result<Manifest, imprint_agent::source::SourceError> {
     let location: Location = url.parse().unwrap();
     load_manifest(
         &location,
         &client(),
         keys,
-        None,
+        data_key,
         Duration::from_secs(5),
         Duration::from_secs(5),
     )

@@ -12,7 +12,7 @@ use super::{
     transitions::put_expiry,
     words::{ImageKind, ImageState, Source, Target, Visibility},
 };
-use crate::identity::{Caller, PLATFORM, Role};
+use crate::identity::{Caller, PLATFORM, Role, WrappedKey};
 
 /// An image whose content is still to come.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub struct NewDisk<'a> {
     /// Whether the store got this manifest and its packs for this image. Otherwise an image with the same content had
     /// them before, and they stay as they are.
     pub fresh: bool,
+    /// Its data key, wrapped for `key`, if it is encrypted. Its chunks are then entered nowhere: nobody else's are
+    /// compared with them.
+    pub wrapped_key: Option<WrappedKey>,
     /// What was read from it.
     pub findings: Option<&'a Findings>,
 }
@@ -159,7 +162,8 @@ impl Catalog {
             .await?
             .ok_or_else(|| CatalogError::gone(done.image_id))?;
         let detected = agree(&begun, done.disks)?;
-        for disk in done.disks.iter().filter(|disk| disk.fresh) {
+        let is_shown = |disk: &&NewDisk<'_>| disk.fresh && disk.wrapped_key.is_none();
+        for disk in done.disks.iter().filter(is_shown) {
             self.insert_chunks(&begun.project_id, disk.manifest).await?;
         }
         let now = self.clock.now_ms();
@@ -169,7 +173,7 @@ impl Catalog {
         };
         let changed = sqlx::query(
             "UPDATE images SET state = 'active', source_format = ?, disk_size_bytes = ?, data_bytes = ?, stored_bytes = ?,
-                 os_distribution = ?, os_version = ?, architecture = ?, boot_modes = ?, updated_at = ?
+                 os_distribution = ?, os_version = ?, architecture = ?, boot_modes = ?, encrypted = ?, updated_at = ?
              WHERE id = ? AND state IN ('queued', 'importing')",
         )
         .bind(done.source_format)
@@ -180,6 +184,7 @@ impl Catalog {
         .bind(detected.os_version.unwrap_or(begun.os_version))
         .bind(detected.architecture.unwrap_or(begun.architecture))
         .bind(json!(detected.boot_modes.unwrap_or(begun.boot_modes)).to_string())
+        .bind(done.disks.iter().any(|disk| disk.wrapped_key.is_some()))
         .bind(now)
         .bind(done.image_id)
         .execute(&mut *tx)
@@ -336,8 +341,8 @@ async fn insert_manifest(
     let manifest = disk.manifest;
     sqlx::query(
         "INSERT INTO manifests (manifest, manifest_digest, image_digest, disk_size_bytes, data_bytes, stored_bytes,
-             logical_sector_bytes, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (manifest) DO NOTHING",
+             logical_sector_bytes, wrapped_key, wrapped_by, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (manifest) DO NOTHING",
     )
     .bind(&disk.key)
     .bind(&disk.manifest_digest)
@@ -346,6 +351,8 @@ async fn insert_manifest(
     .bind(whole(manifest.data_bytes()))
     .bind(whole(manifest.fetch_bytes()))
     .bind(manifest.logical_sector_bytes)
+    .bind(disk.wrapped_key.as_ref().map(|wrapped| wrapped.bytes.as_slice()))
+    .bind(disk.wrapped_key.as_ref().map(|wrapped| wrapped.by.as_str()))
     .bind(now)
     .execute(&mut *connection)
     .await?;

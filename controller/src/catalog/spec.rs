@@ -87,6 +87,9 @@ pub struct ImageSpec {
     /// It is never the newest of its family.
     #[serde(default)]
     pub exclude_from_latest: Option<bool>,
+    /// It is encrypted in the store with a key of its own; as the configuration says when it is left out.
+    #[serde(default)]
+    pub encrypt: Option<bool>,
     /// What machines it was made for; bare metal when it is left out.
     #[serde(default)]
     pub target: Option<Target>,

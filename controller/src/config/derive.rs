@@ -58,6 +58,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         region: written.region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         boot: boot?,
         dhcp: dhcp?,
+        encryption: written.encryption,
         timeouts: written.timeouts,
         store: written.store,
         images: written.images,

@@ -11,8 +11,8 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, Host, ImageConfig, StoreConfig, TimeoutConfig, TokenConfig,
-    UnknownPolicy, derive, images, problems::ConfigProblem, store, table::Keys,
+    Config, ConfigErrors, DhcpMode, EncryptionConfig, Host, ImageConfig, StoreConfig, TimeoutConfig,
+    TokenConfig, UnknownPolicy, WrapperKind, derive, images, problems::ConfigProblem, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -39,6 +39,7 @@ pub(super) struct Written {
     pub public_url: Option<Url>,
     pub data_dir: Option<PathBuf>,
     pub region: Option<String>,
+    pub encryption: EncryptionConfig,
     pub boot: WrittenBoot,
     pub dhcp: WrittenDhcp,
     pub timeouts: TimeoutConfig,
@@ -119,6 +120,17 @@ impl FromStr for DhcpMode {
             "proxy" => Ok(Self::Proxy),
             "own" => Ok(Self::Own),
             _ => Err("there is no such mode"),
+        }
+    }
+}
+
+impl FromStr for WrapperKind {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "local" => Ok(Self::Local),
+            _ => Err("there is no such wrapper of keys"),
         }
     }
 }
@@ -247,7 +259,9 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     };
     let [boot, dhcp, timeouts, store, about_images, tokens] =
         ["boot", "dhcp", "timeouts", "store", "images", "tokens"].map(|name| keys.section(name));
+    let encryption = keys.section("encryption");
     keys.finish();
+    written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.boot = written_boot(Keys::new("boot", boot, problems));
     written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
     written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));
@@ -255,6 +269,18 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.images = images::read(about_images, problems);
     written.tokens = written_tokens(Keys::new("tokens", tokens, problems));
     written
+}
+
+fn written_encryption(mut keys: Keys<'_>) -> EncryptionConfig {
+    let encryption = EncryptionConfig {
+        default: keys.flag("default").unwrap_or_default(),
+        algorithm: keys
+            .text("algorithm", "\"aes-256-gcm\" or \"chacha20-poly1305\"")
+            .unwrap_or_default(),
+        wrapper: keys.text("wrapper", "\"local\"").unwrap_or_default(),
+    };
+    keys.finish();
+    encryption
 }
 
 fn written_boot(mut keys: Keys<'_>) -> WrittenBoot {

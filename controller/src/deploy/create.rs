@@ -55,6 +55,10 @@ impl Deployments {
         let image = self.image_of(&by.viewer(), request).await?;
         self.check_shared(by, &image, &node).await?;
         let replacement = self.replacement_of(&by.viewer(), &image).await?;
+        for disk in image.disks.iter().filter(|disk| disk.encrypted) {
+            // Before anything is begun: without its key the image cannot be written.
+            self.image_keys.open(&disk.manifest).await?;
+        }
         let inventory = self.nodes.inventory(&node.id).await?;
 
         let mut change = self.events.begin_by(by.author()).await?;

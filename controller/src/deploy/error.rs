@@ -4,7 +4,8 @@ use http::StatusCode;
 
 use super::request::Refusal;
 use crate::{
-    api::rest::problem::Problem, catalog::CatalogError, events::DatabaseError, inventory::InventoryError,
+    api::rest::problem::Problem, catalog::CatalogError, events::DatabaseError, identity::ImageKeyError,
+    inventory::InventoryError,
 };
 
 /// A deployment cannot be made or changed.
@@ -27,6 +28,9 @@ pub enum DeployError {
         /// The node.
         node: String,
     },
+    /// The image is encrypted, and its key cannot be had.
+    #[error(transparent)]
+    ImageKey(#[from] ImageKeyError),
     /// It cannot work, for these reasons.
     #[error("the deployment was refused")]
     Refused(Vec<Refusal>),
@@ -58,6 +62,7 @@ impl From<DeployError> for Problem {
         match error {
             DeployError::Node(error) => error.into(),
             DeployError::Image(error) => error.into(),
+            DeployError::ImageKey(error) => error.into(),
             DeployError::Database(error) => error.into(),
             DeployError::Refused(refusals) => refused(&refusals),
             DeployError::NotFound(_) => Self::new(

@@ -100,6 +100,7 @@ impl Deployments {
         let Some(mut deployment) = deployment else {
             return Ok(change.commit().await?);
         };
+
         let news = News {
             restarted: held == Held::Lost,
             ..News::default()

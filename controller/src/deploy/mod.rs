@@ -17,6 +17,7 @@ mod error;
 mod history;
 pub mod hostname;
 mod hub;
+mod image_key;
 mod image_rules;
 mod intake;
 mod network_config;
@@ -58,9 +59,18 @@ use crate::{
     clock::Clock,
     config::{Config, TimeoutConfig, UnknownPolicy},
     events::{EventLog, Seldom},
-    identity::RequestKey,
+    identity::{ImageKeys, RequestKey},
     inventory::Nodes,
 };
+
+/// What deployments need of the controller's secrets.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// Under which requests are remembered.
+    pub request_key: RequestKey,
+    /// Of encrypted images.
+    pub image_keys: ImageKeys,
+}
 
 /// All deployments; cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,6 +81,7 @@ pub struct Deployments {
     nodes: Nodes,
     catalog: Catalog,
     request_key: RequestKey,
+    image_keys: ImageKeys,
     hub: Hub,
     controller_url: Url,
     timeouts: TimeoutConfig,
@@ -92,7 +103,10 @@ impl Deployments {
         events: EventLog,
         nodes: Nodes,
         catalog: Catalog,
-        request_key: RequestKey,
+        Secrets {
+            request_key,
+            image_keys,
+        }: Secrets,
         config: &Config,
     ) -> Self {
         Self {
@@ -102,6 +116,7 @@ impl Deployments {
             nodes,
             catalog,
             request_key,
+            image_keys,
             controller_url: config.public_url.clone(),
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,

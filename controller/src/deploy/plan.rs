@@ -30,6 +30,8 @@ impl Deployments {
             None
         };
         let reboot = finish.is_some();
+        let key = self.image_keys.open(&deployment.manifest).await?;
+        let data_key_id = key.as_ref().map(|key| key.id().as_bytes().to_vec());
         let task = wire::DeployTask {
             deployment_id: deployment.id.clone(),
             image: Some(wire::ImageSource {
@@ -38,7 +40,8 @@ impl Deployments {
                 image_digest: digest,
                 disk_size_bytes: deployment.disk_size_bytes,
                 logical_sector_bytes: deployment.logical_sector_bytes,
-                ..wire::ImageSource::default()
+                data_key: key.map(|key| key.expose().to_vec()).unwrap_or_default(),
+                data_key_id: data_key_id.unwrap_or_default(),
             }),
             disk: Some(rule.to_wire()),
             finish,

@@ -22,18 +22,23 @@ use crate::{
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the keys of deleted images are looked for, in ticks.
+const KEYS_EVERY: u64 = 5;
 
 /// Looks at the deadlines of all running deployments until the controller ends.
 pub async fn run(app: App) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for number in 0_u64.. {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
         if let Err(error) = app.deployments.reconcile().await {
             tracing::error!(error = %chain(&error), "the deadlines of deployments could not be looked at");
+        }
+        if number.is_multiple_of(KEYS_EVERY) {
+            app.deployments.destroy_image_keys().await;
         }
         app.deployments.scrub().await;
     }

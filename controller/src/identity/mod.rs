@@ -1,4 +1,5 @@
-//! Who is who: the controller's own CA, the certificates of nodes, the key that signs manifests, and API tokens.
+//! Who is who: the controller's own CA, the certificates of nodes, the key that signs manifests, the keys of
+//! encrypted images, and API tokens.
 //!
 //! Every caller acts for one project, with a role and perhaps narrowed by scopes ([`Caller`]): what he may do is decided
 //! by one table ([`Role::may`]), what he may see by his [`Viewer`].
@@ -8,6 +9,7 @@
 mod authority;
 mod caller;
 mod certificate;
+pub mod image_keys;
 mod keyfile;
 mod project_users;
 mod projects;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 pub use authority::{Authority, IssuedCertificate, KeyDigest};
 pub use caller::{Caller, PLATFORM, Viewer};
 pub use certificate::node_id_of;
+pub use image_keys::{ImageKeyError, ImageKeys, WrappedKey};
 pub(crate) use keyfile::write_whole;
 pub use project_users::ProjectUser;
 pub use projects::{Project, ProjectChange};

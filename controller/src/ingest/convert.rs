@@ -12,6 +12,7 @@ use std::{
 
 use imprint_image::{
     Digest, Manifest,
+    seal::Seal,
     source::{self, Format, ImageSource, Limits, SourceError, Stream},
     write::{ArtifactWriter, KnownChunk, WriteOptions},
 };
@@ -32,6 +33,8 @@ pub(super) struct Conversion {
     pub(super) runtime: Handle,
     pub(super) import_id: String,
     pub(super) project_id: String,
+    /// Encrypts the image.
+    pub(super) seal: Option<Seal>,
     pub(super) declared: Option<Format>,
     pub(super) length: Option<u64>,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -73,6 +76,7 @@ impl Conversion {
         let known = |plain: &Digest| self.known(&chunks, plain);
         let options = WriteOptions {
             known: &known,
+            seal: self.seal.as_ref(),
             cancel: Some(&self.cancelled),
             ..WriteOptions::default()
         };

@@ -13,6 +13,7 @@ use super::body::UploadError;
 use crate::{
     api::rest::problem::{Problem, chain, sentence},
     catalog::{CatalogError, WriteError},
+    identity::ImageKeyError,
     store::{StoreError, is_full},
 };
 
@@ -31,6 +32,9 @@ pub enum ImportError {
         /// The other image.
         name: String,
     },
+    /// The key of an encrypted image cannot be wrapped.
+    #[error(transparent)]
+    Key(#[from] ImageKeyError),
     /// The artifact store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,6 +122,7 @@ impl From<ImportError> for Problem {
         match error {
             ImportError::Catalog(error) => error.into(),
             ImportError::Store(error) => error.into(),
+            ImportError::Key(error) => error.into(),
             ImportError::Declared(_) => Self::invalid(
                 detail,
                 format!(

@@ -18,7 +18,7 @@ mod tests;
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +26,11 @@ use std::{
 };
 
 use axum::body::Body;
-use imprint_image::{Manifest, source::Format};
+use imprint_image::{
+    Manifest,
+    seal::{DataKey, Seal},
+    source::Format,
+};
 use serde_json::json;
 use tokio::{runtime::Handle, sync::Semaphore};
 use ulid::Ulid;
@@ -37,8 +41,9 @@ use crate::{
     catalog::{
         Catalog, CatalogError, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
     },
+    config::{Config, EncryptionConfig},
     events::{Author, EventLog, NewEvent},
-    identity::{Authority, Caller},
+    identity::{Authority, Caller, ImageKeys},
     store::{Store, StoreObject},
 };
 use body::{BodyReader, CancelOnDrop};
@@ -69,6 +74,8 @@ pub struct Ingest(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     authority: Authority,
+    image_keys: ImageKeys,
+    encryption: EncryptionConfig,
     catalog: Catalog,
     store: Store,
     events: EventLog,
@@ -86,16 +93,19 @@ fn declared(format: Option<&str>) -> Result<Option<Format>, ImportError> {
 impl Ingest {
     /// Over store and catalogue, with a folder for files that cannot be read as a stream.
     pub fn new(
-        data_dir: &Path,
+        config: &Config,
         authority: Authority,
+        image_keys: ImageKeys,
         catalog: Catalog,
         store: Store,
         events: EventLog,
     ) -> io::Result<Self> {
-        let spool = data_dir.join(SPOOL);
+        let spool = config.data_dir.join(SPOOL);
         fs::create_dir_all(&spool)?;
         Ok(Self(Arc::new(Inner {
             authority,
+            image_keys,
+            encryption: config.encryption,
             catalog,
             store,
             events,
@@ -237,11 +247,17 @@ impl Inner {
         self.store.require_space(0)?;
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         self.catalog.start_image(&image.id).await?;
+        let encrypt = request.spec.encrypt.unwrap_or(self.encryption.default);
+        let data_key = encrypt.then(DataKey::generate);
+        let seal = data_key
+            .as_ref()
+            .map(|key| Seal::new(key, self.encryption.algorithm));
         let job = convert::Conversion {
             inner: self.clone(),
             runtime: Handle::current(),
             import_id: import_id.to_owned(),
             project_id: image.project_id.clone(),
+            seal,
             declared,
             length: request.length,
             cancelled: cancelled.clone(),
@@ -252,7 +268,8 @@ impl Inner {
         if cancelled.load(Ordering::SeqCst) {
             return Err(ImportError::Disconnected);
         }
-        self.finish(import_id, image, &manifest, format.name()).await
+        self.finish(import_id, image, &manifest, data_key.as_ref(), format.name())
+            .await
     }
 
     /// Signs and stores the manifest and enters the content of the image.
@@ -261,13 +278,18 @@ impl Inner {
         import_id: &str,
         image: &Image,
         manifest: &Manifest,
+        data_key: Option<&DataKey>,
         format: &str,
     ) -> Result<Image, ImportError> {
         let _alone = self.store.removing().await;
-        let known = self
-            .catalog
-            .known_manifest(&image.project_id, &manifest.image_digest)
-            .await?;
+        let known = match data_key {
+            Some(_) => None,
+            None => {
+                self.catalog
+                    .known_manifest(&image.project_id, &manifest.image_digest)
+                    .await?
+            }
+        };
         let fresh = known.is_none();
         let (key, manifest_digest) = match known {
             Some(known) => known,
@@ -282,6 +304,10 @@ impl Inner {
                 (digest.to_string(), digest.to_string())
             }
         };
+        let wrapped_key = match data_key {
+            Some(data_key) => Some(self.image_keys.wrap(data_key, &key).await?),
+            None => None,
+        };
         let disk = NewDisk {
             role: match image.kind {
                 ImageKind::DataDisk => "data",
@@ -291,6 +317,7 @@ impl Inner {
             key,
             manifest_digest,
             fresh,
+            wrapped_key,
             findings: None,
         };
         let done = Finished {

@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     config::StoreConfig,
     events::EventLog,
-    identity::Authority,
+    identity::{Authority, ImageKeyError, ImageKeys},
     store::{Store, StoreError},
 };
 
@@ -42,6 +42,9 @@ pub enum UpkeepError {
     /// The database.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The key of an encrypted image cannot be had, which says nothing of the store.
+    #[error(transparent)]
+    Key(#[from] ImageKeyError),
     /// What was found could not be kept.
     #[error("cannot keep what was found")]
     Keep(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -61,6 +64,7 @@ pub struct Upkeep {
     events: EventLog,
     clock: Clock,
     keys: Arc<Vec<PublicKey>>,
+    image_keys: ImageKeys,
     config: StoreConfig,
     /// Held while one of them works.
     alone: Arc<Mutex<()>>,
@@ -74,6 +78,7 @@ impl Upkeep {
         events: EventLog,
         clock: Clock,
         authority: &Authority,
+        image_keys: ImageKeys,
         config: &StoreConfig,
     ) -> Self {
         Self {
@@ -82,6 +87,7 @@ impl Upkeep {
             events,
             clock,
             keys: Arc::new(authority.manifest_public_keys()),
+            image_keys,
             config: config.clone(),
             alone: Arc::default(),
         }

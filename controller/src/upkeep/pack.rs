@@ -7,7 +7,8 @@ use std::{
 
 use imprint_image::{
     Digest,
-    pack::{ENTRY_BYTES, FOOTER_BYTES, PackEntry, read_index},
+    pack::{FOOTER_BYTES, PackEntry, read_index_with},
+    seal::Seal,
 };
 
 /// A frame that a manifest believes to find.
@@ -40,10 +41,15 @@ impl Judgement {
     }
 }
 
-/// Judges a whole pack.
-pub(super) fn judge(name: &Digest, content: &[u8], references: &[Reference]) -> Judgement {
+/// Judges a whole pack; `seal` is that of an encrypted image.
+pub(super) fn judge(
+    name: &Digest,
+    content: &[u8],
+    references: &[Reference],
+    seal: Option<&Seal>,
+) -> Judgement {
     let whole = Digest::of(content) == *name;
-    let index = read_index(&mut Cursor::new(content));
+    let index = read_index_with(&mut Cursor::new(content), seal);
     let mut frames = 0;
     let mut bad = Vec::new();
     for entry in index.iter().flatten() {
@@ -86,15 +92,14 @@ pub(super) fn tail(size: u64) -> Range<u64> {
 /// What is still to be read before that, for an index that is longer.
 pub(super) fn rest_of_tail(end: &[u8], size: u64) -> Option<Range<u64>> {
     let footer = end.len().checked_sub(usize::try_from(FOOTER_BYTES).ok()?)?;
-    let count = u32::from_le_bytes(*end[footer..].get(8..12)?.first_chunk()?);
-    let begin = size.checked_sub(FOOTER_BYTES + u64::from(count) * ENTRY_BYTES)?;
+    let begin = u64::from_le_bytes(*end[footer..].first_chunk()?);
     let have = size - end.len() as u64;
     (begin < have).then_some(begin..have)
 }
 
 /// Whether a pack that was found good has, by its index, what another manifest believes to find in it.
-pub(super) fn has(end: Vec<u8>, size: u64, references: &[Reference]) -> bool {
-    let Ok(index) = read_index(&mut Tail { end, size, at: 0 }) else {
+pub(super) fn has(end: Vec<u8>, size: u64, references: &[Reference], seal: Option<&Seal>) -> bool {
+    let Ok(index) = read_index_with(&mut Tail { end, size, at: 0 }, seal) else {
         return false;
     };
     references.iter().all(|wanted| {
@@ -141,12 +146,15 @@ impl Seek for Tail {
 
 #[cfg(test)]
 mod tests {
-    use imprint_image::pack::PackBuilder;
+    use imprint_image::{
+        pack::PackBuilder,
+        seal::{Algorithm, DataKey},
+    };
 
     use super::*;
 
-    fn pack(frames: u32) -> (Digest, Vec<u8>, Vec<Reference>) {
-        let mut builder = PackBuilder::default();
+    fn pack(frames: u32, seal: Option<&Seal>) -> (Digest, Vec<u8>, Vec<Reference>) {
+        let mut builder = PackBuilder::with(seal.cloned());
         let mut references = Vec::new();
         for n in 0..frames {
             let frame = n.to_le_bytes();
@@ -164,8 +172,15 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_is_found_and_hits_only_whom_it_hits() {
-        let (name, good, references) = pack(5);
-        let judged = judge(&name, &good, &references);
+        let seal = Seal::new(&DataKey::generate(), Algorithm::default());
+        for seal in [None, Some(&seal)] {
+            flipped_bytes_are_found(seal);
+        }
+    }
+
+    fn flipped_bytes_are_found(seal: Option<&Seal>) {
+        let (name, good, references) = pack(5, seal);
+        let judged = judge(&name, &good, &references, seal);
         assert_eq!(
             judged,
             Judgement {
@@ -177,24 +192,30 @@ mod tests {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            let judged = judge(&name, &bad, &references[..2]);
+            let judged = judge(&name, &bad, &references[..2], seal);
             assert!(judged.fault.is_some(), "byte {at}");
             assert_eq!(judged.hits, at < 8, "byte {at}");
         }
-        assert!(judge(&name, &good[..good.len() - 1], &references).fault.is_some());
-        assert!(judge(&name, &[], &references).hits);
+        assert!(
+            judge(&name, &good[..good.len() - 1], &references, seal)
+                .fault
+                .is_some()
+        );
+        assert!(judge(&name, &[], &references, seal).hits);
         let stranger = Reference {
             frame: Digest::of(b"stranger"),
             ..references[0]
         };
-        let judged = judge(&name, &good, &[stranger]);
+        let judged = judge(&name, &good, &[stranger], seal);
         assert!(judged.hits && judged.fault.unwrap().contains("it is whole"));
     }
 
     #[test]
     fn the_index_alone_tells_what_a_good_pack_has() {
-        for frames in [1, 3, 2_000] {
-            let (_, pack, references) = pack(frames);
+        let seal = Seal::new(&DataKey::generate(), Algorithm::default());
+        let all = [None, Some(&seal)].map(|seal| [1, 3, 2_000].map(|frames| (frames, seal)));
+        for (frames, seal) in all.into_iter().flatten() {
+            let (_, pack, references) = pack(frames, seal);
             let size = pack.len() as u64;
             let cut = |range: Range<u64>| pack[range.start as usize..range.end as usize].to_vec();
             let mut end = cut(tail(size));
@@ -202,15 +223,15 @@ mod tests {
                 assert_eq!(frames, 2_000);
                 end.splice(..0, cut(before));
             }
-            assert!(has(end.clone(), size, &references));
-            assert!(has(end.clone(), size, &references[..1]));
+            assert!(has(end.clone(), size, &references, seal));
+            assert!(has(end.clone(), size, &references[..1], seal));
             let moved = Reference {
                 offset: 1,
                 ..references[0]
             };
-            assert!(!has(end.clone(), size, &[moved]));
-            assert!(!has(end[1..].to_vec(), size - 1, &references) || frames == 2_000);
-            assert!(!has(Vec::new(), 0, &references));
+            assert!(!has(end.clone(), size, &[moved], seal));
+            assert!(!has(end[1..].to_vec(), size - 1, &references, seal) || frames == 2_000);
+            assert!(!has(Vec::new(), 0, &references, seal));
         }
     }
 }

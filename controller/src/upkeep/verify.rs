@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use imprint_image::{Digest, MAX_MANIFEST_BYTES, MAX_PACK_BYTES, Manifest, SignedManifest};
+use imprint_image::{Digest, MAX_MANIFEST_BYTES, MAX_PACK_BYTES, Manifest, SignedManifest, seal::Seal};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -159,6 +159,7 @@ impl Run<'_> {
         }
         let at_once = thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_AT_ONCE));
         let (upkeep, read, progress, total) = (self.upkeep, &self.read, self.progress, self.total);
+        let seal = manifest.seal.as_ref();
         let mut checks = Vec::with_capacity(manifest.packs.len());
         for (pack, references) in manifest.packs.iter().zip(wanted) {
             let digest = pack.digest;
@@ -167,7 +168,7 @@ impl Run<'_> {
                 if cancel.is_cancelled() {
                     return Err(UpkeepError::Cancelled);
                 }
-                let judgement = upkeep.pack(digest, known, references, read).await?;
+                let judgement = upkeep.pack(digest, known, references, seal, read).await?;
                 progress("read", read.load(Ordering::Relaxed), total);
                 Ok((digest, known.is_none(), judgement))
             });
@@ -208,8 +209,10 @@ impl Run<'_> {
         };
         self.read.fetch_add(content.len() as u64, Ordering::Relaxed);
         let (keys, expected) = (self.upkeep.keys.clone(), row.clone());
+        let data_key = self.upkeep.image_keys.open(&row.manifest.to_string()).await?;
         let opened = tokio::task::spawn_blocking(move || {
-            let manifest = SignedManifest::open(&content, &keys).map_err(|e| chain(&e))?;
+            let manifest =
+                SignedManifest::open_with(&content, &keys, data_key.as_ref()).map_err(|e| chain(&e))?;
             let signatures = usize::from(content[8]) * SIGNATURE_BYTES;
             if Digest::of(&content[SIGNATURES_AT + signatures..]) != expected.manifest_digest {
                 return Err("it is signed, but not the manifest that the catalogue knows".to_owned());
@@ -258,12 +261,13 @@ impl Upkeep {
         digest: Digest,
         known: Option<Known>,
         references: Vec<Reference>,
+        seal: Option<&Seal>,
         read: &AtomicU64,
     ) -> Result<(u64, Judgement), UpkeepError> {
         let object = StoreObject::Pack(digest);
         if let Some(Known::Good(size)) = known
             && let Ok(end) = damaged(self.end_of(object, size).await)?
-            && pack::has(end, size, &references)
+            && pack::has(end, size, &references, seal)
         {
             let judgement = Judgement {
                 fault: None,
@@ -278,7 +282,9 @@ impl Upkeep {
         };
         let size = content.len() as u64;
         read.fetch_add(size, Ordering::Relaxed);
-        let judged = tokio::task::spawn_blocking(move || pack::judge(&digest, &content, &references));
+        let seal = seal.cloned();
+        let judge = move || pack::judge(&digest, &content, &references, seal.as_ref());
+        let judged = tokio::task::spawn_blocking(judge);
         Ok((size, judged.await?))
     }
 

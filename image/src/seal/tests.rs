@@ -102,3 +102,22 @@ fn algorithms_have_names() {
     }
     assert!("AES".parse::<Algorithm>().is_err());
 }
+
+#[test]
+fn a_wrapped_key_is_unwrapped_with_its_wrapper_and_context_only() {
+    let (wrapper, data) = (Seal::new(&key(1), Algorithm::default()), key(2));
+    let wrapped = wrapper.wrap(&data, b"manifest 1");
+    assert_eq!(wrapped.len(), 60);
+    assert_ne!(
+        wrapped,
+        wrapper.wrap(&data, b"manifest 1"),
+        "a nonce is used once"
+    );
+    assert!(!wrapped.windows(4).any(|bytes| bytes == [2; 4]));
+    assert_eq!(wrapper.unwrap(&wrapped, b"manifest 1").unwrap().id(), data.id());
+    assert!(wrapper.unwrap(&wrapped, b"manifest 2").is_err());
+    assert!(wrapper.unwrap(&wrapped[1..], b"manifest 1").is_err());
+    assert!(wrapper.unwrap(&[], b"manifest 1").is_err());
+    let strange = Seal::new(&key(3), Algorithm::default());
+    assert!(strange.unwrap(&wrapped, b"manifest 1").is_err());
+}

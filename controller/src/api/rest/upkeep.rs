@@ -209,6 +209,7 @@ impl From<UpkeepError> for Problem {
         match error {
             UpkeepError::Store(error) => error.into(),
             UpkeepError::Catalog(error) => error.into(),
+            UpkeepError::Key(error) => error.into(),
             UpkeepError::Cancelled => Self::new(
                 StatusCode::CONFLICT,
                 "cancelled",

@@ -44,6 +44,7 @@ async fn insert_half(app: &App, manifest: &imprint_image::Manifest) {
         key: "00".into(),
         manifest_digest: "00".into(),
         fresh: true,
+        wrapped_key: None,
         findings: None,
     };
     let done = Finished {

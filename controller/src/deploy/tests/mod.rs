@@ -1,6 +1,7 @@
 mod cancels;
 mod contradictions;
 mod deadlines;
+mod encrypted;
 mod images;
 mod reinstalls;
 mod removals;

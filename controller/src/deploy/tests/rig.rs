@@ -440,7 +440,6 @@ pub(super) fn hello(boot_id: &str, task_id: &str) -> wire::Hello {
         task_id: task_id.to_owned(),
         start_count: 1,
         defects: Vec::new(),
-        needs_image_key: false,
     }
 }
 

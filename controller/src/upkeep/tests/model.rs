@@ -268,6 +268,7 @@ impl World {
             manifest_digest: key.clone(),
             key,
             fresh,
+            wrapped_key: None,
             findings: None,
         };
         let done = Finished {
@@ -322,7 +323,7 @@ impl World {
                     .collect();
                 let object = StoreObject::Pack(wanted.digest);
                 let content = self.app.store.get(&object, wanted.size_bytes).await.unwrap();
-                let judged = pack::judge(&wanted.digest, &content, &references);
+                let judged = pack::judge(&wanted.digest, &content, &references, None);
                 assert!(judged.fault.is_none() && !judged.hits, "{judged:?}");
             }
         }
