@@ -137,6 +137,17 @@ pub struct StoredManifest {
     pub stored_bytes: u64,
 }
 
+/// What the store has of a disk of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// All of it, as far as anybody knows.
+    Whole,
+    /// Something of it was found damaged or missing.
+    Damaged,
+    /// Nothing: the image is deleted.
+    Gone,
+}
+
 /// Sums over the images that are not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageBytes {
@@ -185,19 +196,25 @@ impl Catalog {
     }
 
     /// Whether a disk of an image is in the store, for a transaction that from its end on keeps it there.
-    pub async fn is_stored(
+    pub async fn content_of(
         connection: &mut SqliteConnection,
         image_id: &str,
         manifest: &str,
-    ) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar(
+    ) -> Result<Content, sqlx::Error> {
+        let (stored, damaged): (bool, bool) = sqlx::query_as(
             "SELECT EXISTS (SELECT 1 FROM manifests AS m JOIN image_disks AS d ON d.manifest = m.manifest
-                 JOIN images AS i ON i.id = d.image_id WHERE m.manifest = ?2 AND i.id = ?1 AND i.state <> 'deleted')",
+                     JOIN images AS i ON i.id = d.image_id WHERE m.manifest = ?2 AND i.id = ?1 AND i.state <> 'deleted'),
+                 EXISTS (SELECT 1 FROM manifest_damage WHERE manifest = ?2)",
         )
         .bind(image_id)
         .bind(manifest)
         .fetch_one(connection)
-        .await
+        .await?;
+        Ok(match (stored, damaged) {
+            (false, _) => Content::Gone,
+            (true, true) => Content::Damaged,
+            (true, false) => Content::Whole,
+        })
     }
 
     /// The manifests that are needed, or those of one image.

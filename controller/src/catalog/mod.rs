@@ -39,7 +39,7 @@ pub use damage::{Damage, DamagedImage};
 pub use error::CatalogError;
 pub use families::{Family, FamilyPage};
 pub use findings::{Detected, Findings};
-pub use gc::{GcPlan, ImageBytes, Needs, Removal, StoredManifest, plan as plan_gc};
+pub use gc::{Content, GcPlan, ImageBytes, Needs, Removal, StoredManifest, plan as plan_gc};
 pub use image::{Image, ImageDisk, License, Price, Transition};
 pub use known::KnownChunks;
 pub use lifecycle::{Step, step};

@@ -47,6 +47,23 @@ impl Catalog {
         Ok(())
     }
 
+    /// Holds the content of an image in the store for running work, also when the image is deleted meanwhile; false when
+    /// it is deleted already. [`Catalog::forget_pending`] lets it go.
+    pub(crate) async fn hold(&self, holder: &str, image_id: &str) -> Result<bool, CatalogError> {
+        let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        let held = sqlx::query(
+            "INSERT INTO pending_objects (import_id, object) SELECT ?1, 'manifests/' || d.manifest
+                 FROM image_disks AS d JOIN images AS i ON i.id = d.image_id
+                 WHERE i.id = ?2 AND i.state <> 'deleted' GROUP BY d.manifest",
+        )
+        .bind(holder)
+        .bind(image_id)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(held.rows_affected() > 0)
+    }
+
     /// Imports that have objects noted.
     pub(crate) async fn pending_imports(&self) -> Result<Vec<String>, CatalogError> {
         Ok(
@@ -56,20 +73,26 @@ impl Catalog {
         )
     }
 
-    /// The objects of an import that nobody else needs: no image uses them, no other import has noted them.
-    pub(crate) async fn orphans(&self, import_id: &str) -> Result<Vec<StoreObject>, CatalogError> {
-        let keys: Vec<String> = sqlx::query_scalar(
-            "SELECT object FROM pending_objects AS p WHERE import_id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM manifest_packs WHERE pack = substr(p.object, length('packs/') + 1)
-                     AND p.object LIKE 'packs/%')
-                 AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifest = substr(p.object, length('manifests/') + 1)
-                     AND p.object LIKE 'manifests/%')
-                 AND NOT EXISTS (SELECT 1 FROM pending_objects AS o WHERE o.object = p.object AND o.import_id <> ?1)",
-        )
-        .bind(import_id)
-        .fetch_all(&self.db)
-        .await?;
-        Ok(keys.iter().filter_map(|key| StoreObject::from_key(key)).collect())
+    /// Removes what an import has noted and nobody else needs, and forgets about it. What cannot be removed just now is
+    /// nobody's from here on, and so found as garbage.
+    pub(crate) async fn sweep(&self, store: &Store, import_id: &str) -> Result<usize, WriteError> {
+        let _nobody_writes = store.removing().await;
+        // Manifests come first: their packs may be free after them.
+        let query = "SELECT object FROM pending_objects WHERE import_id = ? ORDER BY object";
+        let keys: Vec<String> = sqlx::query_scalar(query)
+            .bind(import_id)
+            .fetch_all(&self.db)
+            .await
+            .map_err(CatalogError::from)?;
+        let mut removed = Ok(0);
+        for object in keys.iter().filter_map(|key| StoreObject::from_key(key)) {
+            let Ok(count) = removed else { break };
+            if self.release(&object, Some(import_id)).await? {
+                removed = store.delete(&object).await.map(|()| count + 1);
+            }
+        }
+        self.forget_pending(import_id).await?;
+        Ok(removed?)
     }
 
     /// Forgets what an import has noted.

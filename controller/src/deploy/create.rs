@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::chain,
-    catalog::{Catalog, CatalogError, Image},
+    catalog::{Catalog, CatalogError, Content, Image},
     events::{Change, NewEvent, doing},
     identity::{Caller, Viewer},
     inventory::{self, InventoryError, Node, NodeState},
@@ -85,17 +85,7 @@ impl Deployments {
             region: self.catalog.region(),
         };
         let checked = check(request, &node, chosen, inventory.as_ref()).map_err(DeployError::Refused)?;
-        // From here on the deployment keeps the image's content in the store; it may have gone a moment ago.
-        let stored = Catalog::is_stored(change.connection(), &image.id, &checked.disk.manifest).await;
-        if !stored.map_err(doing("look for the image's content"))? {
-            let wanted = image.name.clone();
-            let gone = CatalogError::NotFound {
-                wanted,
-                near: Vec::new(),
-                any: true,
-            };
-            return Err(gone.into());
-        }
+        require_content(change.connection(), &image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, &image, &checked)
             .await?;
@@ -343,6 +333,33 @@ pub(super) async fn new_task(
         .await
         .map_err(doing("make the task"))?;
     Ok(())
+}
+
+/// The image's content is there and whole. From here on the deployment keeps it in the store.
+async fn require_content(
+    connection: &mut SqliteConnection,
+    image: &Image,
+    manifest: &str,
+) -> Result<(), DeployError> {
+    let read = doing("look for the image's content");
+    match Catalog::content_of(connection, &image.id, manifest)
+        .await
+        .map_err(read)?
+    {
+        Content::Whole => Ok(()),
+        Content::Damaged => {
+            let name = image.name.clone();
+            Err(DeployError::Refused(vec![Refusal::Image(
+                ImageRefusal::Damaged { name },
+            )]))
+        }
+        Content::Gone => Err(CatalogError::NotFound {
+            wanted: image.name.clone(),
+            near: Vec::new(),
+            any: true,
+        }
+        .into()),
+    }
 }
 
 async fn keep_secrets(

@@ -81,6 +81,11 @@ pub enum ImageRefusal {
         /// Its name.
         name: String,
     },
+    /// Its stored content is damaged.
+    Damaged {
+        /// Its name.
+        name: String,
+    },
     /// The machine has too little memory.
     Memory {
         /// Its name.
@@ -133,6 +138,7 @@ impl fmt::Display for ImageRefusal {
                 roles.join(", ")
             ),
             Self::Data { name } => write!(f, "Image {name} holds data and no system to start."),
+            Self::Damaged { name } => write!(f, "The stored content of image {name} is damaged."),
             Self::Memory { name, needs, has } => write!(
                 f,
                 "Image {name} needs {needs} bytes of memory, and the node has {has}."
@@ -153,6 +159,7 @@ impl ImageRefusal {
             Self::FullMachine { .. } => "image-has-several-disks",
             Self::Role { .. } => "no-such-image-disk",
             Self::Data { .. } => "image-holds-data",
+            Self::Damaged { .. } => "image-damaged",
             Self::Memory { .. } => "not-enough-memory",
         }
     }
@@ -168,6 +175,7 @@ impl ImageRefusal {
             Self::FullMachine { .. } => "The image has several disks",
             Self::Role { .. } => "The image has no such disk",
             Self::Data { .. } => "The image holds data only",
+            Self::Damaged { .. } => "The image is damaged",
             Self::Memory { .. } => "The node has too little memory",
         }
     }
@@ -217,6 +225,9 @@ impl ImageRefusal {
             Self::Data { .. } => {
                 "Repeat with --no-finish: the data is written to the disk and nothing else (API: `\"finish\": false`).".to_owned()
             }
+            Self::Damaged { name } => format!(
+                "Import the same file again, or restore the store's objects from a backup; then `imprint store verify --image {name}`."
+            ),
             Self::Memory { .. } => "Choose another node or another image.".to_owned(),
         }
     }
@@ -224,7 +235,7 @@ impl ImageRefusal {
     /// 409 for a state that may change by itself, 422 for a request that has to change.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unfinished { .. } | Self::Withdrawn { .. } => StatusCode::CONFLICT,
+            Self::Unfinished { .. } | Self::Withdrawn { .. } | Self::Damaged { .. } => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }

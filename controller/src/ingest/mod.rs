@@ -135,7 +135,7 @@ impl Ingest {
         }
         let interrupted = self.0.catalog.pending_imports().await?;
         for import_id in &interrupted {
-            let removed = self.0.sweep(import_id).await?;
+            let removed = self.0.catalog.sweep(&self.0.store, import_id).await?;
             tracing::info!(
                 import.id = import_id,
                 removed,
@@ -223,7 +223,7 @@ impl Inner {
         }
         // Whatever the catalogue has not taken over is removed; after a success that is nothing, or all the packs of
         // an image whose content was known.
-        if let Err(error) = self.sweep(&import_id).await {
+        if let Err(error) = self.catalog.sweep(&self.store, &import_id).await {
             let error = &error as &(dyn std::error::Error + 'static);
             tracing::warn!(
                 import.id = import_id,
@@ -340,23 +340,6 @@ impl Inner {
             );
         }
         Ok(finished?)
-    }
-
-    /// Removes the objects of an import that nobody uses, and forgets about it.
-    async fn sweep(&self, import_id: &str) -> Result<usize, ImportError> {
-        let _alone = self.store.removing().await;
-        let orphans = self.catalog.orphans(import_id).await?;
-        let mut removed = Ok(());
-        for object in &orphans {
-            removed = self.store.delete(object).await;
-            if removed.is_err() {
-                break;
-            }
-        }
-        // What could not be removed is nobody's from here on, and so found as garbage.
-        self.catalog.forget_pending(import_id).await?;
-        removed?;
-        Ok(orphans.len())
     }
 
     async fn tell(&self, request: &ImportRequest, image: &Image, result: &Result<Image, ImportError>) {

@@ -28,6 +28,28 @@ async fn get(rig: &Rig, path: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_damaged_in_the_store_is_not_written_to_a_disk() {
+    let rig = Rig::start().await;
+    let (machine, _agent) = rig.available().await;
+    let app = &rig.server.app;
+    for statement in [
+        "INSERT INTO store_damage (object, cause, found_at) VALUES ('packs/1', 'it is not in the store', 0)",
+        "INSERT INTO manifest_damage (manifest, object) SELECT manifest, 'packs/1' FROM manifests",
+    ] {
+        sqlx::query(statement).execute(&app.db).await.unwrap();
+    }
+    let body = json!({ "node": machine.node_id, "image": "debian" });
+    let (status, kind, remedy) = problem(post(&rig, "/v1/deployments", &body).await).await;
+    assert_eq!((status, kind.as_str()), (409, "image-damaged"));
+    assert!(remedy.contains("imprint store verify --image debian"), "{remedy}");
+    sqlx::query("DELETE FROM store_damage")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(post(&rig, "/v1/deployments", &body).await.status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_name_what_is_wrong() {
     let rig = Rig::start().await;
     let (machine, _agent) = rig.available().await;

@@ -50,6 +50,21 @@ async fn a_running_deployment_keeps_a_deleted_image() {
 }
 
 #[tokio::test]
+async fn work_that_reads_an_image_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let image = import(&app, &admin(), "a", disk(&[1])).await;
+    assert!(app.catalog.hold("export", &image.id).await.unwrap());
+    delete(&app, &image).await;
+    assert!(!app.catalog.hold("late", &image.id).await.unwrap());
+    let_time_pass(&app);
+    assert_eq!(collect(&app, false).await.bytes, 0);
+    app.catalog.forget_pending("export").await.unwrap();
+    let removed = collect(&app, false).await;
+    assert_eq!((removed.packs, removed.manifests), (1, 1));
+}
+
+#[tokio::test]
 async fn what_a_crash_left_goes_and_what_is_noted_stays() {
     let dir = tempfile::tempdir().unwrap();
     let app = App::for_test(dir.path()).await;

@@ -17,7 +17,9 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
-    catalog::{Finished, GcPlan, ImageState, KnownChunks, NewDisk, NewImage, Removal, Source, Visibility},
+    catalog::{
+        Content, Finished, GcPlan, ImageState, KnownChunks, NewDisk, NewImage, Removal, Source, Visibility,
+    },
     store::StoredObject,
     upkeep::pack::{self, Reference},
 };
@@ -151,8 +153,8 @@ impl World {
                 let image = &self.images[n];
                 let mut connection = self.app.db.acquire().await.unwrap();
                 let manifest = &image.disks[0].manifest;
-                let stored = crate::catalog::Catalog::is_stored(&mut connection, &image.id, manifest).await;
-                assert!(stored.unwrap(), "an image that is not deleted is in the store");
+                let content = crate::catalog::Catalog::content_of(&mut connection, &image.id, manifest).await;
+                assert_eq!(content.unwrap(), Content::Whole);
                 drop(connection);
                 self.deployments.push(deploy(&self.app, image).await);
             }
@@ -286,11 +288,7 @@ impl World {
     }
 
     async fn sweep(&self, id: &str) {
-        let _alone = self.app.store.removing().await;
-        for object in self.app.catalog.orphans(id).await.unwrap() {
-            self.app.store.delete(&object).await.unwrap();
-        }
-        self.app.catalog.forget_pending(id).await.unwrap();
+        self.app.catalog.sweep(&self.app.store, id).await.unwrap();
     }
 
     async fn collect(&mut self) {
@@ -385,6 +383,7 @@ fn nothing_that_is_needed_is_ever_removed() {
     let (runtime, spare) = (runtime(), RefCell::new(None));
     let config = ProptestConfig {
         cases: 12,
+        failure_persistence: None,
         ..ProptestConfig::default()
     };
     let steps = proptest::collection::vec(step(), 30..90);
