@@ -48,8 +48,8 @@ impl Catalog {
     }
 
     /// Holds the content of an image in the store for running work, also when the image is deleted meanwhile; false when
-    /// it is deleted already. [`Catalog::forget_pending`] lets it go.
-    pub(crate) async fn hold(&self, holder: &str, image_id: &str) -> Result<bool, CatalogError> {
+    /// it is deleted already. `forget_pending` lets it go.
+    pub async fn hold(&self, holder: &str, image_id: &str) -> Result<bool, CatalogError> {
         let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
         let held = sqlx::query(
             "INSERT INTO pending_objects (import_id, object) SELECT ?1, 'manifests/' || d.manifest
