@@ -48,6 +48,9 @@ pub struct Import {
     /// Leave out the controller
     #[arg(long)]
     no_controller: bool,
+    /// Another controller than the one of these sources
+    #[arg(long, value_name = "FILE")]
+    controller: Option<PathBuf>,
     /// A small image, once
     #[arg(long)]
     quick: bool,
@@ -93,8 +96,12 @@ pub fn run(source: &Path, options: &Import) -> Result<bool> {
         None
     } else {
         step("The same file to a controller over REST");
+        let binary = match &options.controller {
+            Some(given) => given.clone(),
+            None => binaries::build_shipped_controller(source)?,
+        };
         Some(controller::import(
-            source,
+            &binary,
             &bench.qcow2,
             &bench.work,
             options.limit,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::bench::processes;
-use crate::{binaries, tool};
+use crate::tool;
 
 /// How long a controller may take to start.
 const START_SECONDS: &str = "60";
@@ -27,11 +27,10 @@ pub(super) struct ByRest {
 }
 
 /// Starts a controller with a folder of its own and sends it `image`.
-pub(super) fn import(source: &Path, image: &Path, work: &Path, limit: u64) -> Result<ByRest> {
-    let binary = binaries::build_shipped_controller(source)?;
+pub(super) fn import(binary: &Path, image: &Path, work: &Path, limit: u64) -> Result<ByRest> {
     let data = work.join("controller");
     tool::run(
-        Command::new(&binary)
+        Command::new(binary)
             .args(["init", "--name", "127.0.0.1", "--data-dir"])
             .arg(&data),
     )?;
@@ -57,7 +56,7 @@ pub(super) fn import(source: &Path, image: &Path, work: &Path, limit: u64) -> Re
     )
     .context("cannot keep the token")?;
     let log = File::create(work.join("controller.log")).context("cannot create the log")?;
-    let mut serve = Command::new(&binary);
+    let mut serve = Command::new(binary);
     serve.arg("serve").arg("--config").arg(&config);
     let child = serve
         .stdin(Stdio::null())
