@@ -21,13 +21,72 @@ pub fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
 pub struct Image {
     pub id: String,
     pub name: String,
+    pub project_id: String,
+    pub family: Option<String>,
+    pub version: Option<String>,
+    pub description: String,
+    pub kind: String,
+    pub visibility: String,
+    pub state: String,
+    pub state_reason: String,
+    pub replacement: Option<String>,
+    pub protected: bool,
+    pub exclude_from_latest: bool,
+    pub region: String,
+    pub source: String,
+    pub parent_id: Option<String>,
+    pub target: String,
+    pub os_distribution: String,
+    pub os_version: String,
+    pub architecture: String,
+    pub boot_modes: Vec<String>,
+    pub min_disk_bytes: u64,
+    pub min_memory_bytes: u64,
     pub image_digest: String,
     pub disk_size_bytes: u64,
     pub data_bytes: u64,
     pub stored_bytes: u64,
     pub logical_sector_bytes: u32,
+    pub encrypted: bool,
     pub source_format: String,
+    pub license: Value,
+    pub price: Value,
+    pub publisher: String,
+    pub certified_for: Vec<String>,
+    pub tags: Vec<String>,
+    pub properties: serde_json::Map<String, Value>,
+    pub disks: Vec<ImageDisk>,
+    pub transitions: Vec<Transition>,
+    pub created_by: String,
     pub created_at: Option<Timestamp>,
+}
+
+/// A disk of an image.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ImageDisk {
+    pub role: String,
+    pub manifest: String,
+    pub disk_size_bytes: u64,
+}
+
+/// A planned change of an image's state.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Transition {
+    pub to_state: String,
+    pub at: Option<Timestamp>,
+}
+
+/// A family of images.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Family {
+    pub family: String,
+    pub project_id: String,
+    pub images: u64,
+    pub newest_name: Option<String>,
+    pub newest_version: Option<String>,
 }
 
 /// A server.

@@ -1,6 +1,7 @@
 //! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
 
 mod image;
+mod image_change;
 mod job;
 mod store;
 mod tenants;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use image::ImageCommand;
+pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
 pub use job::JobCommand;
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
@@ -70,7 +72,7 @@ pub enum Format {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Import images and look at them
+    /// Import images, find them and look after them
     #[command(subcommand)]
     Image(ImageCommand),
     /// Look at servers and take them into service
@@ -213,14 +215,22 @@ Examples:
   imprint deploy web-07 --image debian-12 --wait
   imprint deploy web-07 web-08 web-09 --image debian-12 --user-data user.yaml --wait --timeout 1h
   imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
-  imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish")]
+  imprint deploy web-10 --family debian --wait
+  imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish
+  imprint deploy shop-1 --image shop --role db --disk transport=sata --no-finish")]
 pub struct DeployArguments {
     /// Id, name, UUID, serial or MAC of each server
     #[arg(required = true, value_name = "NODE")]
     pub nodes: Vec<String>,
     /// Id or name of the image
+    #[arg(long, required_unless_present = "family")]
+    pub image: Option<String>,
+    /// The newest active image of this family
+    #[arg(long, conflicts_with = "image")]
+    pub family: Option<String>,
+    /// Which disk of an image that has several
     #[arg(long)]
-    pub image: String,
+    pub role: Option<String>,
     /// The disk to write
     #[arg(long, value_name = "RULE")]
     pub disk: Option<String>,

@@ -1,5 +1,6 @@
 //! Tables: pure functions from answers to text.
 
+mod image;
 mod job;
 mod store;
 pub mod tenants;
@@ -9,10 +10,11 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
 use crate::{
-    answer::{Deployment, Event, Image, Node, Problem, Step, Why},
+    answer::{Deployment, Event, Node, Problem, Step, Why},
     measure,
 };
 
+pub use image::{families, image, images};
 pub use job::{job, jobs, progress as job_progress};
 pub use store::{collection, store, verification};
 
@@ -65,26 +67,6 @@ fn plain(text: &str) -> String {
 fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty())
         .map_or_else(|| "-".into(), plain)
-}
-
-/// All images.
-pub fn images(images: &[Image], moment: &Moment) -> Table {
-    let mut table = columns(&["NAME", "DISK", "DATA", "STORED", "FORMAT", "CREATED", "ID"]);
-    for image in images {
-        table.add_row([
-            plain(&image.name),
-            measure::bytes(image.disk_size_bytes),
-            measure::bytes(image.data_bytes),
-            measure::bytes(image.stored_bytes),
-            plain(&image.source_format),
-            image
-                .created_at
-                .map_or_else(|| "-".into(), |at| measure::age(at, moment.now)),
-            plain(&image.id),
-        ]);
-    }
-    align_right(&mut table, 1, 4);
-    table
 }
 
 /// All servers.
@@ -187,28 +169,6 @@ impl Facts {
             .map(|(name, value)| format!("{name:width$}  {}\n", value.replace('\n', &indent)))
             .collect()
     }
-}
-
-/// One image.
-pub fn image(image: &Image, moment: &Moment) -> Facts {
-    let mut facts = Facts::default();
-    facts.add("name", image.name.as_str());
-    facts.add("id", image.id.as_str());
-    facts.add("digest", image.image_digest.as_str());
-    facts.add(
-        "disk",
-        format!(
-            "{} ({} bytes)",
-            measure::bytes(image.disk_size_bytes),
-            image.disk_size_bytes
-        ),
-    );
-    facts.add("sector", format!("{} bytes", image.logical_sector_bytes));
-    facts.add("data", measure::bytes(image.data_bytes));
-    facts.add("stored", measure::bytes(image.stored_bytes));
-    facts.add("format", image.source_format.as_str());
-    facts.time("created", image.created_at, moment);
-    facts
 }
 
 /// One server.

@@ -75,8 +75,10 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         ));
     }
     let mut body = Map::new();
-    body.insert("image".into(), arguments.image.as_str().into());
     let texts = [
+        ("image", arguments.image.clone()),
+        ("family", arguments.family.clone()),
+        ("role", arguments.role.clone()),
         ("disk", arguments.disk.clone()),
         (
             "user_data",

@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Body;
 use serde_json::Value;
 
+use super::image_change;
 use crate::{
     answer::{Image, read},
     arguments::ImageCommand,
@@ -26,18 +27,34 @@ pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Res
             let image = import(client, &source, &name, &format, sha256, output).await?;
             show(&image, output)
         }
-        ImageCommand::List => {
-            let images = client.list(&["v1", "images"], &[]).await?;
+        ImageCommand::List(which) => {
+            let query = which.query();
+            let query: Vec<_> = query
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let images = client.list(&["v1", "images"], &query).await?;
             let rows: Vec<Image> = images.iter().map(read).collect();
             output.result(&Value::Array(images), || {
                 output::render(&mut table::images(&rows, &output.moment()))
             })
         }
         ImageCommand::Show { image } => show(&client.get(&["v1", "images", &image], &[]).await?, output),
+        ImageCommand::Update(wanted) => image_change::update(client, &wanted, output).await,
+        ImageCommand::Delete { image } => image_change::delete(client, &image, output).await,
+        ImageCommand::Activate(wanted) => image_change::state(client, "activate", &wanted, output).await,
+        ImageCommand::Deactivate(wanted) => image_change::state(client, "deactivate", &wanted, output).await,
+        ImageCommand::Deprecate(wanted) => image_change::state(client, "deprecate", &wanted, output).await,
+        ImageCommand::Obsolete(wanted) => image_change::state(client, "obsolete", &wanted, output).await,
+        ImageCommand::Unplan { image, state } => {
+            image_change::unplan(client, &image, state.as_deref(), output).await
+        }
+        ImageCommand::Families => image_change::families(client, output).await,
+        ImageCommand::Compose(wanted) => image_change::compose(client, &wanted, output).await,
     }
 }
 
-fn show(image: &Value, output: &Output) -> Result<(), Fault> {
+pub(super) fn show(image: &Value, output: &Output) -> Result<(), Fault> {
     output.result(image, || table::image(&read(image), &output.moment()).render())
 }
 

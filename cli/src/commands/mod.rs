@@ -4,6 +4,7 @@ mod deploy;
 mod deployment;
 mod events;
 mod image;
+mod image_change;
 mod job;
 mod names;
 mod node;

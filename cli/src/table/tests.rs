@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::answer::read;
+use crate::answer::{Image, read};
 
 fn moment() -> Moment {
     Moment {
@@ -37,7 +37,9 @@ fn node_answer() -> Value {
 fn lists() {
     let images = [
         json!({"id": "01IMAGE", "name": "debian-12", "disk_size_bytes": 2_147_483_648_u64, "data_bytes": 432_013_312,
-               "stored_bytes": 132_120_576, "source_format": "qcow2", "created_at": "2026-02-28T12:00:00Z"}),
+               "stored_bytes": 132_120_576, "source_format": "qcow2", "created_at": "2026-02-28T12:00:00Z",
+               "family": "debian", "kind": "system-disk", "visibility": "public", "state": "active",
+               "os_distribution": "debian", "os_version": "12", "architecture": "x86_64"}),
         json!({"id": "01OTHER", "name": "x", "disk_size_bytes": 512, "source_format": "raw"}),
     ];
     let images: Vec<Image> = images.iter().map(read).collect();
