@@ -58,26 +58,6 @@ pub fn time(at: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
-/// Reads "512MiB", "20GiB", "1TB" or "4096".
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "not a size; write it like 512MiB, 20GiB or 1TB".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let count: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let factor: u64 = match &text[digits..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        _ => return Err(wrong()),
-    };
-    count.checked_mul(factor).ok_or_else(wrong)
-}
-
 /// Reads "90s", "30m", "2h" or "1d".
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "not a time; write it like 90s, 30m or 2h".to_owned();

@@ -130,10 +130,10 @@ pub struct UpdateArguments {
     #[arg(long, value_name = "MODES")]
     pub boot: Option<String>,
     /// The smallest disk that it is used on, such as 20GiB
-    #[arg(long, value_name = "SIZE", value_parser = measure::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = measure::parse_bytes)]
     pub min_disk: Option<u64>,
     /// The least memory of its machines, such as 2GiB
-    #[arg(long, value_name = "SIZE", value_parser = measure::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = measure::parse_bytes)]
     pub min_memory: Option<u64>,
     /// On what terms it may be used, as JSON: {"name": "RHEL", "required": true}
     #[arg(long, value_name = "JSON")]
@@ -205,7 +205,11 @@ fn when(text: &str) -> Result<Timestamp, String> {
         return Ok(at.timestamp());
     }
     let wrong = || "not a time; write it like 2026-12-31, 2026-12-31T20:00:00Z, 30d or 12h".to_owned();
-    let from_now = measure::parse_duration(text).map_err(|_| wrong())?;
+    // A number alone could be seconds, or a year.
+    let unit = text.chars().last().filter(|c| !c.is_ascii_digit());
+    let from_now = unit
+        .and_then(|_| measure::parse_duration(text).ok())
+        .ok_or_else(wrong)?;
     let from_now = SignedDuration::try_from(from_now).map_err(|_| wrong())?;
     Timestamp::now().checked_add(from_now).map_err(|_| wrong())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::catalog::Catalog;
 use super::contender::{self, Contender, Group};
 use super::experiments::{self, Experiment};
 use super::import::Import;
@@ -19,6 +20,8 @@ pub enum Bench {
     Write(Write),
     /// Imports a qcow2, and compares with its conversion and compression by themselves
     Import(Import),
+    /// Asks a catalogue of 10,000 images, and says how long the answers take
+    Catalog(Catalog),
 }
 
 /// How results are shown.

@@ -11,6 +11,7 @@
 //! namespaces vanish with this process, however it ends.
 
 mod arguments;
+mod catalog;
 mod contender;
 mod document;
 mod experiments;
@@ -58,6 +59,7 @@ pub fn run(source: &Path, bench: &Bench) -> Result<bool> {
         }
         Bench::Write(write) => write_bench(source, write),
         Bench::Import(import) => import::run(source, import),
+        Bench::Catalog(catalog) => catalog::run(source, catalog),
     }
 }
 

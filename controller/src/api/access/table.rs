@@ -213,6 +213,15 @@ pub(super) fn grpc() -> Vec<Method> {
     vec![
         calls("Images/ListImages", ReadImages, &[]),
         calls("Images/GetImage", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("Images/UpdateImage", WriteImages, &[(1, "{image}"), (5, "x")]).of_web(),
+        calls("Images/DeprecateImage", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Images/ObsoleteImage", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Images/DeactivateImage", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Images/ActivateImage", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Images/CancelImageTransitions", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Images/ComposeImage", WriteImages, &[]),
+        calls("Images/ListFamilies", ReadImages, &[]),
+        calls("Images/GetFamily", ReadImages, &[(1, "linux-{who}")]).of_web(),
         calls("Nodes/ListNodes", ReadNodes, &[]),
         calls("Nodes/GetNode", ReadNodes, &[(1, "{node}")]).of_web(),
         calls("Nodes/Why", ReadNodes, &[(1, "{node}")]).of_web(),
@@ -238,6 +247,8 @@ pub(super) fn grpc() -> Vec<Method> {
             &[(1, "{deployment}")],
         )
         .of_web(),
+        // what others above still need
+        calls("Images/DeleteImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Events/ListEvents", ReadEvents, &[]),
         calls("Events/WatchEvents", ReadEvents, &[]),
         calls("Jobs/ListJobs", ReadJobs, &[]),

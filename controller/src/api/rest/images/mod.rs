@@ -5,6 +5,8 @@ mod families;
 mod import;
 mod lifecycle;
 mod list;
+#[cfg(test)]
+mod tests;
 
 use axum::{
     Json, Router,
