@@ -152,6 +152,7 @@ fn spec(spec: wire::ImageSpec) -> Result<ImageSpec, Problem> {
         target: word(&spec.target)?,
         source_model: given(spec.source_model),
         parent: given(spec.parent),
+        encrypt: spec.encrypt,
     })
 }
 
