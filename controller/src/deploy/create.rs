@@ -113,7 +113,8 @@ impl Deployments {
                 .await
                 .map_err(doing("keep the request's key"))?;
         }
-        self.begin(&mut change, &id, by, &node, &image).await?;
+        self.begin(&mut change, &id, by, &node, &image, &checked.warnings)
+            .await?;
         change.commit().await?;
         self.begin_to_act(&id).await;
         self.read(&id).await
@@ -208,6 +209,7 @@ impl Deployments {
         by: &Caller,
         node: &Node,
         image: &Image,
+        warnings: &[String],
     ) -> Result<(), DeployError> {
         sqlx::query("UPDATE nodes SET deployment_id = ? WHERE id = ?")
             .bind(id)
@@ -229,7 +231,7 @@ impl Deployments {
                 node_id: Some(&node.id),
                 deployment_id: Some(id),
                 message: format!("Deployment of image {} onto node {} was asked for.", image.name, node.name),
-                details: json!({ "image": image.name, "image_id": image.id, "image_digest": image.image_digest, "by": by.name }),
+                details: json!({ "image": image.name, "image_id": image.id, "image_digest": image.image_digest, "by": by.name, "warnings": warnings }),
             })
             .await?;
         Ok(())

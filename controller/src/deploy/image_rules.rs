@@ -86,6 +86,15 @@ pub enum ImageRefusal {
         /// Its name.
         name: String,
     },
+    /// It was captured from another model of server, and nobody has tried it on this one.
+    Unverified {
+        /// Its name.
+        name: String,
+        /// The model it comes from.
+        theirs: String,
+        /// The node's.
+        ours: String,
+    },
     /// The machine has too little memory.
     Memory {
         /// Its name.
@@ -139,6 +148,10 @@ impl fmt::Display for ImageRefusal {
             ),
             Self::Data { name } => write!(f, "Image {name} holds data and no system to start."),
             Self::Damaged { name } => write!(f, "The stored content of image {name} is damaged."),
+            Self::Unverified { name, theirs, ours } => write!(
+                f,
+                "Image {name} was captured from {theirs}, and nothing shows that it works on {ours}."
+            ),
             Self::Memory { name, needs, has } => write!(
                 f,
                 "Image {name} needs {needs} bytes of memory, and the node has {has}."
@@ -160,6 +173,7 @@ impl ImageRefusal {
             Self::Role { .. } => "no-such-image-disk",
             Self::Data { .. } => "image-holds-data",
             Self::Damaged { .. } => "image-damaged",
+            Self::Unverified { .. } => "image-unverified-on-model",
             Self::Memory { .. } => "not-enough-memory",
         }
     }
@@ -176,6 +190,7 @@ impl ImageRefusal {
             Self::Role { .. } => "The image has no such disk",
             Self::Data { .. } => "The image holds data only",
             Self::Damaged { .. } => "The image is damaged",
+            Self::Unverified { .. } => "The image is from another model of server",
             Self::Memory { .. } => "The node has too little memory",
         }
     }
@@ -228,6 +243,9 @@ impl ImageRefusal {
             Self::Damaged { name } => format!(
                 "Import the same file again, or restore the store's objects from a backup; then `imprint store verify --image {name}`."
             ),
+            Self::Unverified { .. } => {
+                "Choose a node of that model, or repeat with --allow-unverified, which is noted (API: `\"allow_unverified\": true`).".to_owned()
+            }
             Self::Memory { .. } => "Choose another node or another image.".to_owned(),
         }
     }
@@ -245,6 +263,7 @@ impl ImageRefusal {
 pub(super) fn choose_disk(
     request: &DeployRequest,
     chosen: Chosen<'_>,
+    hardware: &str,
     inventory: Option<&Inventory>,
 ) -> Result<ImageDisk, Vec<ImageRefusal>> {
     let image = chosen.image;
@@ -272,6 +291,15 @@ pub(super) fn choose_disk(
     }
     if image.target == Target::Vm {
         refusals.push(ImageRefusal::Virtual { name: name() });
+    }
+    if request.allow_unverified != Some(true)
+        && let Some(ours) = other_model(&image.source_model, hardware)
+    {
+        refusals.push(ImageRefusal::Unverified {
+            name: name(),
+            theirs: image.source_model.clone(),
+            ours: ours.to_owned(),
+        });
     }
     if image.kind == ImageKind::Iso {
         refusals.push(ImageRefusal::Iso { name: name() });
@@ -322,11 +350,32 @@ pub(super) fn choose_disk(
     }
 }
 
+/// The node's model, if the image is known to come from another one.
+fn other_model<'a>(source_model: &str, hardware: &'a str) -> Option<&'a str> {
+    let same = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();
+    let differs = !source_model.is_empty() && same(source_model) != same(hardware);
+    differs.then_some(if hardware.is_empty() {
+        "a server that has not told its model"
+    } else {
+        hardware
+    })
+}
+
 /// What the caller is to know of an image that can be deployed.
-pub(super) fn warnings(chosen: Chosen<'_>) -> Vec<String> {
+pub(super) fn warnings(chosen: Chosen<'_>, hardware: &str) -> Vec<String> {
+    let unverified = other_model(&chosen.image.source_model, hardware).map(|ours| {
+        format!(
+            "Image {} was captured from {} and is not verified on {ours}: deployed on request.",
+            chosen.image.name, chosen.image.source_model
+        )
+    });
+    unverified.into_iter().chain(deprecation(chosen)).collect()
+}
+
+fn deprecation(chosen: Chosen<'_>) -> Option<String> {
     let image = chosen.image;
     if image.state != ImageState::Deprecated {
-        return Vec::new();
+        return None;
     }
     let mut warning = format!("Image {} is deprecated", image.name);
     if !image.state_reason.is_empty() {
@@ -337,5 +386,23 @@ pub(super) fn warnings(chosen: Chosen<'_>) -> Vec<String> {
     if let Some(replacement) = chosen.replacement {
         warning.push_str(&format!(" Use {replacement} instead."));
     }
-    vec![warning]
+    Some(warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_compared_without_regard_to_case_and_spaces() {
+        let table = [
+            ("", "QEMU Standard PC", None),
+            ("qemu  standard pc", "QEMU Standard PC", None),
+            ("Dell R650", "QEMU Standard PC", Some("QEMU Standard PC")),
+            ("Dell R650", "", Some("a server that has not told its model")),
+        ];
+        for (theirs, ours, expected) in table {
+            assert_eq!(other_model(theirs, ours), expected, "{theirs}");
+        }
+    }
 }

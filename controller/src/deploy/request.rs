@@ -56,6 +56,9 @@ pub struct DeployRequest {
     /// Overwrite a node that is active; default false.
     #[serde(default)]
     pub reinstall: Option<bool>,
+    /// Deploy an image that was captured from another model of server; default false.
+    #[serde(default)]
+    pub allow_unverified: Option<bool>,
 }
 
 impl fmt::Debug for DeployRequest {
@@ -236,7 +239,7 @@ pub(super) fn check(
 ) -> Result<Checked, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let image = chosen.image;
-    let disk = match image_rules::choose_disk(request, chosen, inventory) {
+    let disk = match image_rules::choose_disk(request, chosen, &node.hardware, inventory) {
         Ok(disk) => Some(disk),
         Err(against) => {
             refusals.extend(against.into_iter().map(Refusal::Image));
@@ -283,7 +286,7 @@ pub(super) fn check(
     match (rule, boot_order, disk) {
         (Some(rule), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
             disk,
-            warnings: image_rules::warnings(chosen),
+            warnings: image_rules::warnings(chosen, &node.hardware),
             rule,
             hostname,
             boot_order,

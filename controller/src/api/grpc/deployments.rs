@@ -69,6 +69,7 @@ impl Deployments for DeploymentsService {
             grow_root: request.grow_root,
             finish: request.finish,
             reinstall: Some(request.reinstall),
+            allow_unverified: Some(request.allow_unverified),
         };
         let deployment = self
             .0

@@ -268,6 +268,38 @@ async fn row_56_and_6_an_image_is_deployed_by_those_who_may_use_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_39_and_40_an_image_of_another_model_needs_somebodys_word() {
+    let rig = Rig::start().await;
+    let (machine, _agent) = rig.available().await;
+    let ours: String = sqlx::query_scalar("SELECT hardware FROM nodes")
+        .fetch_one(&rig.app().db)
+        .await
+        .unwrap();
+    assert!(!ours.is_empty());
+    sqlx::query("UPDATE images SET source_model = 'Dell Inc. PowerEdge R650'")
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    let body = json!({ "node": machine.node_id, "image": "debian" });
+    let refused = problem(post(&rig, &body).await).await;
+    assert_eq!(refused.1, "image-unverified-on-model", "{refused:?}");
+    let body = json!({ "node": machine.node_id, "image": "debian", "allow_unverified": true });
+    let answer: Value = post(&rig, &body).await.json().await.unwrap();
+    let warning = answer["warnings"][0].as_str().unwrap().to_owned();
+    assert!(
+        warning.contains("PowerEdge R650") && warning.contains(&ours),
+        "{warning}"
+    );
+    let told: String = sqlx::query_scalar(
+        "SELECT details FROM events WHERE kind = 'deployment.created' ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_one(&rig.app().db)
+    .await
+    .unwrap();
+    assert!(told.contains("not verified"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_53_a_deployment_that_runs_outlives_its_image() {
     let rig = Rig::start().await;
     let (machine, mut agent) = rig.available().await;
