@@ -251,6 +251,41 @@ fn equal_chunks_are_found_within_the_image_alone() {
     assert!(again.packs.iter().all(|pack| !manifest.packs.contains(pack)));
 }
 
+/// Row 62: an encrypted image becomes one that is not, and that one an encrypted one again: the same disk, and nothing in
+/// common in the store.
+#[test]
+fn row_62_encrypted_to_unencrypted_and_back_is_the_same_image() {
+    let disk = [noise(1, CHUNK), vec![0; CHUNK], noise(2, 5 * 512)].concat();
+    let dir = tempfile::tempdir().unwrap();
+    let first = encrypt(
+        dir.path(),
+        &disk,
+        &Seal::new(&DataKey::generate(), Algorithm::default()),
+    );
+    let copy = |from: &Manifest, seal: Option<&Seal>| {
+        let options = WriteOptions {
+            logical_sector_bytes: Some(from.logical_sector_bytes),
+            seal,
+            ..WriteOptions::default()
+        };
+        let mut source = read_artifact(dir.path(), from).unwrap();
+        ArtifactWriter::new(DirSink::new(dir.path()).unwrap(), options)
+            .import_stream(&mut source)
+            .unwrap()
+    };
+    let open = copy(&first, None);
+    let again = Seal::new(&DataKey::generate(), Algorithm::ChaCha20Poly1305);
+    let again = copy(&open, Some(&again));
+    assert!(open.seal.is_none() && again.seal.is_some());
+    for manifest in [&first, &open, &again] {
+        assert_eq!(manifest.image_digest, first.image_digest);
+        assert!(whole(dir.path(), manifest).unwrap() == disk);
+    }
+    let packs = |manifest: &Manifest| manifest.packs.clone();
+    assert!(packs(&first).iter().all(|pack| !packs(&open).contains(pack)));
+    assert!(packs(&open).iter().all(|pack| !packs(&again).contains(pack)));
+}
+
 #[test]
 fn without_its_key_an_image_is_refused_by_name() {
     let (dir, key) = (tempfile::tempdir().unwrap(), DataKey::generate());
