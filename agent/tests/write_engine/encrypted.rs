@@ -12,7 +12,7 @@ use std::{
 
 use imprint_agent::{
     source::{ManifestKeys, PackSource, SourceError},
-    stream::{WriteNote, WriteOptions},
+    stream::{Delta, WriteNote, WriteOptions},
 };
 use imprint_image::{ManifestError, seal::DataKey};
 
@@ -53,8 +53,11 @@ async fn an_encrypted_image_is_written_with_its_key_over_a_bad_network() {
         Fault::Status(503),
     ]);
     let disk = DirtyFile::new(32 * MIB);
+    // One request after the other, so that the first one is for the first byte.
     let with = WriteOptions {
         read_back: true,
+        connections: 1,
+        delta: Delta::Off,
         ..options()
     };
     let told = write(&Arc::new(manifest), server.packs(), &disk.target(512), with).await;
