@@ -207,3 +207,72 @@ async fn of_progress_only_the_newest_is_told() {
     app.events.forget_progress("a");
     assert_eq!(app.events.progress_of("a", "d"), None);
 }
+
+#[tokio::test]
+async fn a_follower_of_a_project_hears_of_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let after = app.events.newest().await.unwrap();
+    let of = |project: &str| Author {
+        actor: Some("alice".to_owned()),
+        project_id: Some(project.to_owned()),
+    };
+    let query = EventQuery {
+        after,
+        project_id: Some("p".to_owned()),
+        ..EventQuery::default()
+    };
+    let mut live = Box::pin(app.events.follow(query, CancellationToken::new()));
+    let foreign = NodeProgress {
+        project_id: "q".to_owned(),
+        ..figures("b", 1)
+    };
+    app.events.append(event("nobody's", None)).await.unwrap();
+    app.events
+        .append_by(of("q"), event("theirs", None))
+        .await
+        .unwrap();
+    let own = app.events.append_by(of("p"), event("own", None)).await.unwrap();
+    app.events.progress(foreign);
+    app.events.progress(figures("a", 1));
+    assert_eq!(own.actor.as_deref(), Some("alice"));
+    assert_eq!(live.next().await.unwrap().unwrap(), Live::Event(own));
+    assert_eq!(
+        live.next().await.unwrap().unwrap(),
+        Live::Progress(figures("a", 1))
+    );
+    let shown = serde_json::to_value(figures("a", 1)).unwrap();
+    assert_eq!(shown.get("project_id"), None, "what is told stays as it was");
+}
+
+#[tokio::test]
+async fn what_happens_to_a_node_is_its_projects_whoever_did_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    sqlx::query(
+        "INSERT INTO nodes (id, name, state, created_at, project_id) VALUES ('n', 'n', 'available', 0, 'p')",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let operator = Author {
+        actor: Some("bob".to_owned()),
+        project_id: Some("platform".to_owned()),
+    };
+    let of_node = app
+        .events
+        .append_by(operator.clone(), event("x", Some("n")))
+        .await
+        .unwrap();
+    assert_eq!(
+        (of_node.project_id.as_deref(), of_node.actor.as_deref()),
+        (Some("p"), Some("bob"))
+    );
+    let by_machine = app.events.append(event("x", Some("n"))).await.unwrap();
+    assert_eq!(
+        (by_machine.project_id.as_deref(), by_machine.actor),
+        (Some("p"), None)
+    );
+    let of_nothing = app.events.append_by(operator, event("x", None)).await.unwrap();
+    assert_eq!(of_nothing.project_id.as_deref(), Some("platform"));
+}

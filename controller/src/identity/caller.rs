@@ -175,7 +175,7 @@ impl Caller {
     /// A caller that nobody checked, of no token in the database.
     #[cfg(test)]
     pub(crate) fn for_test(project_id: &str, role: Role) -> Self {
-        let name = format!("test-{role}");
+        let name = "test".to_owned();
         Self::new(String::new(), name, None, project_id.to_owned(), role)
     }
 }

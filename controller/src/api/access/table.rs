@@ -98,6 +98,9 @@ pub(super) fn rest() -> Vec<Row> {
         to("PATCH /v1/images/{image}", WriteImages)
             .body(r#"{"description": "x"}"#)
             .of_web(),
+        to("POST /v1/images/compose", WriteImages)
+            .body(r#"{"name": "machine-{who}", "disks": [{"role": "system", "image": "{image}"}, {"role": "data", "image": "{image}"}]}"#)
+            .of_web(),
         to("POST /v1/images/{image}/deprecate", WriteImages).of_web(),
         to("POST /v1/images/{image}/activate", WriteImages).of_web(),
         to("POST /v1/images/{image}/deactivate", WriteImages).of_web(),
@@ -111,17 +114,14 @@ pub(super) fn rest() -> Vec<Row> {
         to("DELETE /v1/images/{image}/transitions", WriteImages)
             .of_web()
             .leaves(Leaves::Otherwise("nothing is planned any more; each plan that is taken back leaves its own")),
-        to("POST /v1/images/compose", WriteImages)
-            .body(r#"{"name": "machine-{who}", "disks": [{"role": "system", "image": "{image}"}, {"role": "data", "image": "{image}"}]}"#)
-            .of_web(),
         to("GET /v1/families", ReadImages),
         to("GET /v1/families/{family}", ReadImages).asks("/v1/families/linux-{who}").of_web(),
         // store
         to("GET /v1/store/manifests/{digest}", ReadImages).of_web(),
         to("GET /v1/store/packs/{digest}", ReadImages).of_web(),
         to("GET /v1/store", ManageStore),
-        to("POST /v1/store/verify", ManageStore).leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
-        to("POST /v1/store/gc", ManageStore).leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        to("POST /v1/store/verify", ManageStore).body("{}").leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        to("POST /v1/store/gc", ManageStore).body("{}").leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
         // nodes
         to("GET /v1/nodes", ReadNodes),
         to("GET /v1/nodes/{node}", ReadNodes).of_web(),

@@ -81,3 +81,31 @@ fn unauthorized(detail: impl Into<String>) -> Problem {
         "Set IMPRINT_TOKEN or --token-file to a valid token; an admin makes one with `imprint token create`, and the first one is in admin.token in the controller's data folder (API: `Authorization: Bearer <token>`).",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_prints_the_headers_of_a_request_leaves_the_token_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = App::for_test(dir.path()).await;
+        let router = Router::new()
+            .route("/", get(async |headers: HeaderMap| format!("{headers:?}")))
+            .layer(middleware::from_fn_with_state(app, authenticate));
+        let request = Request::get("/").header("authorization", "Bearer imp_secret");
+        let answer = router
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            text.contains("Sensitive") && !text.contains("imp_secret"),
+            "{text}"
+        );
+    }
+}

@@ -96,6 +96,8 @@ async fn verify_store(
     headers: HeaderMap,
     body: Result<Json<VerifyRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
+    // First of all: whoever may not do it is not told how to ask for it.
+    caller.require(Permission::ManageStore)?;
     let Json(request) = body?;
     Ok(accepted(
         verify(&app, &caller, request, idempotency_key(&headers)?).await?,
@@ -120,6 +122,8 @@ async fn collect_garbage(
     headers: HeaderMap,
     body: Result<Json<CollectRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
+    // First of all: whoever may not do it is not told how to ask for it.
+    caller.require(Permission::ManageStore)?;
     let Json(request) = body?;
     Ok(accepted(
         collect(&app, &caller, &request, idempotency_key(&headers)?).await?,

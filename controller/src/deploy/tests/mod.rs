@@ -9,4 +9,5 @@ mod requests;
 mod restarts;
 mod rig;
 mod security;
+mod tenants;
 mod whole_way;
