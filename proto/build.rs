@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "imprint/agent/v1/task.proto",
     "imprint/agent/v1/firstboot.proto",
     "imprint/v1/controller.proto",
+    "imprint/v1/copies.proto",
     "imprint/v1/images.proto",
     "imprint/v1/jobs.proto",
     "imprint/v1/store.proto",

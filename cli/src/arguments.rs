@@ -1,5 +1,6 @@
 //! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
 
+mod copies;
 mod image;
 mod image_change;
 mod job;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use copies::{CopyArguments, Destination, ExportArguments};
 pub use image::ImageCommand;
 pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
 pub use job::JobCommand;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Body, Method, RequestBuilder, Response};
+use bytes::Bytes;
+use reqwest::{
+    Body, Method, RequestBuilder, Response,
+    header::{HeaderMap, HeaderName},
+};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -128,6 +132,54 @@ impl Client {
             .map_err(|_| self.silent())?
             .map_err(|e| self.unanswered(&e))?;
         self.success(response, "GET", path).await
+    }
+
+    /// What the answer to a request for a file would be headed with.
+    pub async fn head(&self, path: &[&str], query: Query<'_>) -> Result<HeaderMap, Fault> {
+        let request = self.request(Method::HEAD, path, query).timeout(ANSWER);
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
+        if !response.status().is_success() {
+            // An answer to HEAD has no document that says why; the same request for the file has.
+            let request = self.request(Method::GET, path, query).timeout(ANSWER);
+            let response = request.send().await.map_err(|error| self.unanswered(&error))?;
+            return self
+                .success(response, "GET", path)
+                .await
+                .map(|it| it.headers().clone());
+        }
+        Ok(response.headers().clone())
+    }
+
+    /// Opens a file of any size; what comes is read with [`Client::piece`].
+    pub async fn download(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response, Fault> {
+        let mut request = self.request(Method::GET, path, query);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let response = tokio::time::timeout(ANSWER, request.send())
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|error| self.unanswered(&error))?;
+        self.success(response, "GET", path).await
+    }
+
+    /// The next bytes of a file; `None` at its end.
+    pub async fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
+        tokio::time::timeout(ANSWER, response.chunk())
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|error| self.unanswered(&error))
+    }
+
+    /// As [`Client::get`], for what takes the controller as long as it takes.
+    pub async fn patient_get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Fault> {
+        let request = self.request(Method::GET, path, query);
+        self.json(request, "GET", path).await
     }
 
     fn request(&self, method: Method, path: &[&str], query: Query<'_>) -> RequestBuilder {

@@ -18,6 +18,7 @@ mod arguments;
 mod client;
 mod commands;
 mod connection;
+mod download;
 mod fault;
 mod job_wait;
 mod live;

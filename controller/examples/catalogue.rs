@@ -26,7 +26,8 @@ async fn main() -> Result<()> {
     let [folder, images, tenants, requests] = arguments.as_slice() else {
         anyhow::bail!("give FOLDER IMAGES TENANTS REQUESTS");
     };
-    let (images, tenants, requests): (usize, usize, usize) = (images.parse()?, tenants.parse()?, requests.parse()?);
+    let (images, tenants, requests): (usize, usize, usize) =
+        (images.parse()?, tenants.parse()?, requests.parse()?);
     let app = App::for_test(Path::new(folder)).await;
     let begun = Instant::now();
     let filled = fill(&app, images, tenants).await?;

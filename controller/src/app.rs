@@ -9,9 +9,11 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::Config,
+    copy::{Copies, transfer::Transfers},
     db,
     deploy::{Deployments, Secrets},
     events::EventLog,
+    export::Exports,
     identity::{ApiTokens, Authority, ImageKeys, RequestKey, Tenants},
     ingest::Ingest,
     inventory::Nodes,
@@ -48,6 +50,12 @@ pub struct AppInner {
     pub upkeep: Upkeep,
     /// Imports of images.
     pub ingest: Ingest,
+    /// Images as files.
+    pub exports: Exports,
+    /// Copies of images.
+    pub copies: Copies,
+    /// Images that come from other regions.
+    pub transfers: Transfers,
     /// Long work.
     pub jobs: Jobs,
     /// All that happened.
@@ -83,6 +91,8 @@ impl App {
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>();
+        // What the operator of another region needs who is to take images from here.
+        tracing::info!(region = config.region, keys = owners.join(" "), "manifests are signed with");
         let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);
@@ -103,6 +113,33 @@ impl App {
             path: config.data_dir.clone(),
             source,
         })?;
+        let exports = Exports::new(
+            db.clone(),
+            store.clone(),
+            authority.clone(),
+            image_keys.clone(),
+            events.clone(),
+            clock.clone(),
+            config.destinations.clone(),
+        );
+        let copies = Copies::new(
+            catalog.clone(),
+            store.clone(),
+            events.clone(),
+            exports.clone(),
+            authority.clone(),
+            image_keys.clone(),
+            &config,
+        );
+        let transfers = Transfers::new(
+            db.clone(),
+            catalog.clone(),
+            store.clone(),
+            authority.clone(),
+            events.clone(),
+            clock.clone(),
+            config.regions.clone(),
+        );
         ingest.recover().await?;
         jobs.recover(|_| Interrupted::Fail).await?;
         let upkeep = Upkeep::new(
@@ -144,6 +181,9 @@ impl App {
             store,
             upkeep,
             ingest,
+            exports,
+            copies,
+            transfers,
             jobs,
             events,
             nodes,

@@ -12,6 +12,7 @@ use imprint_image::seal::Algorithm;
 use url::Url;
 
 mod derive;
+mod destinations;
 mod host;
 mod images;
 mod problems;
@@ -21,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
 pub use images::ImageConfig;
 pub use problems::{ConfigErrors, ConfigProblem};
@@ -52,6 +54,10 @@ pub struct Config {
     pub images: ImageConfig,
     /// Lives of API tokens.
     pub tokens: TokenConfig,
+    /// Buckets that images may be exported to.
+    pub destinations: Vec<DestinationConfig>,
+    /// Other controllers that images are copied to, or come from.
+    pub regions: Vec<RegionConfig>,
 }
 
 /// How images are encrypted in the store.
@@ -214,6 +220,8 @@ impl Config {
             store: StoreConfig::default(),
             images: ImageConfig::default(),
             tokens: TokenConfig::default(),
+            destinations: Vec::new(),
+            regions: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`upkeep`]: what nobody needs leaves the store, and what is needed is proven to be there.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
+//! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
@@ -23,9 +24,11 @@ pub mod boot;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod copy;
 pub mod db;
 pub mod deploy;
 pub mod events;
+pub mod export;
 pub mod identity;
 pub mod image_key_commands;
 pub mod ingest;

@@ -16,6 +16,7 @@
 //! The same manifest gives the same bytes every time: ids in the files come from the image's digest, times are left
 //! out. Every frame and every chunk is proven on the way; a file is never written on with bytes that are wrong.
 
+mod disk;
 mod error;
 mod fields;
 mod format;
@@ -36,6 +37,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 
+pub use disk::ArtifactSource;
 pub use error::ExportError;
 pub use format::{ExportFormat, ParseExportFormatError};
 pub use frames::{DirFrames, Frames};

@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments};
+use super::{
+    ComposeArguments, CopyArguments, ExportArguments, ImageListArguments, StateArguments, UpdateArguments,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
@@ -40,6 +42,10 @@ Examples:
   imprint image list --software nginx=1.26.3-3 --boot uefi --output json
   imprint image list --q shop --tag production --owner own")]
     List(Box<ImageListArguments>),
+    /// Write an image as a file of a format that others read, or into a bucket
+    Export(ExportArguments),
+    /// Copy an image into the project of the token, or to another region
+    Copy(CopyArguments),
     /// One image
     #[command(after_help = "Example:\n  imprint image show debian-12")]
     Show {

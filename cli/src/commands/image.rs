@@ -9,6 +9,7 @@ use crate::{
     answer::{Image, read},
     arguments::ImageCommand,
     client::Client,
+    commands::copies,
     fault::Fault,
     live, measure,
     output::{self, Output},
@@ -39,6 +40,8 @@ pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Res
                 output::render(&mut table::images(&rows, &output.moment()))
             })
         }
+        ImageCommand::Export(arguments) => copies::export(client, arguments, output).await,
+        ImageCommand::Copy(arguments) => copies::copy(client, arguments, output).await,
         ImageCommand::Show { image } => show(&client.get(&["v1", "images", &image], &[]).await?, output),
         ImageCommand::Update(wanted) => image_change::update(client, &wanted, output).await,
         ImageCommand::Delete { image } => image_change::delete(client, &image, output).await,

@@ -1,5 +1,6 @@
 //! One file for each noun of the command line.
 
+mod copies;
 mod deploy;
 mod deployment;
 mod events;

@@ -2,6 +2,7 @@
 //! code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod downloads;
 mod fake;
 mod tenants;
 

@@ -64,12 +64,14 @@ impl Catalog {
         Ok(held.rows_affected() > 0)
     }
 
-    /// Imports that have objects noted.
+    /// Imports that have objects noted. What came of a transfer stays: its sender goes on with it.
     pub(crate) async fn pending_imports(&self) -> Result<Vec<String>, CatalogError> {
         Ok(
-            sqlx::query_scalar("SELECT DISTINCT import_id FROM pending_objects")
-                .fetch_all(&self.db)
-                .await?,
+            sqlx::query_scalar(
+                "SELECT DISTINCT import_id FROM pending_objects WHERE import_id NOT IN (SELECT id FROM transfers)",
+            )
+            .fetch_all(&self.db)
+            .await?,
         )
     }
 

@@ -63,6 +63,8 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         store: written.store,
         images: written.images,
         tokens: written.tokens,
+        destinations: written.destinations,
+        regions: written.regions,
     })
 }
 

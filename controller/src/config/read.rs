@@ -11,8 +11,9 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DhcpMode, EncryptionConfig, Host, ImageConfig, StoreConfig, TimeoutConfig,
-    TokenConfig, UnknownPolicy, WrapperKind, derive, images, problems::ConfigProblem, store, table::Keys,
+    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, RegionConfig,
+    StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive, destinations, images,
+    problems::ConfigProblem, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -46,6 +47,8 @@ pub(super) struct Written {
     pub store: StoreConfig,
     pub images: ImageConfig,
     pub tokens: TokenConfig,
+    pub destinations: Vec<DestinationConfig>,
+    pub regions: Vec<RegionConfig>,
 }
 
 #[derive(Debug, Default)]
@@ -260,8 +263,11 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     let [boot, dhcp, timeouts, store, about_images, tokens] =
         ["boot", "dhcp", "timeouts", "store", "images", "tokens"].map(|name| keys.section(name));
     let encryption = keys.section("encryption");
+    let [destination_list, region_list] = ["destinations", "regions"].map(|name| keys.take(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
+    written.destinations = destinations::read_destinations(destination_list, problems);
+    written.regions = destinations::read_regions(region_list, problems);
     written.boot = written_boot(Keys::new("boot", boot, problems));
     written.dhcp = written_dhcp(Keys::new("dhcp", dhcp, problems));
     written.timeouts = written_timeouts(Keys::new("timeouts", timeouts, problems));

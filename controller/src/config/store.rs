@@ -111,6 +111,21 @@ impl FromStr for BucketUrl {
 
 pub(super) fn read(table: Table, problems: &mut Vec<ConfigProblem>) -> StoreConfig {
     let mut keys = Keys::new("store", table, problems);
+    let bucket = read_bucket(&mut keys);
+    let mut seconds =
+        |key: &'static str, default| Duration::from_secs(keys.count(key, MAX_GC_SECONDS).unwrap_or(default));
+    let gc_interval = seconds("gc_interval_seconds", DEFAULT_GC_INTERVAL_SECONDS);
+    let gc_grace = seconds("gc_grace_seconds", DEFAULT_GC_GRACE_SECONDS);
+    keys.finish();
+    StoreConfig {
+        bucket,
+        gc_interval,
+        gc_grace,
+    }
+}
+
+/// The keys that name a bucket and how it is reached; `None` when there is no URL.
+pub(super) fn read_bucket(keys: &mut Keys<'_>) -> Option<BucketConfig> {
     let url: Option<BucketUrl> = keys.text("url", "\"s3://bucket/prefix\"");
     let endpoint: Option<Url> = keys.text("endpoint", ENDPOINT_EXAMPLE);
     if let Some(cause) = endpoint.as_ref().and_then(refused) {
@@ -126,10 +141,6 @@ pub(super) fn read(table: Table, problems: &mut Vec<ConfigProblem>) -> StoreConf
     let credentials_file = path("credentials_file", "\"/etc/imprint/s3.toml\"");
     let ca_file = path("ca_file", "\"/etc/imprint/s3-ca.pem\"");
     let retry = keys.count("retry_seconds", MAX_RETRY_SECONDS);
-    let mut seconds =
-        |key: &'static str, default| Duration::from_secs(keys.count(key, MAX_GC_SECONDS).unwrap_or(default));
-    let gc_interval = seconds("gc_interval_seconds", DEFAULT_GC_INTERVAL_SECONDS);
-    let gc_grace = seconds("gc_grace_seconds", DEFAULT_GC_GRACE_SECONDS);
     let of_buckets = endpoint.is_some()
         || region.is_some()
         || path_style.is_some()
@@ -143,20 +154,15 @@ pub(super) fn read(table: Table, problems: &mut Vec<ConfigProblem>) -> StoreConf
             "Set it like \"s3://bucket/prefix\", or remove those keys to keep images in the data folder.",
         );
     }
-    keys.finish();
-    StoreConfig {
-        bucket: url.map(|url| BucketConfig {
-            url,
-            path_style: path_style.unwrap_or(endpoint.is_some()),
-            endpoint,
-            region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
-            credentials_file,
-            ca_file,
-            retry: Duration::from_secs(retry.unwrap_or(DEFAULT_RETRY_SECONDS)),
-        }),
-        gc_interval,
-        gc_grace,
-    }
+    url.map(|url| BucketConfig {
+        url,
+        path_style: path_style.unwrap_or(endpoint.is_some()),
+        endpoint,
+        region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+        credentials_file,
+        ca_file,
+        retry: Duration::from_secs(retry.unwrap_or(DEFAULT_RETRY_SECONDS)),
+    })
 }
 
 /// What the base URL of a service must not be. The URL itself is not repeated: it may hold a password.

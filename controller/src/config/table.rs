@@ -49,7 +49,8 @@ impl<'p> Keys<'p> {
         self.problems.iter().any(|problem| problem.key == key)
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Value> {
+    /// A value as it is written.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table.remove(key)
     }

@@ -35,7 +35,7 @@ const OWNER: &str = "owner";
 const MAX_OWNER_BYTES: u64 = 4096;
 
 /// A bucket as a store of objects, below its prefix.
-pub(super) type Bucket = PrefixStore<AmazonS3>;
+pub type Bucket = PrefixStore<AmazonS3>;
 
 /// The HTTP client that all requests go through.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl HttpConnector for Connector {
 }
 
 /// A client for a bucket, with the credentials that its configuration names. Nothing is sent yet.
-pub(super) fn configured(config: &BucketConfig) -> Result<Bucket, StoreError> {
+pub fn configured(config: &BucketConfig) -> Result<Bucket, StoreError> {
     let place = config.url.to_string();
     let credentials = credentials::read(config.credentials_file.as_deref());
     let credentials =

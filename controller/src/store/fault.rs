@@ -83,7 +83,7 @@ impl fmt::Display for BucketFault {
 
 impl BucketFault {
     /// Of what the client gave.
-    pub(super) fn of(error: &object_store::Error) -> Self {
+    pub fn of(error: &object_store::Error) -> Self {
         let text = error.to_string();
         let code = element(&text, "Code");
         let kind = match (code, error) {

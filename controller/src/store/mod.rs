@@ -34,7 +34,7 @@ use futures::{
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-pub use bucket::connect as connect_bucket;
+pub use bucket::{configured as open_bucket, connect as connect_bucket};
 pub use credentials::Credentials;
 pub use error::{StoreError, is_full};
 pub use fault::{BucketFault, FaultKind};

@@ -431,6 +431,45 @@ fn a_disk_that_a_format_cannot_hold_is_refused_before_a_byte() {
     assert!(ExportPlan::new(&artifact.manifest, ExportFormat::Vmdk).is_ok());
 }
 
+/// Encrypted, decrypted and packed anew, an image stays the same.
+#[test]
+fn an_artifact_is_a_source_of_imports() {
+    for (what, disk) in disks() {
+        let artifact = Artifact::of(&disk);
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let seal = Seal::new(&DataKey::generate(), Algorithm::default());
+        let again = |manifest: &Manifest, from: &Path, to: &Path, seal: Option<&Seal>| {
+            let frames = DirFrames::new(from);
+            let options = WriteOptions {
+                level: 1,
+                seal,
+                logical_sector_bytes: Some(manifest.logical_sector_bytes),
+                ..WriteOptions::default()
+            };
+            let mut source = ArtifactSource::new(manifest, &frames).unwrap();
+            let mut writer = ArtifactWriter::new(DirSink::new(to).unwrap(), options);
+            writer.import(&mut source).unwrap()
+        };
+        let encrypted = again(&artifact.manifest, artifact.dir.path(), first.path(), Some(&seal));
+        assert!(encrypted.seal.is_some());
+        let decrypted = again(&encrypted, first.path(), second.path(), None);
+        for manifest in [&encrypted, &decrypted] {
+            assert_eq!(manifest.image_digest, artifact.manifest.image_digest, "{what}");
+            assert_eq!(manifest.disk_size_bytes, disk.len() as u64, "{what}");
+        }
+    }
+    // What is damaged does not become another image.
+    let artifact = Artifact::of(&noise(8, 3 * CHUNK));
+    let pack = artifact.manifest.packs[0].digest.to_string();
+    let path = artifact.dir.path().join("packs").join(pack);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[CHUNK + CHUNK / 2] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let frames = DirFrames::new(artifact.dir.path());
+    let mut source = ArtifactSource::new(&artifact.manifest, &frames).unwrap();
+    assert!(io::copy(&mut source, &mut io::sink()).is_err());
+}
+
 #[test]
 fn names_are_understood() {
     for format in ExportFormat::ALL {

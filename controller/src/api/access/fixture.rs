@@ -161,6 +161,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
     let (manifest, pack) = (digest("manifest"), digest("pack"));
     let id = || ulid::Ulid::generate().to_string();
     let (node, free, image, deployment, job, upload) = (id(), id(), id(), id(), id(), id());
+    let transfer = id();
     let spare = format!("spare-{word}");
     app.tenants
         .create_project(&admin(), &spare, &Default::default())
@@ -211,6 +212,13 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
              VALUES ('{job}', 'import', '{project}', 'queued', '{{}}', 'somebody', 0)"
         ),
         format!(
+            "INSERT INTO transfers (id, project_id, created_by, source_region, source_image, request, created_at, touched_at) \
+             VALUES ('{transfer}', '{project}', 'somebody', 'r', 'i', '{{\"image\":{{\"name\":\"t-{word}\"}},\"source_region\":\"r\",\
+             \"source_image\":\"i\",\"source_format\":\"raw\",\"disks\":[{{\"role\":\"system\",\"image_digest\":\"{manifest}\"}}]}}', \
+             {now}, {now})",
+            now = app.clock.now_ms()
+        ),
+        format!(
             "INSERT INTO uploads (id, project_id, request, requested_by, created_at, expires_at) \
              VALUES ('{upload}', '{project}', '{{}}', 'somebody', 0, {})",
             i64::MAX
@@ -230,6 +238,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         ("{deployment}", deployment),
         ("{job}", job),
         ("{upload}", upload),
+        ("{transfer}", transfer),
         ("{manifest}", manifest),
         ("{pack}", pack),
         ("{project}", web.id.clone()),

@@ -64,6 +64,8 @@ impl Row {
     }
 }
 
+const TRANSFERS: &str = "the image that comes of a transfer leaves one, and the sender's job";
+
 fn row(route: &'static str, needs: Needs) -> Row {
     let leaves = match route.starts_with("GET ") {
         true => Leaves::Nothing,
@@ -116,6 +118,46 @@ pub(super) fn rest() -> Vec<Row> {
             .leaves(Leaves::Otherwise("nothing is planned any more; each plan that is taken back leaves its own")),
         to("GET /v1/families", ReadImages),
         to("GET /v1/families/{family}", ReadImages).asks("/v1/families/linux-{who}").of_web(),
+        // images as files, copies; a format that is none is refused after the image was looked for
+        to("GET /v1/images/{image}/content", ReadImages)
+            .asks("/v1/images/{image}/content?format=none")
+            .of_web(),
+        to("HEAD /v1/images/{image}/content", ReadImages)
+            .asks("/v1/images/{image}/content?format=none")
+            .of_web()
+            .leaves(Leaves::Nothing),
+        to("GET /v1/images/{image}/content/sum", ReadImages)
+            .asks("/v1/images/{image}/content/sum?format=none")
+            .of_web(),
+        to("POST /v1/images/{image}/export", WriteJobs)
+            .body(r#"{"format": "none", "destination": "none"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        to("POST /v1/images/{image}/copy", WriteImages)
+            .body("{}")
+            .of_web()
+            .leaves(Leaves::Otherwise("jobs::tests look at the events of jobs")),
+        // transfers
+        to("POST /v1/transfers", WriteImages)
+            .body(r#"{"image": {"name": "t"}, "source_region": "r", "source_image": "i", "source_format": "raw", "disks": []}"#)
+            .leaves(Leaves::Otherwise(TRANSFERS)),
+        to("GET /v1/transfers/{transfer}", WriteImages).of_web(),
+        to("PUT /v1/transfers/{transfer}/disks/{position}/manifest", WriteImages)
+            .asks("/v1/transfers/{transfer}/disks/0/manifest")
+            .of_web()
+            .leaves(Leaves::Otherwise(TRANSFERS)),
+        to("GET /v1/transfers/{transfer}/disks/{position}/missing", WriteImages)
+            .asks("/v1/transfers/{transfer}/disks/0/missing")
+            .of_web(),
+        to("PUT /v1/transfers/{transfer}/packs/{digest}", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise(TRANSFERS)),
+        to("POST /v1/transfers/{transfer}/complete", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise(TRANSFERS)),
+        to("DELETE /v1/transfers/{transfer}", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise(TRANSFERS)),
         // store
         to("GET /v1/store/manifests/{digest}", ReadImages).of_web(),
         to("GET /v1/store/packs/{digest}", ReadImages).of_web(),
@@ -222,6 +264,10 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Images/ComposeImage", WriteImages, &[]),
         calls("Images/ListFamilies", ReadImages, &[]),
         calls("Images/GetFamily", ReadImages, &[(1, "linux-{who}")]).of_web(),
+        calls("Copies/ReadContent", ReadImages, &[(1, "{image}"), (2, "none")]).of_web(),
+        calls("Copies/GetContentSum", ReadImages, &[(1, "{image}"), (2, "none")]).of_web(),
+        calls("Copies/ExportImage", WriteJobs, &[(1, "{image}"), (2, "none")]).of_web(),
+        calls("Copies/CopyImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Nodes/ListNodes", ReadNodes, &[]),
         calls("Nodes/GetNode", ReadNodes, &[(1, "{node}")]).of_web(),
         calls("Nodes/Why", ReadNodes, &[(1, "{node}")]).of_web(),

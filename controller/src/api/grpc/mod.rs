@@ -10,6 +10,7 @@ use super::rest::auth::{self, Caller};
 use crate::{app::App, server::Peer};
 
 pub mod agent;
+pub mod copies;
 pub mod deployments;
 pub mod enrollment;
 pub mod events;
@@ -58,6 +59,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     store::register(&mut routes, app);
     jobs::register(&mut routes, app);
     tenants::register(&mut routes, app);
+    copies::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

@@ -7,8 +7,10 @@ use tower::ServiceExt;
 use crate::app::App;
 
 pub mod auth;
+pub mod copies;
 pub mod deployments;
 pub mod events;
+pub mod exports;
 pub mod images;
 pub mod jobs;
 pub mod nodes;
@@ -27,6 +29,8 @@ use problem::Problem;
 pub fn router(app: App, grpc: Router) -> Router {
     Router::new()
         .merge(images::router())
+        .merge(exports::router())
+        .merge(copies::router())
         .merge(store::router())
         .merge(nodes::router())
         .merge(deployments::router())

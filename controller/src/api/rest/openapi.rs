@@ -10,7 +10,10 @@ use utoipa::{
     },
 };
 
-use super::{deployments, events, images, jobs, nodes, problem, projects, store, tokens, upkeep, users};
+use super::{
+    copies, deployments, events, exports, images, jobs, nodes, problem, projects, store, tokens, upkeep,
+    users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,6 +49,8 @@ pub fn document() -> &'static openapi::OpenApi {
         let mut document = Base::openapi();
         for part in [
             images::openapi(),
+            exports::openapi(),
+            copies::openapi(),
             store::openapi(),
             nodes::openapi(),
             deployments::openapi(),

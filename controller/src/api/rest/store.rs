@@ -22,7 +22,7 @@ use crate::{
     store::{StoreError, StoreObject},
 };
 
-mod range;
+pub(super) mod range;
 use range::{Range, Unsatisfiable};
 
 /// Paths of this part.
@@ -166,7 +166,7 @@ async fn serve(
     Ok(response)
 }
 
-fn unsatisfiable(asked: &str, size: u64) -> Response {
+pub(super) fn unsatisfiable(asked: &str, size: u64) -> Response {
     let problem = Problem::new(
         StatusCode::RANGE_NOT_SATISFIABLE,
         "range-outside",
@@ -181,7 +181,7 @@ fn unsatisfiable(asked: &str, size: u64) -> Response {
     response
 }
 
-fn parse(digest: &str) -> Result<Digest, Problem> {
+pub(super) fn parse(digest: &str) -> Result<Digest, Problem> {
     digest.parse().map_err(|_| {
         Problem::invalid(
             "The last part of the path is no digest.",

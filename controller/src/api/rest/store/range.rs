@@ -2,16 +2,16 @@
 
 /// What to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Range {
+pub(in crate::api::rest) enum Range {
     Whole,
     Part(std::ops::Range<u64>),
 }
 
 /// The range begins behind the end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unsatisfiable;
+pub(in crate::api::rest) struct Unsatisfiable;
 
-pub(super) fn read(header: Option<&str>, size: u64) -> Result<Range, Unsatisfiable> {
+pub(in crate::api::rest) fn read(header: Option<&str>, size: u64) -> Result<Range, Unsatisfiable> {
     let spec = header
         .and_then(|h| h.trim().strip_prefix("bytes="))
         .map(str::trim);
