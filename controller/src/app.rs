@@ -92,7 +92,11 @@ impl App {
             .map(ToString::to_string)
             .collect::<Vec<_>>();
         // What the operator of another region needs who is to take images from here.
-        tracing::info!(region = config.region, keys = owners.join(" "), "manifests are signed with");
+        tracing::info!(
+            region = config.region,
+            keys = owners.join(" "),
+            "manifests are signed with"
+        );
         let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);

@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -63,9 +63,12 @@ async fn serve(breaks: usize, sum: Option<String>, seen: Shared<(String, Option<
             .is_ok();
         let body = if breaks {
             let part = rest.slice(..rest.len() / 3);
-            let pieces: [Result<Bytes, std::io::Error>; 2] =
-                [Ok(part), Err(std::io::Error::other("the wire is cut"))];
-            Body::from_stream(stream::iter(pieces))
+            // What is cut at once takes what was sent before with it.
+            let cut = async {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                Err(std::io::Error::other("the wire is cut"))
+            };
+            Body::from_stream(stream::once(async { Ok(part) }).chain(stream::once(cut)))
         } else {
             Body::from(rest)
         };

@@ -105,7 +105,7 @@ async fn what_cannot_be_copied_is_refused_by_name() {
     for (body, status, kind) in [
         (json!({}), 400, "invalid-request"),
         (json!({"name": "golden"}), 409, "image-name-taken"),
-        (json!({"name": "a/b"}), 400, "invalid-request"),
+        (json!({"name": "a/b"}), 400, "bad-image-name"),
         (json!({"name": "b", "region": "nowhere"}), 404, "region-not-found"),
     ] {
         let refused = problem(post(&server, "/v1/images/golden/copy", &body).await).await;
