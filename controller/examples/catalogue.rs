@@ -13,6 +13,7 @@ use http::{Request, header};
 use http_body_util::BodyExt;
 use imprint_controller::{api::rest, app::App};
 use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Sqlite};
 use tower::ServiceExt;
 
 /// Packages in each image: those of a small server.
@@ -124,7 +125,7 @@ async fn fill(app: &App, images: usize, tenants: usize) -> Result<Filled> {
     }
     let (mut ids, mut own) = (Vec::new(), vec![String::new(); projects.len()]);
     for n in 0..images {
-        let id = format!("01HIMAGE{n:018}");
+        let id = format!("01HXMAGE{n:018}");
         // Public images are the platform's.
         let owner = if n % 10 == 0 { 0 } else { 1 + n % tenants };
         let visibility = match n % 20 {
@@ -186,19 +187,18 @@ async fn fill(app: &App, images: usize, tenants: usize) -> Result<Filled> {
                 .execute(&mut *tx)
                 .await?;
         }
-        for package in 0..PACKAGES {
-            let name = if package == 0 {
-                format!("rare-{n}")
-            } else {
-                format!("package-{package}")
+        let mut packages = QueryBuilder::<Sqlite>::new("INSERT INTO manifest_packages ");
+        packages.push_values(0..PACKAGES, |mut row, package| {
+            let name = match package {
+                0 => format!("rare-{n}"),
+                package => format!("package-{package}"),
             };
-            sqlx::query("INSERT INTO manifest_packages VALUES (?, ?, ?, 'amd64')")
-                .bind(&manifest)
-                .bind(name)
-                .bind(format!("1.{}", n % 20))
-                .execute(&mut *tx)
-                .await?;
-        }
+            row.push_bind(manifest.clone())
+                .push_bind(name)
+                .push_bind(format!("1.{}", n % 20))
+                .push_bind("amd64");
+        });
+        packages.build().execute(&mut *tx).await?;
         own[owner].clone_from(&id);
         ids.push(id);
     }

@@ -11,7 +11,7 @@ use super::{
     insert::whole,
     spec::check_label,
     transitions::tell_with,
-    words::{ImageKind, ImageState, Source},
+    words::{ImageKind, ImageState, Source, Visibility},
 };
 use crate::identity::Caller;
 
@@ -182,6 +182,9 @@ fn fits(image: &Image, by: &Caller) -> Result<(), CatalogError> {
         format!("it is a {} image, and not one disk", image.kind)
     } else if image.encrypted && image.project_id != by.project_id {
         "it is encrypted for another project".to_owned()
+    } else if image.visibility == Visibility::Marketplace && image.project_id != by.project_id {
+        // Its terms and its price would be lost.
+        "it is another project's offer in the marketplace".to_owned()
     } else {
         return Ok(());
     };

@@ -127,6 +127,20 @@ async fn what_makes_no_machine_is_refused() {
             "{refused:?}"
         );
     }
+    sqlx::query("UPDATE images SET visibility = 'marketplace' WHERE name = 'secret'")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    let paid = machine("m", &[("system", "os"), ("d", "secret")]);
+    let refused = app.catalog.compose(&admin(), &paid, None).await;
+    assert!(
+        matches!(refused, Err(CatalogError::Compose { .. })),
+        "{refused:?}"
+    );
+    sqlx::query("UPDATE images SET visibility = 'private' WHERE name = 'secret'")
+        .execute(&app.db)
+        .await
+        .unwrap();
     let stranger = Caller::for_test(&project(&app, "b").await, Role::Member);
     let theirs = machine("m", &[("system", "secret"), ("d", "secret")]);
     assert!(matches!(
