@@ -153,7 +153,7 @@ async fn fill(app: &App, images: usize, tenants: usize) -> Result<Filled> {
         .bind(format!("The image number {n} of a catalogue that is asked how fast it is, with a text of usual length."))
         .bind(if n % 9 == 0 { "data-disk" } else { "system-disk" })
         .bind(visibility)
-        .bind(if n % 5 == 0 { "deprecated" } else { "active" })
+        .bind(if n % 7 == 0 { "deprecated" } else { "active" })
         .bind(["debian", "ubuntu", "rocky"][n % 3])
         .bind(["11", "12", "13", "24.04"][n % 4])
         .bind(if n % 2 == 0 { r#"["uefi"]"# } else { r#"["uefi","bios"]"# })

@@ -1,6 +1,6 @@
 //! Lists of images: filters, search, pages.
 
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use ulid::Ulid;
 
 use super::{
@@ -11,6 +11,8 @@ use crate::identity::Viewer;
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
+/// Packages of one name that are looked up one by one.
+const FEW: i64 = 1000;
 
 /// Which images, all conditions together; what is `None` or empty says nothing.
 #[derive(Debug, Clone, Default)]
@@ -66,15 +68,19 @@ impl Catalog {
             0 => DEFAULT_PAGE,
             size => size.min(MAX_PAGE),
         };
+        let mut connection = self.db.acquire().await?;
+        let is_rare = match given(&query.software) {
+            Some(software) => is_rare(&mut connection, name_and_version(software).0).await?,
+            None => false,
+        };
         let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM images WHERE");
         find::push_visible(&mut sql, viewer);
-        push_filters(&mut sql, viewer, query);
+        push_filters(&mut sql, viewer, query, is_rare);
         if let Some(token) = query.page_token.as_deref().filter(|token| !token.is_empty()) {
             let after: Ulid = token.parse().map_err(|_| CatalogError::BadPageToken)?;
             sql.push(" AND id > ").push_bind(after.to_string());
         }
         sql.push(" ORDER BY id LIMIT ").push_bind(i64::from(size) + 1);
-        let mut connection = self.db.acquire().await?;
         let mut rows = sql.build().fetch_all(&mut *connection).await?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
@@ -87,11 +93,22 @@ impl Catalog {
     }
 }
 
+/// Whether few disks hold a package of this name.
+async fn is_rare(connection: &mut SqliteConnection, name: &str) -> Result<bool, sqlx::Error> {
+    let found: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM (SELECT 1 FROM manifest_packages WHERE name = ? LIMIT ?)")
+            .bind(name)
+            .bind(FEW + 1)
+            .fetch_one(connection)
+            .await?;
+    Ok(found <= FEW)
+}
+
 fn given(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.is_empty())
 }
 
-fn push_filters(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer, query: &ImageQuery) {
+fn push_filters(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer, query: &ImageQuery, is_rare: bool) {
     let words = [
         ("kind", query.kind.map(ImageKind::as_str)),
         ("visibility", query.visibility.map(Visibility::as_str)),
@@ -137,7 +154,7 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer, query: &ImageQu
             .push(")");
     }
     if let Some(software) = given(&query.software) {
-        push_software(sql, software);
+        push_software(sql, software, is_rare);
     }
     if let Some(text) = given(&query.text) {
         push_text(sql, text);
@@ -158,34 +175,44 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer, query: &ImageQu
     }
 }
 
-/// From the index of packages to their images: software that few images hold is found at once.
-fn push_software(sql: &mut QueryBuilder<Sqlite>, software: &str) {
-    let (name, version) = match software.split_once('=') {
-        Some((name, version)) => (name, Some(version)),
-        None => (software, None),
-    };
-    sql.push(
-        " AND images.id IN (SELECT d.image_id FROM manifest_packages AS p JOIN image_disks AS d ON d.manifest = p.manifest
-             WHERE p.name = ",
-    )
-    .push_bind(name.to_owned());
+/// Software that few disks hold is found from the index of packages; for what most have, the images are gone through in
+/// order, since a page is full soon.
+fn push_software(sql: &mut QueryBuilder<Sqlite>, software: &str, is_rare: bool) {
+    let (name, version) = name_and_version(software);
+    if is_rare {
+        sql.push(
+            " AND images.id IN (SELECT d.image_id FROM manifest_packages AS p JOIN image_disks AS d
+                 ON d.manifest = p.manifest WHERE p.name = ",
+        );
+    } else {
+        // CROSS JOIN: from the image to its disks to their packages, in this order.
+        sql.push(
+            " AND EXISTS (SELECT 1 FROM image_disks AS d CROSS JOIN manifest_packages AS p ON p.manifest = d.manifest
+                 WHERE d.image_id = images.id AND p.name = ",
+        );
+    }
+    sql.push_bind(name.to_owned());
     if let Some(version) = version {
         sql.push(" AND p.version = ").push_bind(version.to_owned());
     }
     sql.push(")");
 }
 
+fn name_and_version(software: &str) -> (&str, Option<&str>) {
+    match software.split_once('=') {
+        Some((name, version)) => (name, Some(version)),
+        None => (software, None),
+    }
+}
+
 fn push_text(sql: &mut QueryBuilder<Sqlite>, text: &str) {
     let text = text.to_lowercase();
-    sql.push(" AND (");
-    for column in ["name", "family", "description", "os_distribution"] {
-        sql.push("instr(lower(coalesce(images.")
-            .push(column)
-            .push(", '')), ")
-            .push_bind(text.clone())
-            .push(") > 0 OR ");
-    }
-    sql.push("EXISTS (SELECT 1 FROM image_tags AS t WHERE t.image_id = images.id AND instr(lower(t.tag), ")
-        .push_bind(text)
-        .push(") > 0))");
+    sql.push(
+        " AND (instr(lower(images.name || char(10) || coalesce(images.family, '') || char(10) || images.description
+             || char(10) || images.os_distribution), ",
+    )
+    .push_bind(text.clone())
+    .push(") > 0 OR images.id IN (SELECT image_id FROM image_tags WHERE instr(lower(tag), ")
+    .push_bind(text)
+    .push(") > 0))");
 }

@@ -83,7 +83,7 @@ async fn row_65_what_is_said_of_an_image_changes_and_is_audited() {
     let told = app.events.list(&query).await.unwrap().items;
     let told = told.iter().find(|event| event.kind == "image.updated").unwrap();
     assert_eq!(told.details["changed"]["name"], serde_json::json!(["x", "y"]));
-    assert_eq!(told.details["by"], "test-admin");
+    assert_eq!(told.details["by"], admin().name);
     assert!(told.details["changed"].get("protected").is_none());
 
     // Null takes away, what is left out stays.

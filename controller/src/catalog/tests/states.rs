@@ -56,7 +56,7 @@ async fn an_image_is_withdrawn_with_a_replacement_and_put_back() {
     assert!(deprecated.row_version > old.row_version);
     let told = events(&app, "image.deprecated").await;
     assert_eq!(told[0].details["image_id"], old.id);
-    assert_eq!(told[0].details["by"], "test-admin");
+    assert_eq!(told[0].details["by"], admin().name);
 
     // What was said before holds until something else is said.
     let obsolete = app
