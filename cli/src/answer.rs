@@ -1,6 +1,7 @@
 //! What tables need of the controller's answers. Everything may be missing: a newer or older controller is still shown.
 
 mod job;
+mod sharing;
 mod store;
 
 use jiff::Timestamp;
@@ -8,6 +9,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub use job::{Job, JobProgress};
+pub use sharing::{
+    Condition, Entitlement, Invitation, Member, Preflight, Price, Quota, QuotaUse, Usage, UsageRecord,
+};
 pub use store::{DamagedImage, DamagedObject, GcReport, StoreFigures, VerifyReport};
 
 /// Reads an answer; what does not fit is left at its default.

@@ -4,6 +4,7 @@ mod copies;
 mod image;
 mod image_change;
 mod job;
+mod sharing;
 mod store;
 mod tenants;
 
@@ -15,6 +16,7 @@ pub use copies::{CopyArguments, Destination, ExportArguments};
 pub use image::ImageCommand;
 pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
 pub use job::JobCommand;
+pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
 
@@ -133,6 +135,11 @@ Examples:
     /// Projects, and who is what in them
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// What projects may keep
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// What is to be paid for: storage, deployments, images that have a price
+    Usage(UsageArguments),
     /// Users (admins only)
     #[command(subcommand)]
     User(UserCommand),

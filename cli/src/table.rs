@@ -2,6 +2,7 @@
 
 mod image;
 mod job;
+mod sharing;
 mod store;
 pub mod tenants;
 
@@ -16,6 +17,7 @@ use crate::{
 
 pub use image::{families, image, images};
 pub use job::{job, jobs, progress as job_progress};
+pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};
 
 /// What tables need to know about the moment and the place.

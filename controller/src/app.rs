@@ -101,6 +101,7 @@ impl App {
         let events = EventLog::new(db.clone(), clock.clone());
         let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);
         catalog.settle().await?;
+        catalog.settle_usage().await?;
         let shutdown = CancellationToken::new();
         let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());
         let image_keys = ImageKeys::open_folder(db.clone(), &config.data_dir)?;

@@ -16,6 +16,7 @@ mod destinations;
 mod host;
 mod images;
 mod problems;
+mod quota;
 mod read;
 mod store;
 mod table;
@@ -26,6 +27,7 @@ pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
 pub use images::ImageConfig;
 pub use problems::{ConfigErrors, ConfigProblem};
+pub use quota::QuotaConfig;
 pub use read::Overrides;
 pub use store::{BucketConfig, BucketUrl, StoreConfig};
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub destinations: Vec<DestinationConfig>,
     /// Other controllers that images are copied to, or come from.
     pub regions: Vec<RegionConfig>,
+    /// What projects may keep.
+    pub quota: QuotaConfig,
 }
 
 /// How images are encrypted in the store.
@@ -222,6 +226,7 @@ impl Config {
             tokens: TokenConfig::default(),
             destinations: Vec::new(),
             regions: Vec::new(),
+            quota: QuotaConfig::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::{
     ComposeArguments, CopyArguments, ExportArguments, ImageListArguments, StateArguments, UpdateArguments,
+    sharing::SharingCommand,
 };
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +113,8 @@ Nothing is copied. The disks are deployed one by one: `imprint deploy NODE --ima
 Example:
   imprint image compose shop --disk system=debian-12 --disk db=shop-data")]
     Compose(ComposeArguments),
+    #[command(flatten)]
+    Sharing(SharingCommand),
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], String> {

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Body;
 use serde_json::Value;
 
-use super::image_change;
+use super::{image_change, sharing};
 use crate::{
     answer::{Image, read},
     arguments::ImageCommand,
@@ -42,6 +42,7 @@ pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Res
         }
         ImageCommand::Export(arguments) => copies::export(client, arguments, output).await,
         ImageCommand::Copy(arguments) => copies::copy(client, arguments, output).await,
+        ImageCommand::Sharing(command) => sharing::run(client, command, output).await,
         ImageCommand::Show { image } => show(&client.get(&["v1", "images", &image], &[]).await?, output),
         ImageCommand::Update(wanted) => image_change::update(client, &wanted, output).await,
         ImageCommand::Delete { image } => image_change::delete(client, &image, output).await,

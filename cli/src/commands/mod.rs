@@ -1,5 +1,6 @@
 //! One file for each noun of the command line.
 
+mod billing;
 mod copies;
 mod deploy;
 mod deployment;
@@ -10,6 +11,7 @@ mod job;
 mod names;
 mod node;
 mod project;
+mod sharing;
 mod store;
 mod token;
 mod user;
@@ -40,6 +42,8 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Why { node } => node::why(&client, &node, output).await,
         Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,
         Command::Project(command) => project::run(&client, command, output).await,
+        Command::Quota(command) => billing::quota(&client, command, output).await,
+        Command::Usage(asked) => billing::usage(&client, asked, output).await,
         Command::User(command) => user::run(&client, command, output).await,
         Command::Token(command) => token::run(&client, command, output).await,
         Command::Whoami => token::who_am_i(&client, output).await,

@@ -4,6 +4,7 @@
 
 mod downloads;
 mod fake;
+mod sharing;
 mod tenants;
 
 use std::{process::Stdio, time::Duration};

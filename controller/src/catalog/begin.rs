@@ -10,6 +10,7 @@ use super::{
     Catalog, CatalogError, Detected, Findings, Image, ImageSpec, find,
     insert::{insert_packs, whole},
     transitions::put_expiry,
+    usage,
     words::{ImageKind, ImageState, Source, Target, Visibility},
 };
 use crate::identity::{Caller, PLATFORM, Role, WrappedKey};
@@ -212,6 +213,7 @@ impl Catalog {
                 .execute(&mut *tx)
                 .await?;
         }
+        usage::settle(&mut tx, now, done.image_id).await?;
         let image = find::get_in(&mut tx, done.image_id).await?;
         tx.commit().await?;
         image.ok_or_else(|| CatalogError::gone(done.image_id))

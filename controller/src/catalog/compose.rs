@@ -11,6 +11,7 @@ use super::{
     insert::whole,
     spec::check_label,
     transitions::tell_with,
+    usage,
     words::{ImageKind, ImageState, Source, Visibility},
 };
 use crate::identity::Caller;
@@ -135,6 +136,16 @@ impl Catalog {
         .bind(&begun.id)
         .execute(change.connection())
         .await?;
+        self.check_quota(
+            change.connection(),
+            &begun.project_id,
+            &begun.created_by,
+            &begun.id,
+            1,
+            0,
+        )
+        .await?;
+        usage::settle(change.connection(), self.clock.now_ms(), &begun.id).await?;
         let message = format!("Image {} was composed of {} images.", begun.name, parts.len());
         let details = json!({ "disks": sources });
         tell_with(&mut change, "image.composed", &by.name, &begun, message, details).await?;

@@ -4,6 +4,7 @@
 use super::{
     Catalog, CatalogError, Image,
     transitions::{own, ready, tell},
+    usage,
     words::{ImageKind, Visibility},
 };
 use crate::{events::Change, identity::Caller};
@@ -71,6 +72,7 @@ pub(super) async fn delete_in(
             .execute(change.connection())
             .await?;
     }
+    usage::settle(change.connection(), now, &image.id).await?;
     let message = format!("Image {} was deleted.", image.name);
     tell(change, "image.deleted", by, image, message).await
 }

@@ -1,6 +1,6 @@
 //! What the catalogue refuses.
 
-use super::ImageState;
+use super::{ImageState, QuotaExceeded};
 use crate::events::DatabaseError;
 
 /// What the catalogue refuses.
@@ -153,6 +153,9 @@ pub enum CatalogError {
         /// Why.
         reason: String,
     },
+    /// More than a quota allows.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The page token is none of ours.
     #[error("the page token is not one that this list has given out")]
     BadPageToken,

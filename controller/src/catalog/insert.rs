@@ -82,11 +82,14 @@ pub(super) async fn insert_packs(
     manifest: &Manifest,
 ) -> Result<(), sqlx::Error> {
     for pack in &manifest.packs {
-        sqlx::query("INSERT INTO manifest_packs (manifest, pack) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(key)
-            .bind(pack.digest.to_string())
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO manifest_packs (manifest, pack, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(key)
+        .bind(pack.digest.to_string())
+        .bind(whole(pack.size_bytes))
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }

@@ -5,9 +5,11 @@
 //! ([`crate::identity::Viewer`]): what a project may not see does not exist for it.
 
 mod begin;
+mod bill;
 mod compose;
 mod damage;
 mod delete;
+mod entitlements;
 mod error;
 mod families;
 mod find;
@@ -18,24 +20,34 @@ mod insert;
 mod known;
 mod lifecycle;
 mod list;
+mod members;
 mod names;
+mod parties;
 mod pending;
+mod preflight;
 mod problem;
+mod publish;
+mod publish_gate;
+mod quota;
 mod run;
 mod shows;
 mod spec;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod transitions;
 mod update;
+mod usage;
 mod words;
 
 use jiff::SignedDuration;
 use sqlx::SqlitePool;
 
 pub use begin::{Abandoned, Finished, NewDisk, NewImage};
+pub use bill::{Charge, Usage, UsageKind, UsageLine, UsageQuery, UsageRecord, UsageRecordPage};
 pub use compose::{ComposeRequest, Part};
 pub use damage::{Damage, DamagedImage};
+pub use entitlements::Entitlement;
 pub use error::CatalogError;
 pub use families::{Family, FamilyPage};
 pub use findings::{Detected, Findings};
@@ -44,15 +56,26 @@ pub use image::{Image, ImageDisk, License, Price, Transition};
 pub use known::KnownChunks;
 pub use lifecycle::{Step, step};
 pub use list::{ImagePage, ImageQuery};
+pub use members::{Invitation, InvitationPage, Member, MemberState};
 pub use names::{check_name, edit_distance};
 pub use pending::WriteError;
+pub(crate) use preflight::right;
+pub use publish::{Proofs, PublishRequest};
+pub use quota::{Quota, QuotaExceeded, QuotaReservation, QuotaUse, UserQuota};
 pub use run::run;
 pub use spec::ImageSpec;
+pub use terms::TermsError;
 pub use transitions::TransitionRequest;
 pub use update::ImageChange;
+pub(crate) use usage::charge;
 pub use words::{BootMode, ImageKind, ImageState, PricePer, Source, Target, Visibility};
 
-use crate::{clock::Clock, config::Config, events::EventLog, store::StoreObject};
+use crate::{
+    clock::Clock,
+    config::{Config, QuotaConfig},
+    events::EventLog,
+    store::StoreObject,
+};
 
 /// The catalogue. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,6 +86,9 @@ pub struct Catalog {
     region: String,
     /// How long an ISO image stays.
     iso_life: SignedDuration,
+    /// With how many projects an image is shared.
+    max_members: usize,
+    quota: QuotaConfig,
 }
 
 impl Catalog {
@@ -74,6 +100,8 @@ impl Catalog {
             events,
             region: config.region.clone(),
             iso_life: SignedDuration::from_hours(24 * i64::from(config.images.iso_days)),
+            max_members: config.images.max_members,
+            quota: config.quota.clone(),
         }
     }
 

@@ -173,6 +173,13 @@ impl From<CatalogError> for Problem {
                 detail,
                 "Name active images of one disk each, of one region, and not encrypted for others; `imprint image copy` makes one that fits.",
             ),
+            CatalogError::Quota(exceeded) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "quota-exceeded",
+                "The quota is used up",
+                detail,
+                exceeded.remedy(),
+            ),
             CatalogError::BadPageToken => Self::invalid(
                 detail,
                 "Send next_page_token of the page before, or none for the first page.",

@@ -1,4 +1,4 @@
-//! The task that makes planned changes of images when their time has come.
+//! The task that makes planned changes of images when their time has come, and writes down each day's usage.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{api::rest::problem::chain, app::App};
 
-/// How often plans are looked at.
+/// How often plans and the clock are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Makes planned changes until the controller ends.
+/// Makes planned changes and writes down usage until the controller ends.
 pub async fn run(app: App) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -20,6 +20,9 @@ pub async fn run(app: App) {
         }
         if let Err(error) = app.catalog.perform_due().await {
             tracing::error!(error = %chain(&error), "planned changes of images could not be made");
+        }
+        if let Err(error) = app.catalog.close_day().await {
+            tracing::error!(error = %chain(&error), "the usage of a day could not be written down");
         }
     }
 }

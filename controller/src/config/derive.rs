@@ -65,6 +65,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         tokens: written.tokens,
         destinations: written.destinations,
         regions: written.regions,
+        quota: written.quota,
     })
 }
 

@@ -11,9 +11,9 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, RegionConfig,
-    StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive, destinations, images,
-    problems::ConfigProblem, store, table::Keys,
+    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, QuotaConfig,
+    RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive, destinations,
+    images, problems::ConfigProblem, quota, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -49,6 +49,7 @@ pub(super) struct Written {
     pub tokens: TokenConfig,
     pub destinations: Vec<DestinationConfig>,
     pub regions: Vec<RegionConfig>,
+    pub quota: QuotaConfig,
 }
 
 #[derive(Debug, Default)]
@@ -260,8 +261,8 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         region: keys.text("region", "\"eu-west\"").map(|Region(r)| r),
         ..Written::default()
     };
-    let [boot, dhcp, timeouts, store, about_images, tokens] =
-        ["boot", "dhcp", "timeouts", "store", "images", "tokens"].map(|name| keys.section(name));
+    let [boot, dhcp, timeouts, store, about_images, tokens, limits] =
+        ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let encryption = keys.section("encryption");
     let [destination_list, region_list] = ["destinations", "regions"].map(|name| keys.take(name));
     keys.finish();
@@ -274,6 +275,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.store = store::read(store, problems);
     written.images = images::read(about_images, problems);
     written.tokens = written_tokens(Keys::new("tokens", tokens, problems));
+    written.quota = quota::read(limits, problems);
     written
 }
 

@@ -19,6 +19,7 @@ use super::{
     steps::{self, StepChange},
 };
 use crate::{
+    catalog::charge,
     events::{Change, DatabaseError, NewEvent, doing},
     inventory::{self, NodeProblem, NodeState},
 };
@@ -251,6 +252,9 @@ impl Deployments {
             now,
         )
         .await?;
+        charge(change.connection(), &deployment.id, now.as_millisecond())
+            .await
+            .map_err(doing("write down what the deployment costs"))?;
         let message = match &deployment.first_boot {
             Some(report) => format!(
                 "The installed system reported as {} ({}){}: the node is active.",

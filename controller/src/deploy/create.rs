@@ -52,7 +52,10 @@ impl Deployments {
             }
         }
         let node = self.nodes.find(&by.viewer(), &request.node).await?;
-        let image = self.image_of(&by.viewer(), request).await?;
+        let image = match self.image_of(&by.viewer(), request).await {
+            Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
+            found => found?,
+        };
         self.check_shared(by, &image, &node).await?;
         let replacement = self.replacement_of(&by.viewer(), &image).await?;
         for disk in image.disks.iter().filter(|disk| disk.encrypted) {
@@ -88,6 +91,14 @@ impl Deployments {
         require_content(change.connection(), &image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, &image, &checked)
+            .await?;
+        // Once more as well: it may have been taken back since.
+        let viewer = match image.project_id == by.project_id {
+            true => by.viewer(),
+            false => Viewer::Project(node.project_id.clone()),
+        };
+        self.catalog
+            .admit(change.connection(), &viewer, &image, &node.project_id, &id)
             .await?;
         if checked.finish {
             let network = match request.network_config.as_deref() {
@@ -131,7 +142,12 @@ impl Deployments {
 
     /// An image that its owner keeps to himself does not come onto a machine of others, though the operator who asks sees
     /// both.
-    async fn check_shared(&self, by: &Caller, image: &Image, node: &Node) -> Result<(), DeployError> {
+    pub(super) async fn check_shared(
+        &self,
+        by: &Caller,
+        image: &Image,
+        node: &Node,
+    ) -> Result<(), DeployError> {
         if image.project_id == by.project_id || image.project_id == node.project_id {
             return Ok(());
         }
@@ -147,7 +163,11 @@ impl Deployments {
     }
 
     /// The name of the image to use instead, if the caller may use it.
-    async fn replacement_of(&self, viewer: &Viewer, image: &Image) -> Result<Option<String>, DeployError> {
+    pub(super) async fn replacement_of(
+        &self,
+        viewer: &Viewer,
+        image: &Image,
+    ) -> Result<Option<String>, DeployError> {
         let Some(id) = &image.replacement else {
             return Ok(None);
         };

@@ -4,7 +4,10 @@ use http::StatusCode;
 
 use super::request::Refusal;
 use crate::{
-    api::rest::problem::Problem, catalog::CatalogError, events::DatabaseError, identity::ImageKeyError,
+    api::rest::problem::Problem,
+    catalog::{CatalogError, TermsError},
+    events::DatabaseError,
+    identity::ImageKeyError,
     inventory::InventoryError,
 };
 
@@ -20,6 +23,9 @@ pub enum DeployError {
     /// The image cannot be found.
     #[error(transparent)]
     Image(#[from] CatalogError),
+    /// The terms on which the image may be used are not met.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
     /// The image is another project's than the node, and not shared with that.
     #[error("the image {image} is not shared with the project that has the node {node}")]
     NotShared {
@@ -63,6 +69,7 @@ impl From<DeployError> for Problem {
             DeployError::Node(error) => error.into(),
             DeployError::Image(error) => error.into(),
             DeployError::ImageKey(error) => error.into(),
+            DeployError::Terms(error) => error.into(),
             DeployError::Database(error) => error.into(),
             DeployError::Refused(refusals) => refused(&refusals),
             DeployError::NotFound(_) => Self::new(

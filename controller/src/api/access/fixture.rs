@@ -173,6 +173,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         .grant(&admin(), &spare, &user, Role::Reader)
         .await
         .unwrap();
+    let guest = app.tenants.project(&Viewer::All, "other").await.unwrap().id;
     let (project, name) = (&web.id, format!("debian-{word}"));
     for sql in [
         format!(
@@ -193,6 +194,11 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         format!("INSERT INTO manifest_packs (manifest, pack) VALUES ('{manifest}', '{pack}')"),
         format!(
             "INSERT INTO image_disks (image_id, position, role, manifest) VALUES ('{image}', 0, 'system', '{manifest}')"
+        ),
+        format!("UPDATE images SET visibility = 'shared' WHERE id = '{image}'"),
+        format!(
+            "INSERT INTO image_members (image_id, project_id, state, created_at, updated_at) \
+             VALUES ('{image}', '{PLATFORM}', 'pending', 0, 0)"
         ),
         format!(
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
@@ -247,6 +253,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         ("{token}", spare_token(app, who, tokens).await),
         ("{who}", word.to_owned()),
         ("{platform}", PLATFORM.to_owned()),
+        ("{guest}", guest),
     ])
 }
 

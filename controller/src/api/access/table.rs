@@ -93,6 +93,37 @@ pub(super) fn rest() -> Vec<Row> {
         // images
         to("GET /v1/images", ReadImages),
         to("GET /v1/images/{image}", ReadImages).of_web(),
+        // sharing
+        to("GET /v1/images/{image}/members", ReadImages).of_web(),
+        to("GET /v1/images/{image}/members/{project}", ReadImages)
+            .asks("/v1/images/{image}/members/{platform}")
+            .of_web(),
+        to("POST /v1/images/{image}/members", WriteImages)
+            .body(r#"{"projects": ["{guest}"]}"#)
+            .of_web(),
+        to("PUT /v1/images/{image}/members/{project}", WriteImages)
+            .asks("/v1/images/{image}/members/{platform}")
+            .body(r#"{"state": "accepted"}"#)
+            .of_web(),
+        to("DELETE /v1/images/{image}/members/{project}", WriteImages)
+            .asks("/v1/images/{image}/members/{platform}")
+            .of_web(),
+        to("GET /v1/invitations", ReadImages),
+        to("POST /v1/images/{image}/publish", WriteImages)
+            .body(r#"{"to": "community"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("catalog::tests::publishing looks at its event")),
+        to("POST /v1/images/{image}/unpublish", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise("only a published image is taken back")),
+        to("GET /v1/images/{image}/entitlements", ReadImages).of_web(),
+        to("PUT /v1/images/{image}/entitlements/{project}", WriteImages)
+            .asks("/v1/images/{image}/entitlements/{platform}")
+            .of_web(),
+        to("DELETE /v1/images/{image}/entitlements/{project}", WriteImages)
+            .asks("/v1/images/{image}/entitlements/{platform}")
+            .of_web(),
+        to("GET /v1/images/{image}/preflight", ReadImages).of_web(),
         to("POST /v1/images", WriteImages)
             .asks("/v1/images?name=walk-{who}")
             .body("not a disk")
@@ -204,6 +235,11 @@ pub(super) fn rest() -> Vec<Row> {
         to("DELETE /v1/projects/{project}/users/{user}", ManageTenants)
             .asks("/v1/projects/{spare}/users/{user}"),
         to("DELETE /v1/projects/{project}", ManageTenants).asks("/v1/projects/{spare}"),
+        // quota and usage
+        to("GET /v1/quota", ReadImages),
+        to("PUT /v1/projects/{project}/quota", ManageTenants).body(r#"{"max_images_per_user": 60}"#),
+        to("GET /v1/usage", ReadImages),
+        to("GET /v1/usage/records", ReadImages),
         // users
         to("GET /v1/users", ManageTenants),
         to("GET /v1/users/{user}", ManageTenants),
@@ -255,6 +291,53 @@ pub(super) fn grpc() -> Vec<Method> {
     vec![
         calls("Images/ListImages", ReadImages, &[]),
         calls("Images/GetImage", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("Sharing/ListMembers", ReadImages, &[(1, "{image}")]).of_web(),
+        calls(
+            "Sharing/GetMember",
+            ReadImages,
+            &[(1, "{image}"), (2, "{platform}")],
+        )
+        .of_web(),
+        calls(
+            "Sharing/InviteMembers",
+            WriteImages,
+            &[(1, "{image}"), (2, "{guest}")],
+        )
+        .of_web(),
+        calls(
+            "Sharing/AnswerInvitation",
+            WriteImages,
+            &[(1, "{image}"), (2, "{platform}"), (3, "accepted")],
+        )
+        .of_web(),
+        calls(
+            "Sharing/RemoveMember",
+            WriteImages,
+            &[(1, "{image}"), (2, "{platform}")],
+        )
+        .of_web(),
+        calls("Sharing/ListInvitations", ReadImages, &[]),
+        calls(
+            "Sharing/PublishImage",
+            WriteImages,
+            &[(1, "{image}"), (2, "community")],
+        )
+        .of_web(),
+        calls("Sharing/UnpublishImage", WriteImages, &[(1, "{image}")]).of_web(),
+        calls("Sharing/ListEntitlements", ReadImages, &[(1, "{image}")]).of_web(),
+        calls(
+            "Sharing/GrantEntitlement",
+            WriteImages,
+            &[(1, "{image}"), (2, "{platform}")],
+        )
+        .of_web(),
+        calls(
+            "Sharing/RevokeEntitlement",
+            WriteImages,
+            &[(1, "{image}"), (2, "{platform}")],
+        )
+        .of_web(),
+        calls("Sharing/PreflightImage", ReadImages, &[(1, "{image}")]).of_web(),
         calls("Images/UpdateImage", WriteImages, &[(1, "{image}"), (5, "x")]).of_web(),
         calls("Images/DeprecateImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Images/ObsoleteImage", WriteImages, &[(1, "{image}")]).of_web(),
@@ -303,6 +386,10 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Store/GetStore", ManageStore, &[]),
         calls("Store/VerifyStore", ManageStore, &[]),
         calls("Store/CollectGarbage", ManageStore, &[]),
+        calls("Billing/GetQuota", ReadImages, &[]),
+        calls("Billing/SetQuota", ManageTenants, &[(1, "{project}")]),
+        calls("Billing/GetUsage", ReadImages, &[]),
+        calls("Billing/ListUsageRecords", ReadImages, &[]),
         method("Projects/ListProjects", Needs::Token, &[]),
         method("Projects/GetProject", Needs::Token, &[(1, "{project}")]).of_web(),
         method("Projects/ListProjectUsers", Needs::Token, &[(1, "{project}")]).of_web(),

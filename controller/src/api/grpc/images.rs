@@ -1,6 +1,6 @@
 //! `imprint.v1.Images`.
 
-mod message;
+pub(super) mod message;
 mod request;
 
 use imprint_proto::v1::{

@@ -10,6 +10,7 @@ use super::rest::auth::{self, Caller};
 use crate::{app::App, server::Peer};
 
 pub mod agent;
+pub mod billing;
 pub mod copies;
 pub mod deployments;
 pub mod enrollment;
@@ -18,6 +19,7 @@ pub mod firstboot;
 pub mod images;
 pub mod jobs;
 pub mod nodes;
+pub mod sharing;
 pub mod store;
 pub mod tenants;
 
@@ -58,6 +60,8 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     events::register(&mut routes, app);
     store::register(&mut routes, app);
     jobs::register(&mut routes, app);
+    sharing::register(&mut routes, app);
+    billing::register(&mut routes, app);
     tenants::register(&mut routes, app);
     copies::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))

@@ -17,9 +17,11 @@ pub mod nodes;
 pub mod openapi;
 pub mod problem;
 pub mod projects;
+pub mod quota;
 pub mod store;
 pub mod tokens;
 pub mod upkeep;
+pub mod usage;
 pub mod users;
 
 use problem::Problem;
@@ -38,6 +40,8 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(jobs::router())
         .merge(upkeep::router())
         .merge(projects::router())
+        .merge(quota::router())
+        .merge(usage::router())
         .merge(users::router())
         .merge(tokens::router())
         .route("/openapi.json", get(async || Json(openapi::document())))

@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use super::{
-    copies, deployments, events, exports, images, jobs, nodes, problem, projects, store, tokens, upkeep,
-    users,
+    copies, deployments, events, exports, images, jobs, nodes, problem, projects, quota, store, tokens,
+    upkeep, usage, users,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,8 @@ pub fn document() -> &'static openapi::OpenApi {
             jobs::openapi(),
             upkeep::openapi(),
             projects::openapi(),
+            quota::openapi(),
+            usage::openapi(),
             users::openapi(),
             tokens::openapi(),
         ] {

@@ -86,6 +86,7 @@ impl Problem {
     pub fn to_status(&self) -> tonic::Status {
         use tonic::Code;
         let code = match self.status.as_u16() {
+            _ if self.kind == "quota-exceeded" => Code::ResourceExhausted,
             400 | 413 | 416 | 422 => Code::InvalidArgument,
             401 => Code::Unauthenticated,
             403 => Code::PermissionDenied,

@@ -10,4 +10,5 @@ mod restarts;
 mod rig;
 mod security;
 mod tenants;
+mod terms;
 mod whole_way;

@@ -5,6 +5,8 @@ mod families;
 mod import;
 mod lifecycle;
 mod list;
+mod members;
+mod publish;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,8 @@ pub fn router() -> Router<App> {
         .route("/v1/families", get(families::list_families))
         .route("/v1/families/{family}", get(families::get_family))
         .merge(lifecycle::router())
+        .merge(members::router())
+        .merge(publish::router())
 }
 
 /// Their description.
@@ -62,7 +66,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         components(schemas(Image, list::ImageList))
     )]
     struct Part;
-    Part::openapi()
+    let mut document = Part::openapi();
+    document.merge(members::openapi());
+    document.merge(publish::openapi());
+    document
 }
 
 /// One image.
