@@ -16,8 +16,8 @@ pub async fn run(client: &Client, command: SharingCommand, output: &Output) -> R
         SharingCommand::Share { image, projects } => {
             let body = Map::from_iter([("projects".to_owned(), json!(projects))]);
             let path = ["v1", "images", image.as_str(), "members"];
-            let mut answer = client.post(&path, &body, None).await?;
-            members(answer["items"].take(), output)
+            let answer = client.post(&path, &body, None).await?;
+            members(&answer["items"], output)
         }
         SharingCommand::Unshare { image, project } => {
             let path = ["v1", "images", image.as_str(), "members", project.as_str()];
@@ -29,7 +29,7 @@ pub async fn run(client: &Client, command: SharingCommand, output: &Output) -> R
         }
         SharingCommand::Members { image } => {
             let all = client.list(&["v1", "images", &image, "members"], &[]).await?;
-            members(Value::Array(all), output)
+            members(&Value::Array(all), output)
         }
         SharingCommand::Invitations { state } => {
             let query: Vec<_> = state.iter().map(|state| ("state", state.as_str())).collect();
@@ -91,9 +91,9 @@ pub async fn run(client: &Client, command: SharingCommand, output: &Output) -> R
     }
 }
 
-fn members(all: Value, output: &Output) -> Result<(), Fault> {
+fn members(all: &Value, output: &Output) -> Result<(), Fault> {
     let rows: Vec<Member> = all.as_array().into_iter().flatten().map(read).collect();
-    output.result(&all, || {
+    output.result(all, || {
         output::render(&mut table::members(&rows, &output.moment()))
     })
 }
