@@ -68,7 +68,7 @@ const IMAGES: &str = "private images";
 const BYTES: &str = "bytes in the store";
 
 /// What is used of a limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QuotaUse {
     /// What is there.
     pub used: u64,

@@ -90,7 +90,7 @@ async fn row_48_56_an_image_is_offered_accepted_used_and_taken_back() {
     assert!(sees(&app, &b, &image).await);
     assert_eq!(
         catalog.members(&other, &image.id).await.unwrap(),
-        [accepted.clone()]
+        std::slice::from_ref(&accepted)
     );
     // A second invitation changes nothing.
     let again = catalog
