@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "imprint/v1/controller.proto",
     "imprint/v1/copies.proto",
     "imprint/v1/images.proto",
+    "imprint/v1/imports.proto",
     "imprint/v1/jobs.proto",
     "imprint/v1/store.proto",
     "imprint/v1/sharing.proto",

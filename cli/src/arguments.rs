@@ -3,6 +3,7 @@
 mod copies;
 mod image;
 mod image_change;
+mod import;
 mod job;
 mod sharing;
 mod store;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use copies::{CopyArguments, Destination, ExportArguments};
 pub use image::ImageCommand;
 pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
+pub use import::ImportArguments;
 pub use job::JobCommand;
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;

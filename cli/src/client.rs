@@ -122,6 +122,30 @@ impl Client {
         self.json(request, "POST", path).await
     }
 
+    /// How far an upload is.
+    pub async fn upload_offset(&self, path: &[&str]) -> Result<u64, Fault> {
+        let upload = self.get(path, &[]).await?;
+        let offset = upload["offset"].as_u64();
+        offset.ok_or_else(|| self.not_understood(path, "an upload without `offset`"))
+    }
+
+    /// Sends a piece of an upload; gives how far it is then. There is no deadline: a connection that is gone is found
+    /// out about otherwise.
+    pub async fn append(&self, path: &[&str], offset: u64, body: Body, length: u64) -> Result<u64, Fault> {
+        let request = self
+            .request(Method::PATCH, path, &[])
+            .header("content-type", "application/offset+octet-stream")
+            .header("content-length", length)
+            .header("upload-offset", offset)
+            .body(body);
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let response = self.success(response, "PATCH", path).await?;
+        let offset = response.headers().get("upload-offset");
+        offset
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .ok_or_else(|| self.not_understood(path, "an answer without Upload-Offset"))
+    }
+
     /// Opens an event stream; what comes is the caller's to read.
     pub async fn stream(&self, path: &[&str], query: Query<'_>) -> Result<Response, Fault> {
         let request = self

@@ -114,6 +114,11 @@ impl Fault {
         }
     }
 
+    /// Whether something else was there first.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Problem { status: 409, .. })
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -6,6 +6,7 @@
 //! - [`connection`], [`client`]: URL, token and CA become a client; requests, pages and problem documents.
 //! - [`stream`]: the live event stream, with reconnects.
 //! - [`live`]: what is shown while something runs: a model without a terminal, and the screen that draws it.
+//! - [`upload`]: sends a large file in pieces.
 //! - [`job_wait`]: waits for one job of the controller.
 //! - [`wait`]: waits for deployments; polling is the truth, the stream only makes it quick.
 //! - [`commands`]: one file for each noun.
@@ -27,6 +28,7 @@ mod output;
 mod source;
 mod stream;
 mod table;
+mod upload;
 mod wait;
 
 use std::process::ExitCode;

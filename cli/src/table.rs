@@ -1,5 +1,6 @@
 //! Tables: pure functions from answers to text.
 
+mod contents;
 mod image;
 mod job;
 mod sharing;
@@ -15,6 +16,7 @@ use crate::{
     measure,
 };
 
+pub use contents::{image_facts, lint};
 pub use image::{families, image, images};
 pub use job::{job, jobs, progress as job_progress};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};

@@ -15,7 +15,7 @@ use crate::{
     events::EventLog,
     export::Exports,
     identity::{ApiTokens, Authority, ImageKeys, RequestKey, Tenants},
-    ingest::Ingest,
+    ingest::{self, Ingest},
     inventory::Nodes,
     jobs::{Interrupted, Jobs},
     setup::{self, OpenError},
@@ -106,14 +106,20 @@ impl App {
         let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());
         let image_keys = ImageKeys::open_folder(db.clone(), &config.data_dir)?;
         setup::tell_missing_wrappers(&image_keys).await;
-        let ingest = Ingest::new(
-            &config,
-            authority.clone(),
-            image_keys.clone(),
-            catalog.clone(),
-            store.clone(),
-            events.clone(),
-        )
+        let ingest = Ingest::new(ingest::Parts {
+            data_dir: config.data_dir.clone(),
+            config: config.ingest.clone(),
+            encryption: config.encryption,
+            image_keys: image_keys.clone(),
+            authority: authority.clone(),
+            catalog: catalog.clone(),
+            store: store.clone(),
+            jobs: jobs.clone(),
+            events: events.clone(),
+            clock: clock.clone(),
+            db: db.clone(),
+            shutdown: shutdown.clone(),
+        })
         .map_err(|source| OpenError::Folder {
             path: config.data_dir.clone(),
             source,

@@ -15,9 +15,11 @@ mod derive;
 mod destinations;
 mod host;
 mod images;
+mod ingest;
 mod problems;
 mod quota;
 mod read;
+mod size;
 mod store;
 mod table;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod tests;
 pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
 pub use images::ImageConfig;
+pub use ingest::{CredentialConfig, IngestConfig};
 pub use problems::{ConfigErrors, ConfigProblem};
 pub use quota::QuotaConfig;
 pub use read::Overrides;
@@ -62,6 +65,8 @@ pub struct Config {
     pub regions: Vec<RegionConfig>,
     /// What projects may keep.
     pub quota: QuotaConfig,
+    /// What imports may cost.
+    pub ingest: IngestConfig,
 }
 
 /// How images are encrypted in the store.
@@ -227,6 +232,10 @@ impl Config {
             destinations: Vec::new(),
             regions: Vec::new(),
             quota: QuotaConfig::default(),
+            ingest: IngestConfig {
+                system_disk_min_bytes: 0,
+                ..IngestConfig::default()
+            },
         }
     }
 

@@ -170,12 +170,16 @@ mod tests {
                 encrypt: Some(encrypt),
                 ..ImageSpec::named(name)
             },
-            format: Some("raw".to_owned()),
+            file: crate::ingest::FileSpec::default(),
             idempotency_key: None,
-            length: None,
             by: Caller::for_test(crate::identity::PLATFORM, crate::identity::Role::Admin),
         };
-        let image = app.ingest.import(request, vec![7_u8; 4096].into()).await.unwrap();
+        let image = app
+            .ingest
+            .import(request, None, vec![7_u8; 4096].into())
+            .await
+            .unwrap()
+            .image;
         image.disks[0].manifest.clone()
     }
 

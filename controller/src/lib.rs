@@ -6,8 +6,8 @@
 //!
 //! - [`config`], [`clock`], [`db`], [`words`]: what the rest stands on.
 //! - [`identity`]: CA, manifest signing key, certificates of nodes, projects, users, API tokens.
-//! - [`store`], [`ingest`], [`catalog`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`upkeep`]: what nobody needs leaves the store, and what is needed is proven to be there.
+//! - [`store`], [`ingest`], [`catalog`], [`contents`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`jobs`]: long work that goes on after its request was answered.
@@ -24,6 +24,7 @@ pub mod boot;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod contents;
 pub mod copy;
 pub mod db;
 pub mod deploy;

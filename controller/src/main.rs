@@ -252,6 +252,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
             Ok(())
         }
     });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            app.ingest.uploads().run(app.shutdown.clone()).await;
+            Ok(())
+        }
+    });
     tasks.spawn(async move { boot.run().await.context("the boot services failed") });
     // All ports are taken, and whoever connects from now on is answered.
     notify(&[sd_notify::NotifyState::Ready]);

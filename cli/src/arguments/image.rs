@@ -3,35 +3,28 @@
 use clap::Subcommand;
 
 use super::{
-    ComposeArguments, CopyArguments, ExportArguments, ImageListArguments, StateArguments, UpdateArguments,
-    sharing::SharingCommand,
+    ComposeArguments, CopyArguments, ExportArguments, ImageListArguments, ImportArguments, StateArguments,
+    UpdateArguments, sharing::SharingCommand,
 };
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Upload a disk image; the controller converts it once, for all deployments
+    /// Import a disk image; the controller converts it once, for all deployments
     #[command(after_help = "\
-Accepted: raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx and vdi, in one file. A fixed vhd must be named \
-with --format: only its end tells it from raw. What cannot be used is refused by the controller with the reason.
+Accepted: raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx and vdi, in one file, and with --kind iso an
+installation medium. A fixed vhd must be named with --format: only its end tells it from raw. What cannot be used is refused by the
+controller with the reason; so is what is said of the image and is not so.
+
+A large file is sent in pieces: when the connection breaks it goes on where it was, also when the command is run again.
 
 Examples:
   imprint image import debian-12.qcow2 --name debian-12
+  imprint image import debian-12.qcow2 --name debian-12.7 --family debian-12 --version 12.7 --os debian --boot uefi
   imprint image import https://example.org/debian-12.qcow2 --name debian-12 --sha256 3f9a…
+  imprint image import https://example.org/debian-12.qcow2 --name debian-12 --by-controller --wait
+  imprint image import oci://registry.example.net/images/debian:12 --name debian-12 --by-controller
   xz -dc disk.raw.xz | imprint image import - --name appliance --format raw")]
-    Import {
-        /// The image file, its http(s) URL, or `-` for standard input
-        #[arg(value_name = "FILE_OR_URL")]
-        source: String,
-        /// Name in the catalogue
-        #[arg(long)]
-        name: String,
-        /// Format of the file; `auto` looks at its first bytes
-        #[arg(long, default_value = "auto")]
-        format: String,
-        /// SHA-256 that the file, as it is, must have: 64 hex digits
-        #[arg(long, value_name = "HEX", value_parser = sha256)]
-        sha256: Option<[u8; 32]>,
-    },
+    Import(Box<ImportArguments>),
     /// Images, all or those that are looked for
     #[command(after_help = "\
 Kinds: system-disk, data-disk, iso, full-machine. Visibilities: private, shared, public, community, marketplace.
@@ -115,11 +108,29 @@ Example:
     Compose(ComposeArguments),
     #[command(flatten)]
     Sharing(SharingCommand),
-}
+    /// What was read from an image at its import: firmware, system, kernels, drivers, plugins
+    #[command(
+        after_help = "Examples:\n  imprint image facts debian-12\n  imprint image facts debian-12 --output json"
+    )]
+    Facts {
+        /// Id or name
+        image: String,
+    },
+    /// What would keep an image from working on bare metal, with what to do about it
+    #[command(after_help = "\
+Exit code 1 when there are errors.
 
-fn sha256(text: &str) -> Result<[u8; 32], String> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut digest)
-        .map_err(|_| "64 hex digits are needed, as `sha256sum` prints them".to_owned())?;
-    Ok(digest)
+Examples:
+  imprint image lint debian-12
+  imprint image lint debian-12 --output json")]
+    Lint {
+        /// Id or name
+        image: String,
+    },
+    /// The software in an image as a bill of materials: SPDX 2.3, JSON
+    #[command(after_help = "Example:\n  imprint image sbom debian-12 > debian-12.spdx.json")]
+    Sbom {
+        /// Id or name
+        image: String,
+    },
 }

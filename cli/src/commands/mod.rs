@@ -1,12 +1,14 @@
 //! One file for each noun of the command line.
 
 mod billing;
+mod contents;
 mod copies;
 mod deploy;
 mod deployment;
 mod events;
 mod image;
 mod image_change;
+mod import;
 mod job;
 mod names;
 mod node;

@@ -6,6 +6,7 @@ mod downloads;
 mod fake;
 mod sharing;
 mod tenants;
+mod uploads;
 
 use std::{process::Stdio, time::Duration};
 
@@ -191,11 +192,11 @@ async fn an_image_is_uploaded_whole() {
         seen.all(),
         [
             (
-                "name=debian+12&format=auto".into(),
+                "format=auto&name=debian+12".into(),
                 Some("3000001".into()),
                 3_000_001
             ),
-            ("name=x&format=raw".into(), None, 3_000_001)
+            ("format=raw&name=x".into(), None, 3_000_001)
         ]
     );
     let elsewhere = serve_plainly(content.clone()).await;

@@ -66,6 +66,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         destinations: written.destinations,
         regions: written.regions,
         quota: written.quota,
+        ingest: written.ingest,
     })
 }
 

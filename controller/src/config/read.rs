@@ -11,9 +11,9 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, QuotaConfig,
-    RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive, destinations,
-    images, problems::ConfigProblem, quota, store, table::Keys,
+    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, IngestConfig,
+    QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive,
+    destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -50,6 +50,7 @@ pub(super) struct Written {
     pub destinations: Vec<DestinationConfig>,
     pub regions: Vec<RegionConfig>,
     pub quota: QuotaConfig,
+    pub ingest: IngestConfig,
 }
 
 #[derive(Debug, Default)]
@@ -263,8 +264,8 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     };
     let [boot, dhcp, timeouts, store, about_images, tokens, limits] =
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
-    let encryption = keys.section("encryption");
     let [destination_list, region_list] = ["destinations", "regions"].map(|name| keys.take(name));
+    let [encryption, ingest] = ["encryption", "ingest"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.destinations = destinations::read_destinations(destination_list, problems);
@@ -276,6 +277,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.images = images::read(about_images, problems);
     written.tokens = written_tokens(Keys::new("tokens", tokens, problems));
     written.quota = quota::read(limits, problems);
+    written.ingest = ingest::read(ingest, problems);
     written
 }
 

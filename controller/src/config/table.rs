@@ -114,6 +114,30 @@ impl<'p> Keys<'p> {
         flag
     }
 
+    /// A list of tables, `[[key]]`; empty when it is not there.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table> {
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let example = format!("Write each as a section: [[{}]].", self.full(key));
+        let Value::Array(values) = value else {
+            self.note(
+                key,
+                format!("is {}, not a list of sections", kind(&value)),
+                example,
+            );
+            return Vec::new();
+        };
+        let tables = values.into_iter().filter_map(|value| match value {
+            Value::Table(table) => Some(table),
+            other => {
+                self.note(key, format!("has {} in it", kind(&other)), example.clone());
+                None
+            }
+        });
+        tables.collect()
+    }
+
     /// A whole number of seconds of at least 1 and at most `max`.
     pub(super) fn count(&mut self, key: &'static str, max: u64) -> Option<u64> {
         self.number(key, max, "Give it in seconds, without quotes.")

@@ -1,70 +1,92 @@
-//! From an upload to an image that can be deployed.
+//! From a file to an image that can be deployed.
 //!
 //! ```text
-//! request body --pieces--> detection --> reader of the format --> ArtifactWriter --> packs --> store
-//!  (async task)  (bounded)  (one blocking thread, and the writer's own)                manifest, catalogue
+//! request body ─┐
+//! URL, S3, OCI ─┼─pieces─> detection ──> reader of the format ──> ArtifactWriter ──> packs ──> store
+//! upload ───────┘ (bounded)  (one blocking thread, and the writer's own)
+//!                                                   facts, lint <── read again from the store
+//!                                                   manifest ──> store, catalogue: the image is active
 //! ```
 //!
-//! The import runs in a task of its own, not in the request's: when the caller goes away in the middle, the task sees
-//! the end of the pieces without their end mark, fails, and removes what it has written. Every object is noted in the
-//! database before it is written, so a crash in the middle is cleaned up at the next start.
+//! Every import is a job (`jobs`), also the one whose caller sends the file and waits. Its image is in the catalogue from
+//! the beginning, so that its name is taken; what it will take of its project's quota is reserved before a byte is taken.
+//! Whatever ends it before its end, be it the caller, a cancel, the time or the file, the blocking part is told to stop
+//! and is waited for; then the row, the packs, the reservation and what was spooled are removed. Every object is noted
+//! in the database before it is written, so that the next start removes what a crash has left.
 
-mod body;
+mod bytes;
 mod convert;
 mod error;
+mod facts;
+pub mod fetch;
+mod import;
+mod quota;
+mod request;
 mod sink;
+mod source;
+mod stop;
 #[cfg(test)]
 mod tests;
+pub mod upload;
 
-use std::{
-    fs, io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use axum::body::Body;
-use imprint_image::{
-    Manifest,
-    seal::{DataKey, Seal},
-    source::Format,
-};
+use futures::FutureExt;
 use serde_json::json;
-use tokio::{runtime::Handle, sync::Semaphore};
-use ulid::Ulid;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 pub use error::ImportError;
+pub use facts::LintSummary;
+pub use import::Imported;
+pub use request::{FileSpec, ImportRequest, ImportSource};
 
 use crate::{
-    catalog::{
-        Catalog, CatalogError, Finished, Image, ImageKind, ImageSpec, ImageState, NewDisk, NewImage, Source,
-    },
-    config::{Config, EncryptionConfig},
+    api::rest::problem::Problem,
+    catalog::{Catalog, CatalogError, Image, ImageState, NewImage, Source},
+    clock::Clock,
+    config::{EncryptionConfig, IngestConfig},
+    contents,
     events::{Author, EventLog, NewEvent},
-    identity::{Authority, Caller, ImageKeys},
-    store::{Store, StoreObject},
+    identity::{Authority, ImageKeys},
+    jobs::{self, Job, JobContext, JobKind, Jobs, NewJob},
+    store::Store,
 };
-use body::{BodyReader, CancelOnDrop};
+use fetch::Fetcher;
+use import::Import;
+use source::{Opened, stream_of};
+use upload::Uploads;
 
 const SPOOL: &str = "spool";
-/// Each import uses all cores; more at once would only take turns.
-const AT_ONCE: usize = 2;
 
-/// What a caller wants to import.
-#[derive(Debug, Clone)]
-pub struct ImportRequest {
-    /// What the new image is to be.
-    pub spec: ImageSpec,
-    /// The format that the caller declares, as written; `None` and "auto" leave it to detection.
-    pub format: Option<String>,
-    /// Of the request.
-    pub idempotency_key: Option<String>,
-    /// Length of the file, when it is known beforehand.
-    pub length: Option<u64>,
-    /// Who imports; the image belongs to the project that this caller acts for.
-    pub by: Caller,
+/// What imports stand on.
+#[derive(Debug)]
+pub struct Parts {
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// What imports may cost.
+    pub config: IngestConfig,
+    /// How images are encrypted.
+    pub encryption: EncryptionConfig,
+    /// Wraps the data keys of images.
+    pub image_keys: ImageKeys,
+    /// Signs manifests.
+    pub authority: Authority,
+    /// Known images.
+    pub catalog: Catalog,
+    /// Manifests and packs.
+    pub store: Store,
+    /// Long work.
+    pub jobs: Jobs,
+    /// All that happened.
+    pub events: EventLog,
+    /// The time.
+    pub clock: Clock,
+    /// The database.
+    pub db: sqlx::SqlitePool,
+    /// Cancelled when the controller ends.
+    pub shutdown: CancellationToken,
 }
 
 /// Imports images. Cheap to clone.
@@ -73,50 +95,60 @@ pub struct Ingest(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    authority: Authority,
-    image_keys: ImageKeys,
+    config: IngestConfig,
     encryption: EncryptionConfig,
+    image_keys: ImageKeys,
+    authority: Authority,
     catalog: Catalog,
     store: Store,
+    jobs: Jobs,
     events: EventLog,
+    db: sqlx::SqlitePool,
+    uploads: Uploads,
+    fetcher: Fetcher,
     spool: PathBuf,
-    slots: Semaphore,
-}
-
-fn declared(format: Option<&str>) -> Result<Option<Format>, ImportError> {
-    match format {
-        None | Some("" | "auto") => Ok(None),
-        Some(name) => Ok(Some(name.parse()?)),
-    }
+    shutdown: CancellationToken,
 }
 
 impl Ingest {
     /// Over store and catalogue, with a folder for files that cannot be read as a stream.
-    pub fn new(
-        config: &Config,
-        authority: Authority,
-        image_keys: ImageKeys,
-        catalog: Catalog,
-        store: Store,
-        events: EventLog,
-    ) -> io::Result<Self> {
-        let spool = config.data_dir.join(SPOOL);
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let spool = parts.data_dir.join(SPOOL);
         fs::create_dir_all(&spool)?;
+        let uploads = Uploads::new(
+            &spool,
+            parts.db.clone(),
+            parts.clock,
+            parts.store.clone(),
+            parts.config.clone(),
+        )?;
         Ok(Self(Arc::new(Inner {
-            authority,
-            image_keys,
-            encryption: config.encryption,
-            catalog,
-            store,
-            events,
+            fetcher: source::fetcher(&parts.config)?,
+            config: parts.config,
+            encryption: parts.encryption,
+            image_keys: parts.image_keys,
+            authority: parts.authority,
+            catalog: parts.catalog,
+            store: parts.store,
+            jobs: parts.jobs,
+            events: parts.events,
+            db: parts.db,
+            uploads,
             spool,
-            slots: Semaphore::new(AT_ONCE),
+            shutdown: parts.shutdown,
         })))
+    }
+
+    /// Files that arrive in pieces.
+    #[must_use]
+    pub fn uploads(&self) -> &Uploads {
+        &self.0.uploads
     }
 
     /// Removes what imports have left that ended with the controller. Called before anything is served.
     pub async fn recover(&self) -> Result<(), ImportError> {
-        for image in self.0.catalog.abandon_unfinished().await? {
+        let inner = &self.0;
+        for image in inner.catalog.abandon_unfinished().await? {
             tracing::info!(
                 image.id = image.id,
                 image = image.name,
@@ -124,18 +156,16 @@ impl Ingest {
             );
             let message = format!("The import of image {} ended with the controller.", image.name);
             let details = json!({ "image_id": image.id });
-            self.0
-                .append(
-                    Author::default().in_project(&image.project_id),
-                    "image.import-failed",
-                    message,
-                    details,
-                )
+            let author = Author::default().in_project(&image.project_id);
+            inner
+                .append(author, "image.import-failed", message, details)
                 .await;
         }
-        let interrupted = self.0.catalog.pending_imports().await?;
+        inner.catalog.unreserve_all().await?;
+        inner.uploads.recover().await?;
+        let interrupted = inner.catalog.pending_imports().await?;
         for import_id in &interrupted {
-            let removed = self.0.catalog.sweep(&self.0.store, import_id).await?;
+            let removed = inner.catalog.sweep(&inner.store, import_id).await?;
             tracing::info!(
                 import.id = import_id,
                 removed,
@@ -143,29 +173,130 @@ impl Ingest {
             );
         }
         if !interrupted.is_empty() {
-            self.0.catalog.forget_chunks_without_pack().await?;
+            inner.catalog.forget_chunks_without_pack().await?;
         }
         Ok(())
     }
 
-    /// Imports the file that `body` carries.
-    pub async fn import(&self, request: ImportRequest, body: Body) -> Result<Image, ImportError> {
-        request.spec.check()?;
-        let declared = declared(request.format.as_deref())?;
+    /// Imports the file that `body` carries, and answers when the image can be used.
+    pub async fn import(
+        &self,
+        request: ImportRequest,
+        length: Option<u64>,
+        body: Body,
+    ) -> Result<Imported, Problem> {
         if let Some(image) = self.made_before(&request).await? {
-            return Ok(image);
+            let lint = contents::lint(&self.0.db, &image).await?.summary;
+            return Ok(Imported { image, lint });
         }
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let _cancel = CancelOnDrop(cancelled.clone());
-        let (reader, feed) = body::bridge(body);
-        let inner = self.0.clone();
-        let mut job = tokio::spawn(async move { inner.run(&request, declared, reader, &cancelled).await });
-        tokio::select! {
-            // Refused, while the caller may still be sending.
-            done = &mut job => return done.map_err(ImportError::Task)?,
-            () = feed.run() => {}
+        let gone = CancellationToken::new();
+        let _gone = gone.clone().drop_guard();
+        let open = async move { Ok(Opened::stream(stream_of(body), length)) };
+        let (done, answer) = oneshot::channel();
+        let source = (Source::Upload, String::new(), json!({ "type": "stream" }));
+        let job = self
+            .begin(request, source, length, None, move |import, context| async move {
+                let result = import
+                    .run(open.boxed(), gone, context)
+                    .await
+                    .map_err(Problem::from);
+                // The caller may be gone by now.
+                done.send(result.clone()).ok();
+                result.map(|imported| imported.told())
+            })
+            .await?;
+        tracing::debug!(job.id = job.id, "a caller sends the file of an import");
+        // The job's task is dropped only when the controller ends.
+        let answer = answer
+            .await
+            .unwrap_or_else(|_| Err(ImportError::Cancelled.into()));
+        if answer.is_err() && self.0.shutdown.is_cancelled() {
+            return Err(jobs::interrupted(JobKind::Import));
         }
-        job.await.map_err(ImportError::Task)?
+        // Whoever looks at the job now finds it ended.
+        self.0.jobs.settled(&job.id).await;
+        answer
+    }
+
+    /// Starts the import of a file that the controller gets itself.
+    pub async fn start(&self, request: ImportRequest, source: ImportSource) -> Result<Job, ImportError> {
+        let open = self.0.prepare(&source, &request).await?;
+        let key = request.idempotency_key.clone();
+        let told = (source.source(), source.reference(), source.without_secrets());
+        let length = open.length;
+        self.begin(request, told, length, key, move |import, context| async move {
+            let result = import.run(open.opening, CancellationToken::new(), context).await;
+            result.map(|imported| imported.told()).map_err(Problem::from)
+        })
+        .await
+    }
+
+    /// Enters the image and starts its job.
+    async fn begin<W, F>(
+        &self,
+        request: ImportRequest,
+        (source, reference, shown): (Source, String, serde_json::Value),
+        length: Option<u64>,
+        key: Option<String>,
+        work: W,
+    ) -> Result<Job, ImportError>
+    where
+        W: FnOnce(Import, JobContext) -> F + Send + 'static,
+        F: Future<Output = Result<serde_json::Value, Problem>> + Send + 'static,
+    {
+        let inner = &self.0;
+        request.spec.check()?;
+        let declared = request.file.check(request.spec.kind)?;
+        let upload = shown["upload"].as_str().map(str::to_owned);
+        let mut job = NewJob {
+            kind: JobKind::Import,
+            project_id: request.by.project_id.clone(),
+            image_id: None,
+            request: json!({ "spec": request.spec, "file": request.file, "source": shown }),
+            by: request.by.name.clone(),
+            key,
+        };
+        if let Some(job) = inner.jobs.made_by(&job).await? {
+            return Ok(job);
+        }
+        let new = NewImage {
+            spec: &request.spec,
+            by: &request.by,
+            source,
+            source_reference: &reference,
+            idempotency_key: request.idempotency_key.as_deref().filter(|_| job.key.is_none()),
+        };
+        let image = inner.catalog.begin_image(&new, ImageState::Queued).await?;
+        job.image_id = Some(image.id.clone());
+        let import = Import {
+            inner: inner.clone(),
+            image: image.clone(),
+            declared,
+            length,
+            upload,
+            encrypt: request.spec.encrypt.unwrap_or(inner.encryption.default),
+            author: request.by.author(),
+        };
+        let reserved = import.reserve().await;
+        let started = match reserved {
+            Ok(()) => {
+                let started = inner.jobs.start(job, move |context| work(import, context)).await;
+                started.map_err(ImportError::from)
+            }
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(job) if job.image_id.as_ref() == Some(&image.id) => Ok(job),
+            // Another request with the same key was quicker.
+            Ok(job) => {
+                inner.abandon(&image).await;
+                Ok(job)
+            }
+            Err(error) => {
+                inner.abandon(&image).await;
+                Err(error)
+            }
+        }
     }
 
     /// The image that the same request made before, when it is sent again.
@@ -186,34 +317,11 @@ impl Ingest {
 }
 
 impl Inner {
-    async fn run(
-        self: &Arc<Self>,
-        request: &ImportRequest,
-        declared: Option<Format>,
-        reader: BodyReader,
-        cancelled: &Arc<AtomicBool>,
-    ) -> Result<Image, ImportError> {
-        let new = NewImage {
-            spec: &request.spec,
-            by: &request.by,
-            source: Source::Upload,
-            source_reference: "",
-            idempotency_key: request.idempotency_key.as_deref(),
-        };
-        let image = self.catalog.begin_image(&new, ImageState::Queued).await?;
-        let import_id = Ulid::generate().to_string();
-        tracing::info!(
-            import.id = import_id,
-            image.id = image.id,
-            image = image.name,
-            "import started"
-        );
-        let result = self
-            .import(&import_id, &image, request, declared, reader, cancelled)
-            .await;
-        if result.is_err()
-            && let Err(error) = self.catalog.abandon_image(&image.id).await
-        {
+    /// Takes away an image whose content will not come, and what was reserved for it.
+    async fn abandon(&self, image: &Image) {
+        let abandoned = self.catalog.abandon_image(&image.id).await;
+        let released = self.catalog.unreserve(&image.id).await;
+        if let Err(error) = abandoned.and(released) {
             let error = &error as &(dyn std::error::Error + 'static);
             tracing::warn!(
                 image.id = image.id,
@@ -221,143 +329,6 @@ impl Inner {
                 "the row of a failed import stays until the next start"
             );
         }
-        // Whatever the catalogue has not taken over is removed; after a success that is nothing, or all the packs of
-        // an image whose content was known.
-        if let Err(error) = self.catalog.sweep(&self.store, &import_id).await {
-            let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(
-                import.id = import_id,
-                error,
-                "cannot remove what the import left; it is collected as garbage later"
-            );
-        }
-        self.tell(request, &image, &result).await;
-        result
-    }
-
-    async fn import(
-        self: &Arc<Self>,
-        import_id: &str,
-        image: &Image,
-        request: &ImportRequest,
-        declared: Option<Format>,
-        reader: BodyReader,
-        cancelled: &Arc<AtomicBool>,
-    ) -> Result<Image, ImportError> {
-        self.store.require_space(0)?;
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        self.catalog.start_image(&image.id).await?;
-        let encrypt = request.spec.encrypt.unwrap_or(self.encryption.default);
-        let data_key = encrypt.then(DataKey::generate);
-        let seal = data_key
-            .as_ref()
-            .map(|key| Seal::new(key, self.encryption.algorithm));
-        let job = convert::Conversion {
-            inner: self.clone(),
-            runtime: Handle::current(),
-            import_id: import_id.to_owned(),
-            project_id: image.project_id.clone(),
-            seal,
-            declared,
-            length: request.length,
-            cancelled: cancelled.clone(),
-        };
-        let (manifest, format) = tokio::task::spawn_blocking(move || job.run(reader))
-            .await
-            .map_err(ImportError::Task)??;
-        if cancelled.load(Ordering::SeqCst) {
-            return Err(ImportError::Disconnected);
-        }
-        self.finish(import_id, image, &manifest, data_key.as_ref(), format.name())
-            .await
-    }
-
-    /// Signs and stores the manifest and enters the content of the image.
-    async fn finish(
-        &self,
-        import_id: &str,
-        image: &Image,
-        manifest: &Manifest,
-        data_key: Option<&DataKey>,
-        format: &str,
-    ) -> Result<Image, ImportError> {
-        let _alone = self.store.removing().await;
-        let known = match data_key {
-            Some(_) => None,
-            None => {
-                self.catalog
-                    .known_manifest(&image.project_id, &manifest.image_digest)
-                    .await?
-            }
-        };
-        let fresh = known.is_none();
-        let (key, manifest_digest) = match known {
-            Some(known) => known,
-            None => {
-                let signed = self.authority.sign_manifest(manifest);
-                let digest = signed.manifest_digest();
-                let object = StoreObject::Manifest(digest);
-                let content = signed.encode().into();
-                self.catalog
-                    .write_noted(&self.store, import_id, &object, content)
-                    .await?;
-                (digest.to_string(), digest.to_string())
-            }
-        };
-        let wrapped_key = match data_key {
-            Some(data_key) => Some(self.image_keys.wrap(data_key, &key).await?),
-            None => None,
-        };
-        let disk = NewDisk {
-            role: match image.kind {
-                ImageKind::DataDisk => "data",
-                ImageKind::SystemDisk | ImageKind::Iso | ImageKind::FullMachine => "system",
-            },
-            manifest,
-            key,
-            manifest_digest,
-            fresh,
-            wrapped_key,
-            findings: None,
-        };
-        let done = Finished {
-            image_id: &image.id,
-            import_id,
-            source_format: format,
-            disks: &[disk],
-        };
-        let finished = self.catalog.finish_image(&done).await;
-        // Nobody else enters chunks meanwhile: this import still holds off all others.
-        if finished.is_err()
-            && fresh
-            && let Err(error) = self.catalog.forget_chunks_without_pack().await
-        {
-            let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(
-                import.id = import_id,
-                error,
-                "chunks of a failed import stay entered"
-            );
-        }
-        Ok(finished?)
-    }
-
-    async fn tell(&self, request: &ImportRequest, image: &Image, result: &Result<Image, ImportError>) {
-        let by = &request.by.name;
-        let (kind, message, details) = match result {
-            Ok(image) => (
-                "image.imported",
-                format!("Image {} was imported.", image.name),
-                json!({ "image_id": image.id, "image_digest": image.image_digest, "by": by }),
-            ),
-            Err(error) => (
-                "image.import-failed",
-                format!("The import of image {} failed.", image.name),
-                json!({ "image_id": image.id, "cause": crate::api::rest::problem::chain(error), "by": by }),
-            ),
-        };
-        let author = request.by.author().in_project(&image.project_id);
-        self.append(author, kind, message, details).await;
     }
 
     async fn append(&self, author: Author, kind: &str, message: String, details: serde_json::Value) {

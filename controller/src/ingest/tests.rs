@@ -1,3 +1,11 @@
+mod contents;
+mod grpc;
+mod refusals;
+mod restarts;
+mod rig;
+mod sources;
+mod uploads;
+
 use std::{
     io::{Read, Write},
     path::Path,
@@ -25,7 +33,11 @@ fn disk() -> Vec<u8> {
     disk
 }
 
-async fn post(server: &TestServer, query: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+pub(super) async fn post(
+    server: &TestServer,
+    query: &str,
+    body: impl Into<reqwest::Body>,
+) -> reqwest::Response {
     server
         .client()
         .post(server.url(&format!("/v1/images?{query}")))
@@ -221,12 +233,7 @@ async fn bad_files_are_refused_with_a_reason_and_leave_nothing() {
             "{query}"
         );
     }
-    assert_eq!(
-        std::fs::read_dir(server.app.config.data_dir.join("spool"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(rig::spooled(&server), 0);
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ pub use error::JobError;
 pub use kind::JobKind;
 pub use list::{JobPage, JobQuery};
 pub use record::{Job, JobProgress, JobState};
+pub(crate) use recover::interrupted;
 pub use recover::{Interrupted, ResumeWork};
 pub use start::NewJob;
 
@@ -65,6 +66,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Live {
     cancel: CancellationToken,
+    /// Cancelled when its task has ended, and with it the job, unless the controller ends.
+    ended: CancellationToken,
     progress: Arc<Mutex<JobProgress>>,
 }
 
@@ -83,6 +86,15 @@ impl Jobs {
             slots: slots.collect(),
             live: Mutex::default(),
         }))
+    }
+}
+
+impl Jobs {
+    /// Waits until a job has no task any more: its end and its events are written, unless the controller ends.
+    pub async fn settled(&self, id: &str) {
+        if let Some(live) = self.0.live(id) {
+            live.ended.cancelled().await;
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Jobs {
                 }
                 Interrupted::Fail => {
                     tracing::info!(job.id, job.kind = %job.kind, "job was interrupted");
-                    let problem = interrupted(&job);
+                    let problem = interrupted(job.kind);
                     self.0.end(&job, JobState::Failed, None, Some(problem)).await?;
                 }
             }
@@ -80,8 +80,9 @@ impl Jobs {
     }
 }
 
-fn interrupted(job: &Job) -> Problem {
-    let remedy = match job.kind {
+/// The controller ended before the work did.
+pub(crate) fn interrupted(kind: JobKind) -> Problem {
+    let remedy = match kind {
         JobKind::Import => {
             "Nothing was kept of it. Start it again; a file that was uploaded in pieces is still there: `imprint image import FILE` goes on with it (API: POST /v1/uploads/{id}/complete)."
         }

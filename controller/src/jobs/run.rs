@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Job, JobContext, JobProgress, JobState, Live, error::JobError, start::Work};
 use crate::{
@@ -21,6 +22,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn spawn(inner: &Arc<Inner>, job: Job, work: Work) {
     let live = Live {
         cancel: inner.shutdown.child_token(),
+        ended: CancellationToken::new(),
         progress: Arc::new(Mutex::new(job.progress.clone())),
     };
     inner
@@ -40,6 +42,7 @@ pub(super) fn spawn(inner: &Arc<Inner>, job: Job, work: Work) {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&id);
+        live.ended.cancel();
     });
 }
 

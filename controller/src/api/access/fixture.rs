@@ -225,8 +225,8 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
             now = app.clock.now_ms()
         ),
         format!(
-            "INSERT INTO uploads (id, project_id, request, requested_by, created_at, expires_at) \
-             VALUES ('{upload}', '{project}', '{{}}', 'somebody', 0, {})",
+            "INSERT INTO uploads (id, project_id, length_bytes, request, requested_by, created_at, expires_at) \
+             VALUES ('{upload}', '{project}', 10, '{{\"name\":\"upload-{word}\"}}', 'somebody', 0, {})",
             i64::MAX
         ),
     ] {
@@ -235,6 +235,8 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
+    let spool = app.config.data_dir.join("spool/uploads");
+    std::fs::write(spool.join(&upload), "").unwrap();
     put_object(&app.config.data_dir, "manifests", &manifest);
     put_object(&app.config.data_dir, "packs", &pack);
     Things(vec![

@@ -64,6 +64,7 @@ impl Row {
     }
 }
 
+const UPLOADS: &str = "nothing has come of an upload before its import, which leaves its own";
 const TRANSFERS: &str = "the image that comes of a transfer leaves one, and the sender's job";
 
 fn row(route: &'static str, needs: Needs) -> Row {
@@ -219,6 +220,31 @@ pub(super) fn rest() -> Vec<Row> {
         // events
         to("GET /v1/events", ReadEvents),
         to("GET /v1/events/stream", ReadEvents),
+        // imports, uploads, contents
+        to("POST /v1/imports", WriteImages)
+            .body(r#"{"spec": {"name": "i"}, "source": {"type": "url", "url": "ftp://x/"}}"#)
+            .leaves(Leaves::Otherwise("ingest::tests look at the events of imports")),
+        to("GET /v1/uploads", ReadImages),
+        to("POST /v1/uploads", WriteImages)
+            .body(r#"{"name": "u"}"#)
+            .leaves(Leaves::Otherwise(UPLOADS)),
+        to("GET /v1/uploads/{upload}", ReadImages).of_web(),
+        to("HEAD /v1/uploads/{upload}", ReadImages)
+            .of_web()
+            .leaves(Leaves::Nothing),
+        to("PATCH /v1/uploads/{upload}", WriteImages)
+            .body("piece")
+            .of_web()
+            .leaves(Leaves::Otherwise(UPLOADS)),
+        to("POST /v1/uploads/{upload}/complete", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise(UPLOADS)),
+        to("DELETE /v1/uploads/{upload}", WriteImages)
+            .of_web()
+            .leaves(Leaves::Otherwise(UPLOADS)),
+        to("GET /v1/images/{image}/facts", ReadImages).of_web(),
+        to("GET /v1/images/{image}/lint", ReadImages).of_web(),
+        to("GET /v1/images/{image}/sbom", ReadImages).of_web(),
         // jobs
         to("GET /v1/jobs", ReadJobs),
         to("GET /v1/jobs/{job}", ReadJobs).of_web(),
@@ -380,6 +406,10 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Images/DeleteImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Events/ListEvents", ReadEvents, &[]),
         calls("Events/WatchEvents", ReadEvents, &[]),
+        calls("Imports/StartImport", WriteImages, &[]),
+        calls("ImageContents/GetImageFacts", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("ImageContents/GetImageLint", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("ImageContents/GetImageSbom", ReadImages, &[(1, "{image}")]).of_web(),
         calls("Jobs/ListJobs", ReadJobs, &[]),
         calls("Jobs/GetJob", ReadJobs, &[(1, "{job}")]).of_web(),
         calls("Jobs/CancelJob", WriteJobs, &[(1, "{job}")]).of_web(),

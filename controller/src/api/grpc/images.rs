@@ -17,6 +17,8 @@ use crate::{
     identity::{Caller, Permission},
 };
 
+pub(super) use request::spec;
+
 /// Adds the service to the server.
 pub fn register(routes: &mut RoutesBuilder, app: &App) {
     routes.add_service(ImagesServer::new(ImagesService(app.clone())));

@@ -11,12 +11,14 @@ use crate::{app::App, server::Peer};
 
 pub mod agent;
 pub mod billing;
+pub mod contents;
 pub mod copies;
 pub mod deployments;
 pub mod enrollment;
 pub mod events;
 pub mod firstboot;
 pub mod images;
+pub mod imports;
 pub mod jobs;
 pub mod nodes;
 pub mod sharing;
@@ -64,6 +66,8 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     billing::register(&mut routes, app);
     tenants::register(&mut routes, app);
     copies::register(&mut routes, app);
+    imports::register(&mut routes, app);
+    contents::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

@@ -7,11 +7,13 @@ use tower::ServiceExt;
 use crate::app::App;
 
 pub mod auth;
+pub mod contents;
 pub mod copies;
 pub mod deployments;
 pub mod events;
 pub mod exports;
 pub mod images;
+pub mod imports;
 pub mod jobs;
 pub mod nodes;
 pub mod openapi;
@@ -21,6 +23,7 @@ pub mod quota;
 pub mod store;
 pub mod tokens;
 pub mod upkeep;
+pub mod uploads;
 pub mod usage;
 pub mod users;
 
@@ -44,6 +47,9 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(usage::router())
         .merge(users::router())
         .merge(tokens::router())
+        .merge(imports::router())
+        .merge(uploads::router())
+        .merge(contents::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

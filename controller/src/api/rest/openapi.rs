@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use super::{
-    copies, deployments, events, exports, images, jobs, nodes, problem, projects, quota, store, tokens,
-    upkeep, usage, users,
+    contents, copies, deployments, events, exports, images, imports, jobs, nodes, problem, projects, quota,
+    store, tokens, upkeep, uploads, usage, users,
 };
 
 #[derive(OpenApi)]
@@ -62,6 +62,9 @@ pub fn document() -> &'static openapi::OpenApi {
             usage::openapi(),
             users::openapi(),
             tokens::openapi(),
+            imports::openapi(),
+            uploads::openapi(),
+            contents::openapi(),
         ] {
             document.merge(part);
         }

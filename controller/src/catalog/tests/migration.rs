@@ -173,15 +173,18 @@ async fn an_image_of_the_version_before_is_listed_deployed_and_deduplicated_agai
     // The same content again, by the same project: nothing new is stored, the old manifest serves both.
     let request = |name: &str, by: Caller| ImportRequest {
         spec: ImageSpec::named(name),
-        format: None,
+        file: crate::ingest::FileSpec::default(),
         idempotency_key: None,
-        length: None,
         by,
     };
     let by = Caller::for_test(PLATFORM, Role::Admin);
     let body = || axum::body::Body::from(content.clone());
-    let third = app.ingest.import(request("third", by), body()).await.unwrap();
-    assert_eq!(third.disks[0].manifest, digest);
+    let third = app
+        .ingest
+        .import(request("third", by), None, body())
+        .await
+        .unwrap();
+    assert_eq!(third.image.disks[0].manifest, digest);
     let packs = std::fs::read_dir(dir.path().join("store/packs")).unwrap().count();
     assert_eq!(packs, 0, "the packs of before are known by their rows alone");
     let kept = std::fs::read(dir.path().join("store/manifests").join(&digest)).unwrap();

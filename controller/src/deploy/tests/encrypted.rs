@@ -32,13 +32,15 @@ async fn import(rig: &Rig, name: &str) -> (Image, Vec<u8>) {
             encrypt: Some(true),
             ..ImageSpec::named(name)
         },
-        format: Some("raw".to_owned()),
+        file: crate::ingest::FileSpec::default(),
         idempotency_key: None,
-        length: None,
         by: admin(),
     };
     let body = axum::body::Body::from(disk.clone());
-    (rig.app().ingest.import(request, body).await.unwrap(), disk)
+    (
+        rig.app().ingest.import(request, None, body).await.unwrap().image,
+        disk,
+    )
 }
 
 fn of(machine: &Machine, image: &str) -> DeployRequest {

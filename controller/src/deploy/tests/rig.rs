@@ -46,13 +46,12 @@ impl Rig {
         let app = App::for_test_with(config.clone(), clock.clone()).await;
         let request = ImportRequest {
             spec: crate::catalog::ImageSpec::named("debian"),
-            format: Some("raw".to_owned()),
+            file: crate::ingest::FileSpec::default(),
             idempotency_key: None,
-            length: None,
             by: admin(),
         };
         app.ingest
-            .import(request, axum::body::Body::from(vec![7_u8; 4 << 20]))
+            .import(request, None, axum::body::Body::from(vec![7_u8; 4 << 20]))
             .await
             .unwrap();
         Self {

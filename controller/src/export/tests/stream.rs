@@ -19,7 +19,7 @@ async fn row_37_an_image_that_leaves_and_comes_back_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let server = TestServer::start(dir.path()).await;
     let said = "name=golden&family=debian&version=12.1&description=all%20of%20it&tags=a,b&os_distribution=debian\
-                &os_version=12&architecture=x86_64&boot_modes=uefi&min_memory_bytes=1073741824\
+                &os_version=12&architecture=x86_64&min_memory_bytes=1073741824\
                 &properties=%7B%22team%22:%22web%22%7D&license=%7B%22name%22:%22GPL-2.0%22%7D";
     let golden = import(&server, said, disk()).await;
     for format in ExportFormat::ALL {

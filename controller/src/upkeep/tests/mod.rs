@@ -17,10 +17,11 @@ use ulid::Ulid;
 
 use super::*;
 use crate::{
+    api::rest::problem::Problem,
     app::App,
     catalog::{Image, ImageSpec},
     identity::{Caller, PLATFORM, Role},
-    ingest::{ImportError, ImportRequest},
+    ingest::{FileSpec, ImportRequest},
     store::StoreObject,
 };
 
@@ -41,15 +42,19 @@ fn disk(seeds: &[u64]) -> Vec<u8> {
     disk
 }
 
-async fn try_import(app: &App, by: &Caller, spec: ImageSpec, content: Vec<u8>) -> Result<Image, ImportError> {
+async fn try_import(app: &App, by: &Caller, spec: ImageSpec, content: Vec<u8>) -> Result<Image, Problem> {
     let request = ImportRequest {
         spec,
-        format: Some("raw".into()),
+        file: FileSpec {
+            format: Some("raw".into()),
+            ..FileSpec::default()
+        },
         idempotency_key: None,
-        length: Some(content.len() as u64),
         by: by.clone(),
     };
-    app.ingest.import(request, Body::from(content)).await
+    let length = Some(content.len() as u64);
+    let imported = app.ingest.import(request, length, Body::from(content)).await?;
+    Ok(imported.image)
 }
 
 async fn import(app: &App, by: &Caller, name: &str, content: Vec<u8>) -> Image {

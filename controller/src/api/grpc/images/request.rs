@@ -128,7 +128,7 @@ pub(super) fn transition(
     Ok((request.image, wanted))
 }
 
-fn spec(spec: wire::ImageSpec) -> Result<ImageSpec, Problem> {
+pub(in crate::api::grpc) fn spec(spec: wire::ImageSpec) -> Result<ImageSpec, Problem> {
     Ok(ImageSpec {
         name: spec.name,
         family: given(spec.family),

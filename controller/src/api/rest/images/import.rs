@@ -7,25 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::{Caller, Problem, ProblemDocument, idempotency_key};
 use crate::{
     app::App,
-    catalog::{Image, ImageSpec},
+    catalog::ImageSpec,
     identity::Permission,
-    ingest::ImportRequest,
+    ingest::{FileSpec, ImportRequest, Imported},
 };
-
-/// How the file is read.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct FormatQuery {
-    /// Format of the file: auto (the default), raw, raw.gz, raw.xz, raw.zst, raw.bz2, qcow2, qcow, qed, vmdk, vhd, vhdx or vdi.
-    /// A fixed vhd must be named: only its end tells it from raw.
-    format: Option<String>,
-}
 
 /// Imports an image: the body is the file, as it is. The answer comes when the image can be deployed.
 #[utoipa::path(
@@ -34,12 +23,12 @@ pub(super) struct FormatQuery {
     tag = "images",
     params(
         ImageSpec,
-        FormatQuery,
+        FileSpec,
         ("Idempotency-Key" = Option<String>, Header, description = "A second request with this key makes no second image"),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The image file"),
     responses(
-        (status = 201, description = "Imported", body = Image),
+        (status = 201, description = "Imported", body = Imported),
         (status = 400, description = "The name or the format is none", body = ProblemDocument,
          content_type = "application/problem+json"),
         (status = 409, description = "The name is taken", body = ProblemDocument, content_type = "application/problem+json"),
@@ -53,27 +42,27 @@ pub(super) async fn import_image(
     caller: Caller,
     State(app): State<App>,
     spec: Result<Query<ImageSpec>, QueryRejection>,
-    format: Result<Query<FormatQuery>, QueryRejection>,
+    file: Result<Query<FileSpec>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     caller.require(Permission::WriteImages)?;
-    let (Query(spec), Query(FormatQuery { format })) = (spec?, format?);
+    let (Query(spec), Query(file)) = (spec?, file?);
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
     let request = ImportRequest {
         spec,
-        format,
+        file,
         idempotency_key: idempotency_key(&headers)?,
-        length: headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.parse().ok()),
         by: caller,
     };
-    let image = app.ingest.import(request, body).await?;
+    let imported = app.ingest.import(request, length, body).await?;
     Ok((
         StatusCode::CREATED,
-        [(header::LOCATION, format!("/v1/images/{}", image.id))],
-        Json(image),
+        [(header::LOCATION, format!("/v1/images/{}", imported.image.id))],
+        Json(imported),
     )
         .into_response())
 }
