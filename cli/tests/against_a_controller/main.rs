@@ -215,7 +215,7 @@ async fn an_image_is_uploaded_whole() {
     assert!(ran.code == 0, "{ran:?}");
     assert_eq!(
         seen.all().last().unwrap(),
-        &("name=y&format=auto".into(), Some("3000001".into()), 3_000_001)
+        &("format=auto&name=y".into(), Some("3000001".into()), 3_000_001)
     );
     let ran = fake
         .run(&[

@@ -98,6 +98,23 @@ impl Jobs {
     }
 }
 
+#[cfg(test)]
+impl Jobs {
+    /// Waits until no job has a task.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let running = {
+                let live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner);
+                live.values().next().cloned()
+            };
+            match running {
+                Some(live) => live.ended.cancelled().await,
+                None => return,
+            }
+        }
+    }
+}
+
 impl Inner {
     fn live(&self, id: &str) -> Option<Live> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);

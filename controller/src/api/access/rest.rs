@@ -71,6 +71,8 @@ async fn ask(world: &World, row: &Row, who: Who) -> StatusCode {
     };
     // The body of the answer is left alone: a stream has no end.
     let answer = world.router.clone().oneshot(request.body(body).unwrap()).await;
+    // What a request leaves through its job is its own, and not the next one's.
+    world.app.jobs.quiet().await;
     answer.unwrap().status()
 }
 

@@ -94,6 +94,9 @@ pub(super) fn rest() -> Vec<Row> {
         // images
         to("GET /v1/images", ReadImages),
         to("GET /v1/images/{image}", ReadImages).of_web(),
+        to("GET /v1/images/{image}/facts", ReadImages).of_web(),
+        to("GET /v1/images/{image}/lint", ReadImages).of_web(),
+        to("GET /v1/images/{image}/sbom", ReadImages).of_web(),
         // sharing
         to("GET /v1/images/{image}/members", ReadImages).of_web(),
         to("GET /v1/images/{image}/members/{project}", ReadImages)
@@ -242,9 +245,6 @@ pub(super) fn rest() -> Vec<Row> {
         to("DELETE /v1/uploads/{upload}", WriteImages)
             .of_web()
             .leaves(Leaves::Otherwise(UPLOADS)),
-        to("GET /v1/images/{image}/facts", ReadImages).of_web(),
-        to("GET /v1/images/{image}/lint", ReadImages).of_web(),
-        to("GET /v1/images/{image}/sbom", ReadImages).of_web(),
         // jobs
         to("GET /v1/jobs", ReadJobs),
         to("GET /v1/jobs/{job}", ReadJobs).of_web(),
@@ -317,6 +317,9 @@ pub(super) fn grpc() -> Vec<Method> {
     vec![
         calls("Images/ListImages", ReadImages, &[]),
         calls("Images/GetImage", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("ImageContents/GetImageFacts", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("ImageContents/GetImageLint", ReadImages, &[(1, "{image}")]).of_web(),
+        calls("ImageContents/GetImageSbom", ReadImages, &[(1, "{image}")]).of_web(),
         calls("Sharing/ListMembers", ReadImages, &[(1, "{image}")]).of_web(),
         calls(
             "Sharing/GetMember",
@@ -407,9 +410,6 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Events/ListEvents", ReadEvents, &[]),
         calls("Events/WatchEvents", ReadEvents, &[]),
         calls("Imports/StartImport", WriteImages, &[]),
-        calls("ImageContents/GetImageFacts", ReadImages, &[(1, "{image}")]).of_web(),
-        calls("ImageContents/GetImageLint", ReadImages, &[(1, "{image}")]).of_web(),
-        calls("ImageContents/GetImageSbom", ReadImages, &[(1, "{image}")]).of_web(),
         calls("Jobs/ListJobs", ReadJobs, &[]),
         calls("Jobs/GetJob", ReadJobs, &[(1, "{job}")]).of_web(),
         calls("Jobs/CancelJob", WriteJobs, &[(1, "{job}")]).of_web(),
