@@ -196,9 +196,11 @@ impl<'a> Fat<'a> {
         if index > self.clusters.into() {
             return Err(Fault::damaged("a chain of clusters that goes in circles"));
         }
+        // A damaged entry can begin with cluster 0, which is also what `last` holds before the first walk.
+        let first = self.check(first)?;
         let (mut cluster, mut at) = match self.last.get() {
             (chain, at, cluster) if chain == first && at <= index => (cluster, at),
-            _ => (self.check(first)?, 0),
+            _ => (first, 0),
         };
         while at < index {
             match self.next(cluster)? {

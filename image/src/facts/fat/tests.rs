@@ -89,6 +89,22 @@ fn chains_that_go_in_circles_or_nowhere_are_damage() {
 }
 
 #[test]
+fn files_that_begin_outside_of_the_clusters_are_damage() {
+    let image = fat(&["-F", "16"], &[("file", &[1; 10_000])], 20 * MIB);
+    for first in [0, 1, 0xFFF0, u32::MAX] {
+        with(&image, |fat| {
+            let node = Node {
+                kind: Kind::File,
+                size: 10_000,
+                place: Place::Cluster(first),
+            };
+            let read = fat.unwrap().read(&node, 0, &mut [0; 512]);
+            assert!(read.unwrap_err().to_string().contains("no cluster"), "{first}");
+        });
+    }
+}
+
+#[test]
 fn boot_sectors_that_contradict_themselves_are_refused() {
     let sound = fat(&["-F", "16"], &[("file", b"x")], 20 * MIB);
     type Change = fn(&mut [u8]);
