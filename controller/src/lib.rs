@@ -8,7 +8,7 @@
 //! - [`identity`]: CA, manifest signing key, certificates of nodes, projects, users, API tokens.
 //! - [`upkeep`]: what nobody needs leaves the store, and what is needed is proven to be there.
 //! - [`store`], [`ingest`], [`catalog`], [`contents`]: an image file comes in as a stream, becomes an artifact, and is listed.
-//! - [`inventory`], [`matching`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
+//! - [`inventory`], [`imprint_hardware`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
@@ -35,7 +35,6 @@ pub mod image_key_commands;
 pub mod ingest;
 pub mod inventory;
 pub mod jobs;
-pub mod matching;
 pub mod server;
 pub mod setup;
 pub mod store;

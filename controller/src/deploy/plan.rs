@@ -1,13 +1,11 @@
 //! The task that an agent is sent: complete in itself.
 
+use imprint_hardware::disk::DiskRule;
 use imprint_proto::agent::v1 as wire;
 use zeroize::Zeroizing;
 
 use super::{Deployments, error::DeployError, record::Deployment};
-use crate::{
-    events::{DatabaseError, doing},
-    matching::DiskRule,
-};
+use crate::events::{DatabaseError, doing};
 
 /// Bytes of randomness in a report token.
 const TOKEN_BYTES: usize = 32;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::StatusCode;
+use imprint_hardware::disk::{DiskRule, Needs, choose};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     catalog::{Image, ImageDisk},
     inventory::{Inventory, Node, NodeState},
-    matching::{DiskRule, Needs, choose},
 };
 
 /// A deployment to be made.

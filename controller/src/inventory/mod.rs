@@ -6,7 +6,6 @@
 mod assign;
 mod delete;
 mod enroll;
-mod facts;
 mod identity;
 mod node;
 mod nodes;
@@ -14,8 +13,8 @@ mod nodes;
 mod tests;
 
 pub use enroll::EnrollError;
-pub use facts::{Disk, Firmware, Inventory, Nic};
 pub use identity::{Conflict, Identity, Known, Recognised, Shown, identify};
+pub use imprint_hardware::facts::{Disk, Firmware, Inventory, Nic};
 pub use node::{Node, NodeProblem, NodeState};
 pub use nodes::{InventoryError, NodePage, NodeQuery, Nodes};
 pub(crate) use nodes::{load, set_state};

@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
-    facts::Inventory,
+    Inventory,
     identity::{Identity, Known, Recognised, Shown, identify},
     node::{Node, NodeProblem, NodeState, SELECT_NODE},
 };

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::disk_rule::{Comparison, Condition, DiskRule, Fact, Wanted};
+use super::rule::{Comparison, Condition, DiskRule, Fact, Wanted};
 
 const EMPTY: &str = "expected a value; an unknown fact equals nothing";
 

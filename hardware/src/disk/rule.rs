@@ -4,7 +4,7 @@ use std::fmt;
 
 use imprint_proto::agent::v1 as wire;
 
-use crate::inventory::Disk;
+use crate::facts::Disk;
 
 /// What a condition looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::inventory::Disk;
+use crate::facts::Disk;
 
 fn disk(serial: &str, size_bytes: u64, transport: &str) -> Disk {
     Disk {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::disk_rule::DiskRule;
-use crate::inventory::Disk;
+use super::rule::DiskRule;
+use crate::facts::Disk;
 
 /// Why one disk was or was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

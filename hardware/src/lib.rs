@@ -1,0 +1,12 @@
+//! What servers consist of, which disk a rule names, and which image fits a server.
+//!
+//! Everything here is pure: facts come in as values, decisions go out with every reason. The controller decides with
+//! it before anything is touched, the agent decides again over what it then sees: by the same code, so the same way.
+//!
+//! - [`facts`]: what an agent read about a machine, bounded.
+//! - [`disk`]: rules that name one disk by stable facts, and why the others were not taken.
+
+pub mod disk;
+pub mod facts;
+
+pub use facts::{Disk, Firmware, Inventory, Nic};
