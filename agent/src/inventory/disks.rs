@@ -93,6 +93,7 @@ fn disk(root: &Path, name: &str, mounts: &Mounts, by_path: Option<&String>) -> D
         removable: sysfs::flag(folder.join("removable")),
         holders: holders(&folder, name, mounts),
         content_summary: content(&folder, name),
+        ..Disk::default()
     }
 }
 

@@ -28,6 +28,9 @@ pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Inventory
         uuid: dmi("product_uuid").to_lowercase(),
         board_vendor: dmi("board_vendor"),
         board_product: dmi("board_name"),
+        sku: dmi("product_sku"),
+        family: dmi("product_family"),
+        ..System::default()
     };
     let mut macs: Vec<String> = nics
         .iter()
@@ -54,15 +57,18 @@ pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Inventory
             vendor: dmi("bios_vendor"),
             version: dmi("bios_version"),
             secure_boot,
+            ..Firmware::default()
         }),
         cpu: Some(processors::read(root)),
         memory: Some(Memory {
             total_bytes: memory_bytes(root).unwrap_or(0),
+            modules: Vec::new(),
         }),
         disks: disks::read(root),
         nics,
         agent_version: crate::VERSION.to_owned(),
         kernel_release: sysfs::value(root.join("proc/sys/kernel/osrelease")),
+        ..Inventory::default()
     }
 }
 

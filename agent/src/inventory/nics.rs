@@ -76,6 +76,7 @@ fn nic(
         addresses: addresses.get(&kernel_name).cloned().unwrap_or_default(),
         mac,
         kernel_name,
+        ..Nic::default()
     }
 }
 

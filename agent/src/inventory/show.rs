@@ -41,7 +41,7 @@ pub fn to_json(inventory: &Inventory) -> Value {
             "cores": cpu.cores,
             "threads": cpu.threads,
         },
-        "memory": { "total_bytes": inventory.memory.map_or(0, |memory| memory.total_bytes) },
+        "memory": { "total_bytes": inventory.memory.as_ref().map_or(0, |memory| memory.total_bytes) },
         "disks": inventory.disks.iter().map(disk).collect::<Vec<_>>(),
         "nics": inventory.nics.iter().map(nic).collect::<Vec<_>>(),
         "agent_version": inventory.agent_version,
@@ -93,7 +93,7 @@ pub fn to_text(inventory: &Inventory) -> String {
     let system = inventory.system.clone().unwrap_or_default();
     let firmware = inventory.firmware.clone().unwrap_or_default();
     let cpu = inventory.cpu.clone().unwrap_or_default();
-    let memory = inventory.memory.map_or(0, |memory| memory.total_bytes);
+    let memory = inventory.memory.as_ref().map_or(0, |memory| memory.total_bytes);
     let mut line = |label: &str, text: String| {
         writeln!(out, "{label:<9}{text}").expect("a String takes all");
     };

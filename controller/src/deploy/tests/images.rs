@@ -324,7 +324,10 @@ async fn what_an_image_needs_is_compared_with_the_machine() {
     let rig = Rig::start().await;
     let (machine, mut agent) = rig.available().await;
     let mut inventory = inventory();
-    inventory.memory = Some(imprint_proto::agent::v1::Memory { total_bytes: 1 << 30 });
+    inventory.memory = Some(imprint_proto::agent::v1::Memory {
+        total_bytes: 1 << 30,
+        ..Default::default()
+    });
     agent
         .send(imprint_proto::agent::v1::agent_message::Message::Inventory(
             inventory,
