@@ -15,8 +15,8 @@ pub use rootfs::Contents;
 
 use crate::screen;
 
-/// Size of the lab's root file system.
-const LAB_ROOT_MIB: u64 = 768;
+/// Size of the lab's root file system: the disk has 1 GiB with it, the least that an import takes for a system disk.
+const LAB_ROOT_MIB: u64 = 957;
 
 /// Everything that decides what the image contains. A change of any of these files makes a new image.
 const RECIPE: &[(&str, &str)] = &[
@@ -113,7 +113,9 @@ fn facts_path(image: &Path) -> PathBuf {
 }
 
 fn recipe_id() -> String {
-    fingerprint(RECIPE.iter().flat_map(|(name, text)| [*name, *text]))
+    let size = LAB_ROOT_MIB.to_string();
+    let files = RECIPE.iter().flat_map(|(name, text)| [*name, *text]);
+    fingerprint(files.chain(["root MiB", &size]))
 }
 
 /// FNV-1a over the files of a recipe: a name for a cache entry, nothing that has to withstand an attack.
