@@ -5,8 +5,15 @@
 //!
 //! - [`facts`]: what an agent read about a machine, bounded.
 //! - [`disk`]: rules that name one disk by stable facts, and why the others were not taken.
+//! - [`model`]: kinds of servers as data: what they need, what they start from, how they behave.
+//! - [`matching`]: which image fits a server, and every reason why others do not.
 
 pub mod disk;
 pub mod facts;
+pub mod matching;
+pub mod model;
+mod size;
+mod words;
 
 pub use facts::{Disk, Firmware, Inventory, Nic};
+pub use words::UnknownWord;
