@@ -1,7 +1,11 @@
 //! `imprint-agent`: in the ramdisk it serves the controller (`run`); by hand it writes images (`write`) and shows
 //! what it sees of the hardware (`inventory`).
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -124,7 +128,14 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
                 Failure::new(error, remedy)
             }),
         Command::Inventory { root, json } => {
-            let inventory = inventory::read(&root, &inventory::live_addresses());
+            // A tree of files knows nothing of this machine's kernel and devices.
+            let inventory = if root == Path::new("/") {
+                let mut found = inventory::read(&root, &inventory::Live::now(&root));
+                inventory::Live::of_devices(&root, &found).complete(&mut found);
+                found
+            } else {
+                inventory::read(&root, &inventory::Live::default())
+            };
             if json {
                 println!("{:#}", inventory::to_json(&inventory));
             } else {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use imprint_proto::agent::v1::Inventory;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use tokio::{
@@ -120,7 +121,7 @@ pub async fn run_until(
     );
 
     await_boot_interface(&options.root, stop).await;
-    let inventory = inventory::read(&options.root, &inventory::live_addresses());
+    let inventory = inventory::read(&options.root, &inventory::Live::now(&options.root));
     let defects = selfcheck::defects(
         &options.root,
         inventory::memory_bytes(&options.root),
@@ -147,7 +148,7 @@ pub async fn run_until(
         Some(kept) => Some(kept),
         None => {
             let fingerprint = || {
-                let now = inventory::read(&options.root, &inventory::live_addresses());
+                let now = inventory::read(&options.root, &inventory::Live::now(&options.root));
                 now.fingerprint.unwrap_or_default()
             };
             enroll::enroll(&identity, &key, fingerprint, &boot_id, &options.state, stop).await?
@@ -172,7 +173,9 @@ pub async fn run_until(
     let tasks = Tasks::new(around, Arc::clone(&outbox));
     tasks.resume().map_err(state_error)?;
     // Addresses have changed since the first reading, which was before the network was up.
-    let inventory = inventory::read(&options.root, &inventory::live_addresses());
+    let inventory = inventory::read(&options.root, &inventory::Live::now(&options.root));
+    let (publish, inventory) = watch::channel(inventory);
+    let learning = tokio::spawn(learn(options.root.clone(), publish, stop.clone()));
     let session = Session {
         identity,
         key,
@@ -188,10 +191,42 @@ pub async fn run_until(
     };
     session.run(stop).await;
     tracing::info!("imprint-agent stops");
-    if let Err(error) = watchdog.await {
-        tracing::warn!(%error, "the watchdog's task has failed");
+    for (name, task) in [("watchdog", watchdog), ("inventory", learning)] {
+        if let Err(error) = task.await {
+            tracing::warn!(name, %error, "a task has failed");
+        }
     }
     Ok(())
+}
+
+/// Switches announce themselves every 30 seconds.
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(35);
+
+/// Asks devices and listens for neighbours beside the session, and publishes what that adds to the inventory.
+///
+/// Nothing else of it is read again: while the agent works, what it does to a disk would look like somebody's use of it.
+async fn learn(root: PathBuf, publish: watch::Sender<Inventory>, stop: CancellationToken) {
+    let inventory = publish.borrow().clone();
+    let asking = {
+        let inventory = inventory.clone();
+        tokio::task::spawn_blocking(move || inventory::Live::of_devices(&root, &inventory))
+    };
+    let devices = async {
+        match asking.await {
+            Ok(live) => publish.send_modify(|inventory| live.complete(inventory)),
+            Err(error) => tracing::warn!(%error, "disks and management controller cannot be asked"),
+        }
+    };
+    let neighbours = async {
+        let live = inventory::Live::of_neighbours(&inventory, NEIGHBOUR_PATIENCE).await;
+        if !live.neighbours.is_empty() {
+            publish.send_modify(|inventory| live.complete(inventory));
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = async { tokio::join!(devices, neighbours) } => {}
+    }
 }
 
 /// Longest wait for the driver of the NIC that the machine booted from.

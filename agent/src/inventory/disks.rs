@@ -11,7 +11,7 @@ use std::{
 
 use imprint_proto::agent::v1::{Disk, Transport};
 
-use super::sysfs;
+use super::{disk_path, processors, sysfs};
 
 const MAX_DISKS: usize = 1024;
 /// Not disks of their own: memory, files, optical drives, floppies, and what is made out of disks.
@@ -23,11 +23,14 @@ pub fn read(root: &Path) -> Vec<Disk> {
     let names = sysfs::names(&block)
         .into_iter()
         .filter(|name| is_whole_disk(name, &block));
-    let mounts = Mounts::read(root);
+    let around = Around {
+        mounts: Mounts::read(root),
+        is_virtual_machine: processors::is_virtual_machine(root),
+    };
     let by_path = by_path(root);
     names
         .take(MAX_DISKS)
-        .map(|name| disk(root, &name, &mounts, by_path.get(&name)))
+        .map(|name| disk(root, &name, &around, by_path.get(&name)))
         .collect()
 }
 
@@ -49,39 +52,56 @@ fn is_nvme_path(name: &str) -> bool {
     })
 }
 
-fn disk(root: &Path, name: &str, mounts: &Mounts, by_path: Option<&String>) -> Disk {
+/// What is read once for all disks.
+#[derive(Debug)]
+struct Around {
+    mounts: Mounts,
+    is_virtual_machine: bool,
+}
+
+fn disk(root: &Path, name: &str, around: &Around, by_path: Option<&String>) -> Disk {
     let folder = root.join("sys/block").join(name);
     let device = folder.join("device");
-    let path = sysfs::resolved(&folder).unwrap_or_else(|| folder.clone());
+    let path = disk_path::hardware(&folder);
     let nvme = name.starts_with("nvme");
-    let nguid = [folder.join("nguid"), folder.join("eui")]
-        .into_iter()
-        .map(|path| hex_id(&sysfs::value(path)));
+    let nguid = ["nguid", "eui"].map(|id| {
+        if nvme {
+            hex_id(&sysfs::value(folder.join(id)))
+        } else {
+            String::new()
+        }
+    });
     let wwn = [folder.join("wwid"), device.join("wwid")]
         .into_iter()
         .map(|path| sysfs::value(path).to_lowercase());
+    let transport = transport(name, &path, &device);
+    let serial = serial(&folder, &device);
+    let wwn = wwn
+        .into_iter()
+        .find(|wwn| {
+            ["naa.", "t10.", "eui.", "uuid."]
+                .iter()
+                .any(|kind| wwn.starts_with(kind))
+        })
+        .unwrap_or_default();
+    let [nguid, eui64] = nguid;
     Disk {
         kernel_name: name.to_owned(),
         by_path: by_path.cloned().unwrap_or_default(),
-        serial: serial(&folder, &device),
+        volume_id: disk_path::volume_id(&folder, &path, transport, &serial, around.is_virtual_machine),
+        serial,
         // What the kernel makes up of vendor, serial and model when a namespace has no name is no world-wide name.
-        wwn: wwn
-            .into_iter()
-            .find(|wwn| {
-                ["naa.", "t10.", "eui.", "uuid."]
-                    .iter()
-                    .any(|kind| wwn.starts_with(kind))
-            })
-            .unwrap_or_default(),
-        nguid: if nvme {
-            nguid.into_iter().find(|id| !id.is_empty()).unwrap_or_default()
-        } else {
-            String::new()
-        },
+        wwn_vendor_extension: vendor_extension(&wwn),
+        wwn,
+        nguid: if nguid.is_empty() { eui64.clone() } else { nguid },
+        eui64,
+        hctl: disk_path::hctl(&device),
         model: sysfs::value(device.join("model")),
         vendor: vendor(&device),
         firmware_revision: first_value(&[device.join("firmware_rev"), device.join("rev")]),
-        transport: transport(name, &path, &device) as i32,
+        transport: transport as i32,
+        driver: disk_path::driver(&path, &device),
+        numa_node: sysfs::numa_node(&path),
         rotational: sysfs::flag(folder.join("queue/rotational")),
         size_bytes: sysfs::number(folder.join("size"))
             .unwrap_or(0)
@@ -91,7 +111,8 @@ fn disk(root: &Path, name: &str, mounts: &Mounts, by_path: Option<&String>) -> D
         pci_address: sysfs::pci_address(&path),
         read_only: sysfs::flag(folder.join("ro")),
         removable: sysfs::flag(folder.join("removable")),
-        holders: holders(&folder, name, mounts),
+        holders: holders(&folder, name, &around.mounts),
+        multipath: multipath(&folder),
         content_summary: content(&folder, name),
         ..Disk::default()
     }
@@ -218,6 +239,27 @@ fn holders(folder: &Path, name: &str, mounts: &Mounts) -> Vec<String> {
     found.sort();
     found.dedup();
     found
+}
+
+/// The name of the device-mapper map that has the whole disk as one of its paths.
+fn multipath(folder: &Path) -> String {
+    let holders = folder.join("holders");
+    let maps = sysfs::names(&holders)
+        .into_iter()
+        .map(|name| holders.join(name).join("dm"));
+    maps.filter(|map| sysfs::value(map.join("uuid")).starts_with("mpath-"))
+        .map(|map| sysfs::value(map.join("name")))
+        .next()
+        .unwrap_or_default()
+}
+
+/// The second half of a name of 16 bytes ("naa.6…").
+fn vendor_extension(wwn: &str) -> String {
+    let digits = wwn.strip_prefix("naa.").unwrap_or_default();
+    match digits.get(16..) {
+        Some(extension) if digits.len() == 32 => format!("0x{extension}"),
+        _ => String::new(),
+    }
 }
 
 fn partitions(folder: &Path, disk: &str) -> Vec<(String, PathBuf)> {

@@ -1,37 +1,41 @@
 //! What the hardware is: read from /sys and /proc below a root folder, so that trees of files can stand in for
 //! machines. Facts only; what is missing stays empty, every read is bounded.
+//!
+//! [`read`] reads files and is done within milliseconds. What only the running kernel and the devices tell is in
+//! [`Live`], and stays unknown where a tree of files is read.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use imprint_proto::agent::v1::{Cpu, Fingerprint, Firmware, FirmwareMode, Inventory, Memory, System};
+use imprint_proto::agent::v1::{Fingerprint, Firmware, FirmwareMode, Inventory, Memory, System};
 
+pub mod bmc;
+mod disk_path;
 mod disks;
+pub mod health;
+mod live;
+pub mod lldp;
 mod nics;
+mod pci;
 mod processors;
 mod show;
+mod smbios;
 mod sysfs;
+mod tpm;
 
-pub use nics::{boot_interface_is_there, live_addresses};
+pub use live::Live;
+pub use nics::boot_interface_is_there;
 pub use show::{to_json, to_text};
+use smbios::Smbios;
 
-const SECURE_BOOT: &str = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+const SECURE_BOOT: &str = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+const SETUP_MODE: &str = "SetupMode-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// Reads the inventory below a root folder; `addresses` come from the kernel ([`live_addresses`]), not from files.
+/// Reads the inventory below a root folder; `live` is what no file tells.
 #[must_use]
-pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Inventory {
-    let dmi = |name: &str| sysfs::value(root.join("sys/class/dmi/id").join(name));
-    let nics = nics::read(root, addresses);
-    let system = System {
-        vendor: dmi("sys_vendor"),
-        product: dmi("product_name"),
-        serial: dmi("product_serial"),
-        uuid: dmi("product_uuid").to_lowercase(),
-        board_vendor: dmi("board_vendor"),
-        board_product: dmi("board_name"),
-        sku: dmi("product_sku"),
-        family: dmi("product_family"),
-        ..System::default()
-    };
+pub fn read(root: &Path, live: &Live) -> Inventory {
+    let smbios = smbios::read(root);
+    let nics = nics::read(root, live);
+    let system = system(root, &smbios);
     let mut macs: Vec<String> = nics
         .iter()
         .map(|nic| nic.mac.clone())
@@ -44,32 +48,25 @@ pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Inventory
         smbios_serial: system.serial.clone(),
         macs,
     };
-    let (uefi, secure_boot) = firmware(root);
-    Inventory {
+    let mut inventory = Inventory {
         fingerprint: Some(fingerprint),
         system: Some(system),
-        firmware: Some(Firmware {
-            mode: if uefi {
-                FirmwareMode::Uefi
-            } else {
-                FirmwareMode::Bios
-            } as i32,
-            vendor: dmi("bios_vendor"),
-            version: dmi("bios_version"),
-            secure_boot,
-            ..Firmware::default()
-        }),
-        cpu: Some(processors::read(root)),
+        firmware: Some(firmware(root, &smbios)),
+        cpu: Some(processors::read(root, &smbios)),
         memory: Some(Memory {
             total_bytes: memory_bytes(root).unwrap_or(0),
-            modules: Vec::new(),
+            modules: smbios.modules.clone(),
         }),
         disks: disks::read(root),
         nics,
+        pci: pci::read(root),
+        tpm: tpm::read(root),
+        bmc: bmc::announced(&smbios),
         agent_version: crate::VERSION.to_owned(),
         kernel_release: sysfs::value(root.join("proc/sys/kernel/osrelease")),
-        ..Inventory::default()
-    }
+    };
+    live.complete(&mut inventory);
+    inventory
 }
 
 /// What the kernel can use.
@@ -91,23 +88,68 @@ pub fn boot_id(root: &Path) -> String {
     sysfs::value(root.join("proc/sys/kernel/random/boot_id"))
 }
 
-/// UEFI or not, and what it says about Secure Boot: four bytes of attributes, then one of value.
-fn firmware(root: &Path) -> (bool, Option<bool>) {
+/// One fact of SMBIOS: as the kernel shows it, else from the table.
+fn dmi(root: &Path, name: &str, table: &str) -> String {
+    let shown = sysfs::value(root.join("sys/class/dmi/id").join(name));
+    if shown.is_empty() { table.to_owned() } else { shown }
+}
+
+fn system(root: &Path, smbios: &Smbios) -> System {
+    let [vendor, product, serial, sku, family] = &smbios.system;
+    let [board_vendor, board_product, board_serial] = &smbios.board;
+    let [chassis, chassis_serial, asset_tag] = &smbios.chassis;
+    System {
+        vendor: dmi(root, "sys_vendor", vendor),
+        product: dmi(root, "product_name", product),
+        serial: dmi(root, "product_serial", serial),
+        uuid: dmi(root, "product_uuid", &smbios.uuid).to_lowercase(),
+        sku: dmi(root, "product_sku", sku),
+        family: dmi(root, "product_family", family),
+        board_vendor: dmi(root, "board_vendor", board_vendor),
+        board_product: dmi(root, "board_name", board_product),
+        board_serial: dmi(root, "board_serial", board_serial),
+        chassis: if chassis.is_empty() {
+            let kind = sysfs::number(root.join("sys/class/dmi/id/chassis_type"));
+            smbios::form(kind.and_then(|kind| u8::try_from(kind).ok()).unwrap_or(0)).to_owned()
+        } else {
+            chassis.clone()
+        },
+        chassis_serial: dmi(root, "chassis_serial", chassis_serial),
+        asset_tag: dmi(root, "chassis_asset_tag", asset_tag),
+    }
+}
+
+fn firmware(root: &Path, smbios: &Smbios) -> Firmware {
+    let [vendor, version, date] = &smbios.firmware;
     let uefi = root.join("sys/firmware/efi").is_dir();
-    let value = sysfs::bytes(root.join(SECURE_BOOT)).and_then(|bytes| bytes.get(4).copied());
-    (uefi, value.map(|value| value == 1).filter(|_| uefi))
+    let mode = if uefi {
+        FirmwareMode::Uefi
+    } else {
+        FirmwareMode::Bios
+    };
+    Firmware {
+        mode: mode as i32,
+        vendor: dmi(root, "bios_vendor", vendor),
+        version: dmi(root, "bios_version", version),
+        date: smbios::date(&dmi(root, "bios_date", date)),
+        secure_boot: variable(root, SECURE_BOOT).filter(|_| uefi),
+        setup_mode: variable(root, SETUP_MODE).filter(|_| uefi),
+    }
+}
+
+/// A variable of one byte: four bytes of attributes, then its value.
+fn variable(root: &Path, name: &str) -> Option<bool> {
+    let bytes = sysfs::bytes(root.join("sys/firmware/efi/efivars").join(name))?;
+    bytes.get(4).map(|value| *value == 1)
 }
 
 fn is_mac(text: &str) -> bool {
     text.len() == 17 && text != "00:00:00:00:00:00" && text.split(':').all(|part| part.len() == 2)
 }
 
-/// An empty CPU, for what could not be read.
-fn unknown_cpu() -> Cpu {
-    Cpu {
-        architecture: std::env::consts::ARCH.to_owned(),
-        ..Cpu::default()
-    }
+/// Lower case with colons.
+fn shown_mac(mac: &[u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 #[cfg(test)]

@@ -1,24 +1,31 @@
 //! Physical network interfaces.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::path::Path;
 
 use imprint_proto::agent::v1::Nic;
 
-use super::sysfs;
+use super::{Live, sysfs};
 
 const MAX_NICS: usize = 64;
 const ETHERNET: u64 = 1;
 
-/// All physical NICs below a root folder, by kernel name. `addresses` are the machine's, by interface.
-pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Vec<Nic> {
+/// All physical NICs below a root folder, by kernel name.
+pub fn read(root: &Path, live: &Live) -> Vec<Nic> {
     let net = root.join("sys/class/net");
     let boot = boot_mac(&sysfs::value(root.join("proc/cmdline")));
-    let names = sysfs::names(&net)
+    names(root)
         .into_iter()
-        .filter(|name| is_physical(&net.join(name)));
-    names
+        .map(|name| nic(&net.join(&name), name, boot.as_deref(), live))
+        .collect()
+}
+
+/// Names of the physical NICs below a root folder.
+pub(super) fn names(root: &Path) -> Vec<String> {
+    let net = root.join("sys/class/net");
+    sysfs::names(&net)
+        .into_iter()
+        .filter(|name| is_physical(&net.join(name)))
         .take(MAX_NICS)
-        .map(|name| nic(&net.join(&name), name, boot.as_deref(), addresses))
         .collect()
 }
 
@@ -26,7 +33,7 @@ pub fn read(root: &Path, addresses: &BTreeMap<String, Vec<String>>) -> Vec<Nic> 
 #[must_use]
 pub fn boot_interface_is_there(root: &Path) -> bool {
     let named = boot_mac(&sysfs::value(root.join("proc/cmdline"))).is_some();
-    !named || read(root, &BTreeMap::new()).iter().any(|nic| nic.boot_interface)
+    !named || read(root, &Live::default()).iter().any(|nic| nic.boot_interface)
 }
 
 /// Has a device below it (bridges, bonds and VLANs have none), speaks Ethernet.
@@ -34,12 +41,7 @@ fn is_physical(folder: &Path) -> bool {
     folder.join("device").exists() && sysfs::number(folder.join("type")) == Some(ETHERNET)
 }
 
-fn nic(
-    folder: &Path,
-    kernel_name: String,
-    boot: Option<&str>,
-    addresses: &BTreeMap<String, Vec<String>>,
-) -> Nic {
+fn nic(folder: &Path, kernel_name: String, boot: Option<&str>, live: &Live) -> Nic {
     let device = folder.join("device");
     let pci_path = sysfs::resolved(&device).unwrap_or_default();
     let id = |name: &str| {
@@ -57,10 +59,11 @@ fn nic(
         };
         (vendor, product) = (above("vendor"), above("device"));
     }
-    let mac = permanent_mac(folder);
+    let mac = own_mac(folder);
     let link_up = sysfs::flag(folder.join("carrier"));
     Nic {
         boot_interface: boot.is_some_and(|boot| boot == mac),
+        numa_node: sysfs::numa_node(&pci_path),
         driver: sysfs::link_name(device.join("driver")),
         pci_id: if vendor.is_empty() || product.is_empty() {
             String::new()
@@ -73,7 +76,8 @@ fn nic(
         speed_mbps: sysfs::number(folder.join("speed"))
             .and_then(|speed| u32::try_from(speed).ok())
             .filter(|_| link_up),
-        addresses: addresses.get(&kernel_name).cloned().unwrap_or_default(),
+        addresses: live.addresses.get(&kernel_name).cloned().unwrap_or_default(),
+        permanent_mac: live.permanent_macs.get(&kernel_name).cloned().unwrap_or_default(),
         mac,
         kernel_name,
         ..Nic::default()
@@ -81,7 +85,7 @@ fn nic(
 }
 
 /// A member of a bond carries the bond's address and has its own in `bonding_slave`.
-fn permanent_mac(folder: &Path) -> String {
+fn own_mac(folder: &Path) -> String {
     let own = sysfs::value(folder.join("bonding_slave/perm_hwaddr"));
     let mac = if own.is_empty() {
         sysfs::value(folder.join("address"))
@@ -106,40 +110,6 @@ fn boot_mac(command_line: &str) -> Option<String> {
     mac.iter()
         .all(|part| part.len() == 2)
         .then(|| mac.join(":").to_lowercase())
-}
-
-/// Addresses of all interfaces with their prefix lengths, loopback left out.
-#[must_use]
-pub fn live_addresses() -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let interfaces = match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            tracing::warn!(%error, "cannot list the network addresses");
-            return found;
-        }
-    };
-    for interface in interfaces {
-        let address = interface.address.as_ref().and_then(ip);
-        let Some(address) = address.filter(|address| !address.is_loopback()) else {
-            continue;
-        };
-        let ones = match interface.netmask.as_ref().and_then(ip) {
-            Some(IpAddr::V4(mask)) => mask.to_bits().count_ones(),
-            Some(IpAddr::V6(mask)) => mask.to_bits().count_ones(),
-            None => continue,
-        };
-        found
-            .entry(interface.interface_name)
-            .or_default()
-            .push(format!("{address}/{ones}"));
-    }
-    found
-}
-
-fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }
 
 #[cfg(test)]

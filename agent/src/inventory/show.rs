@@ -2,169 +2,195 @@
 
 use std::fmt::Write as _;
 
-use imprint_proto::agent::v1::{Disk, FirmwareMode, Inventory, Nic, Transport};
+use imprint_hardware::facts;
+use imprint_proto::agent::v1::Inventory;
 use serde_json::{Value, json};
 
-use crate::disk_rule;
-
-/// JSON with the names of the wire contract.
+/// JSON with the names that the controller shows a node's inventory with, and the fingerprint that it is recognised by.
 #[must_use]
 pub fn to_json(inventory: &Inventory) -> Value {
     let fingerprint = inventory.fingerprint.clone().unwrap_or_default();
-    let system = inventory.system.clone().unwrap_or_default();
-    let firmware = inventory.firmware.clone().unwrap_or_default();
-    let cpu = inventory.cpu.clone().unwrap_or_default();
-    json!({
-        "fingerprint": {
-            "smbios_uuid": fingerprint.smbios_uuid,
-            "smbios_serial": fingerprint.smbios_serial,
-            "macs": fingerprint.macs,
-        },
-        "system": {
-            "vendor": system.vendor,
-            "product": system.product,
-            "serial": system.serial,
-            "uuid": system.uuid,
-            "board_vendor": system.board_vendor,
-            "board_product": system.board_product,
-        },
-        "firmware": {
-            "mode": mode(firmware.mode()),
-            "vendor": firmware.vendor,
-            "version": firmware.version,
-            "secure_boot": firmware.secure_boot,
-        },
-        "cpu": {
-            "architecture": cpu.architecture,
-            "model": cpu.model,
-            "sockets": cpu.sockets,
-            "cores": cpu.cores,
-            "threads": cpu.threads,
-        },
-        "memory": { "total_bytes": inventory.memory.as_ref().map_or(0, |memory| memory.total_bytes) },
-        "disks": inventory.disks.iter().map(disk).collect::<Vec<_>>(),
-        "nics": inventory.nics.iter().map(nic).collect::<Vec<_>>(),
-        "agent_version": inventory.agent_version,
-        "kernel_release": inventory.kernel_release,
-    })
+    let facts = facts::Inventory::from(inventory.clone());
+    let mut shown = serde_json::to_value(facts).expect("an inventory has only text keys");
+    shown["fingerprint"] = json!({
+        "smbios_uuid": fingerprint.smbios_uuid,
+        "smbios_serial": fingerprint.smbios_serial,
+        "macs": fingerprint.macs,
+    });
+    shown
 }
 
-fn disk(disk: &Disk) -> Value {
-    json!({
-        "kernel_name": disk.kernel_name,
-        "by_path": disk.by_path,
-        "serial": disk.serial,
-        "wwn": disk.wwn,
-        "nguid": disk.nguid,
-        "model": disk.model,
-        "vendor": disk.vendor,
-        "firmware_revision": disk.firmware_revision,
-        "transport": disk_rule::transport(disk.transport()),
-        "rotational": disk.rotational,
-        "size_bytes": disk.size_bytes,
-        "logical_sector_bytes": disk.logical_sector_bytes,
-        "physical_sector_bytes": disk.physical_sector_bytes,
-        "pci_address": disk.pci_address,
-        "read_only": disk.read_only,
-        "removable": disk.removable,
-        "holders": disk.holders,
-        "content_summary": disk.content_summary,
-    })
-}
-
-fn nic(nic: &Nic) -> Value {
-    json!({
-        "kernel_name": nic.kernel_name,
-        "mac": nic.mac,
-        "driver": nic.driver,
-        "pci_id": nic.pci_id,
-        "pci_address": nic.pci_address,
-        "link_up": nic.link_up,
-        "speed_mbps": nic.speed_mbps,
-        "addresses": nic.addresses,
-        "boot_interface": nic.boot_interface,
-    })
-}
-
-/// A few lines for the console.
+/// Some lines for the console.
 #[must_use]
 pub fn to_text(inventory: &Inventory) -> String {
+    let facts = facts::Inventory::from(inventory.clone());
     let mut out = String::new();
-    let system = inventory.system.clone().unwrap_or_default();
-    let firmware = inventory.firmware.clone().unwrap_or_default();
-    let cpu = inventory.cpu.clone().unwrap_or_default();
-    let memory = inventory.memory.as_ref().map_or(0, |memory| memory.total_bytes);
-    let mut line = |label: &str, text: String| {
-        writeln!(out, "{label:<9}{text}").expect("a String takes all");
+    let mut line = |label: &str, words: Vec<String>| {
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        if !words.is_empty() {
+            writeln!(out, "{label:<9}{}", words.join(", ")).expect("a String takes all");
+        }
     };
+    let system = &facts.system;
     line(
         "system",
-        format!(
-            "{} {}, serial {}, uuid {}",
-            system.vendor,
-            system.product,
-            or_none(&system.serial),
-            or_none(&system.uuid)
-        ),
+        vec![
+            facts.hardware(),
+            system.chassis.clone(),
+            format!("serial {}", or_none(&system.serial)),
+            format!("uuid {}", or_none(&system.uuid)),
+        ],
     );
     line(
-        "firmware",
-        format!(
-            "{} {} {}",
-            mode(firmware.mode()),
-            firmware.vendor,
-            firmware.version
-        ),
+        "board",
+        vec![joined(&[&system.board_vendor, &system.board_product])],
     );
-    line(
-        "cpu",
-        format!(
-            "{} ({} sockets, {} cores, {} threads)",
-            or_none(&cpu.model),
-            cpu.sockets,
-            cpu.cores,
-            cpu.threads
-        ),
-    );
-    line("memory", format!("{} MiB", memory >> 20));
-    for disk in &inventory.disks {
-        let held = if disk.holders.is_empty() {
-            "free".to_owned()
-        } else {
-            disk.holders.join(", ")
-        };
-        let transport: Transport = disk.transport();
-        let transport = disk_rule::transport(transport);
-        let sector = disk.logical_sector_bytes;
-        line(
-            "disk",
-            format!(
-                "{}, {transport}, sectors of {sector}, {held}",
-                disk_rule::describe(disk)
-            ),
-        );
+    line("firmware", firmware(&facts.firmware));
+    line("cpu", processor(&facts.cpu));
+    line("memory", memory(&facts));
+    for disk in &facts.disks {
+        line("disk", self::disk(disk));
     }
-    for nic in &inventory.nics {
-        let link = if nic.link_up { "up" } else { "down" };
-        line(
-            "nic",
-            format!(
-                "{} {} {} {link} {}",
-                nic.kernel_name,
-                nic.mac,
-                nic.driver,
-                nic.addresses.join(" ")
-            ),
-        );
+    for nic in &facts.nics {
+        line("nic", self::nic(nic));
+    }
+    for device in facts.gpus() {
+        line("gpu", pci(device));
+    }
+    let rest = facts.pci.iter().filter(|device| !device.is_display());
+    for device in rest.filter(|device| device.driver.is_empty()) {
+        line("pci", pci(device));
+    }
+    if let Some(tpm) = &facts.tpm {
+        line("tpm", vec![or_none(&tpm.version).to_owned()]);
+    }
+    if let Some(bmc) = &facts.bmc {
+        let address = if bmc.address.is_empty() {
+            "address unknown"
+        } else {
+            &bmc.address
+        };
+        line("bmc", vec![address.to_owned(), labelled("MAC", &bmc.mac)]);
     }
     out
 }
 
-fn mode(mode: FirmwareMode) -> &'static str {
-    match mode {
-        FirmwareMode::Unspecified => "unknown",
-        FirmwareMode::Bios => "bios",
-        FirmwareMode::Uefi => "uefi",
+fn firmware(firmware: &facts::Firmware) -> Vec<String> {
+    let state = |name: &str, state: Option<bool>| match state {
+        Some(true) => format!("{name} on"),
+        Some(false) => format!("{name} off"),
+        None => String::new(),
+    };
+    vec![
+        joined(&[&firmware.mode, &firmware.vendor, &firmware.version]),
+        labelled("of", &firmware.date),
+        state("Secure Boot", firmware.secure_boot),
+        state("setup mode", firmware.setup_mode),
+    ]
+}
+
+fn processor(cpu: &facts::Cpu) -> Vec<String> {
+    let nodes = if cpu.numa_nodes > 1 {
+        format!("{} NUMA nodes", cpu.numa_nodes)
+    } else {
+        String::new()
+    };
+    vec![
+        or_none(&cpu.model).to_owned(),
+        format!(
+            "{} sockets, {} cores, {} threads",
+            cpu.sockets, cpu.cores, cpu.threads
+        ),
+        nodes,
+    ]
+}
+
+fn memory(facts: &facts::Inventory) -> Vec<String> {
+    let full: Vec<_> = facts
+        .memory_modules
+        .iter()
+        .filter(|module| module.size_bytes > 0)
+        .collect();
+    let modules = if facts.memory_modules.is_empty() {
+        String::new()
+    } else {
+        format!("{} of {} sockets full", full.len(), facts.memory_modules.len())
+    };
+    let kind = full.first().map_or("", |module| &module.kind);
+    vec![
+        format!("{} MiB", facts.memory_bytes >> 20),
+        modules,
+        kind.to_owned(),
+    ]
+}
+
+fn disk(disk: &facts::Disk) -> Vec<String> {
+    let held = if disk.holders.is_empty() {
+        "free".to_owned()
+    } else {
+        disk.holders.join(", ")
+    };
+    let health = disk.health.as_ref().filter(|health| health.status != "ok");
+    vec![
+        disk.title(),
+        or_none(&disk.transport).to_owned(),
+        format!("sectors of {}", disk.logical_sector_bytes),
+        labelled("volume", &disk.volume_id),
+        labelled("path of", &disk.multipath),
+        held,
+        health
+            .map(|health| format!("{}: {}", health.status, health.reasons.join("; ")))
+            .unwrap_or_default(),
+    ]
+}
+
+fn nic(nic: &facts::Nic) -> Vec<String> {
+    let link = match (nic.link_up, nic.speed_mbps) {
+        (true, Some(speed)) => format!("up with {speed} Mbit/s"),
+        (true, None) => "up".to_owned(),
+        (false, _) => "down".to_owned(),
+    };
+    let neighbour = nic.lldp.as_ref().map(|lldp| {
+        let switch = if lldp.system_name.is_empty() {
+            &lldp.chassis
+        } else {
+            &lldp.system_name
+        };
+        format!("at {switch} port {}", lldp.port)
+    });
+    vec![
+        joined(&[&nic.kernel_name, &nic.mac]),
+        nic.driver.clone(),
+        link,
+        nic.addresses.join(" "),
+        neighbour.unwrap_or_default(),
+    ]
+}
+
+fn pci(device: &facts::PciDevice) -> Vec<String> {
+    let driver = if device.driver.is_empty() {
+        "no driver".to_owned()
+    } else {
+        device.driver.clone()
+    };
+    vec![
+        device.address.clone(),
+        device.id(),
+        format!("class {}", device.class),
+        driver,
+    ]
+}
+
+fn joined(words: &[&str]) -> String {
+    let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+fn labelled(label: &str, value: &str) -> String {
+    if value.is_empty() {
+        String::new()
+    } else {
+        format!("{label} {value}")
     }
 }
 

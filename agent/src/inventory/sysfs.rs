@@ -20,12 +20,13 @@ pub fn text(path: impl AsRef<Path>) -> Option<String> {
 
 /// The first bytes of a file, up to the limit.
 pub fn bytes(path: impl AsRef<Path>) -> Option<Vec<u8>> {
+    bytes_up_to(path, MAX_TEXT)
+}
+
+/// As [`bytes`], of a file that is longer on large machines.
+pub fn bytes_up_to(path: impl AsRef<Path>, limit: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(MAX_TEXT)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -83,11 +84,26 @@ pub fn resolved(path: impl AsRef<Path>) -> Option<PathBuf> {
 
 /// The last PCI address in a device's path: the controller nearest to the device.
 pub fn pci_address(path: &Path) -> String {
-    let mut names = path.iter().filter_map(|name| name.to_str());
-    names
-        .rfind(|name| is_pci_address(name))
+    pci_folders(path)
+        .next()
+        .and_then(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
         .unwrap_or_default()
-        .to_owned()
+}
+
+/// The folders of PCI devices in a device's path: its controller's first, then those of the bridges above.
+pub fn pci_folders(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().filter(|folder| {
+        folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_pci_address)
+    })
+}
+
+/// The NUMA node of a device's controller; none where the kernel says that it does not know.
+pub fn numa_node(path: &Path) -> Option<u32> {
+    let node = value(pci_folders(path).next()?.join("numa_node"));
+    node.parse().ok()
 }
 
 fn is_pci_address(name: &str) -> bool {

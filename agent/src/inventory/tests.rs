@@ -65,7 +65,10 @@ impl Machine {
     fn read(&self) -> Inventory {
         read(
             self.0.path(),
-            &[("enp1s0".to_owned(), vec!["10.0.0.5/24".to_owned()])].into(),
+            &Live {
+                addresses: [("enp1s0".to_owned(), vec!["10.0.0.5/24".to_owned()])].into(),
+                ..Live::default()
+            },
         )
     }
 }
@@ -312,7 +315,7 @@ fn reads_the_machine_around_them() {
 
 #[test]
 fn an_empty_tree_is_a_machine_without_facts() {
-    let inventory = read(Path::new("/nonexistent"), &BTreeMap::new());
+    let inventory = read(Path::new("/nonexistent"), &Live::default());
     assert!(inventory.disks.is_empty() && inventory.nics.is_empty());
     assert_eq!(inventory.firmware.unwrap().mode(), FirmwareMode::Bios);
 }
@@ -337,7 +340,7 @@ fn is_shown_with_the_names_of_the_contract() {
     assert_eq!(json["firmware"]["mode"], "uefi");
     assert_eq!(json["nics"][0]["addresses"][0], "10.0.0.5/24");
     assert!(
-        to_text(&inventory).contains("vda (serial root-disk-0001, 10.0 GiB), virtio, sectors of 512, free")
+        to_text(&inventory).contains("vda (serial root-disk-0001, 10.7 GB), virtio, sectors of 512, free")
     );
 }
 

@@ -51,8 +51,8 @@ pub struct Session {
     pub credentials: watch::Sender<Credentials>,
     /// The state folder.
     pub state: std::path::PathBuf,
-    /// The hardware.
-    pub inventory: Inventory,
+    /// The hardware; what is learned of it later is sent again.
+    pub inventory: watch::Receiver<Inventory>,
     /// The kernel's id of this boot.
     pub boot_id: String,
     /// How often the agent was started in this boot.
@@ -166,8 +166,9 @@ impl Session {
             start_count: self.start_count,
             defects: self.defects.clone(),
         };
+        let inventory = self.inventory.borrow().clone();
         // The queue is empty and long enough: both fit before anybody reads.
-        for message in [Ours::Hello(hello), Ours::Inventory(self.inventory.clone())] {
+        for message in [Ours::Hello(hello), Ours::Inventory(inventory)] {
             send(&sender, message).await?;
         }
         let greet = async {
@@ -206,6 +207,8 @@ impl Session {
     ) -> End {
         let mut changes = self.outbox.changes();
         let mut progress = self.tasks.progress();
+        let mut inventory = self.inventory.clone();
+        let mut still_learning = true;
         let mut tick = interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut sent, mut last_sent) = (Sent::default(), Instant::now());
@@ -226,6 +229,16 @@ impl Session {
                 changed = changes.changed() => match changed {
                     Ok(()) => self.send_pending(&sender, &mut sent).await,
                     Err(_) => return End::Stop,
+                },
+                changed = inventory.changed(), if still_learning => match changed {
+                    Ok(()) => {
+                        let learned = inventory.borrow_and_update().clone();
+                        send(&sender, Ours::Inventory(learned)).await.map(|()| true)
+                    }
+                    Err(_) => {
+                        still_learning = false;
+                        Ok(false)
+                    }
                 },
                 _ = tick.tick() => {
                     if Timestamp::now() >= self.credentials.borrow().renew_at() && Instant::now() >= next_renewal {

@@ -6,10 +6,14 @@
 
 pub mod block;
 pub mod clock;
+pub mod ethtool;
 pub mod grow;
+pub mod health;
 pub mod inode_flags;
+pub mod ipmi;
 pub mod memory;
 pub mod mount;
+pub mod packet;
 pub mod reboot;
 pub mod reread;
 pub mod stream_copy;
