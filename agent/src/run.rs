@@ -211,17 +211,23 @@ async fn learn(root: PathBuf, publish: watch::Sender<Inventory>, stop: Cancellat
         let inventory = inventory.clone();
         tokio::task::spawn_blocking(move || inventory::Live::of_devices(&root, &inventory))
     };
+    // What was learned is sent only if it is something.
+    let complete = |live: &inventory::Live| {
+        publish.send_if_modified(|inventory| {
+            let before = inventory.clone();
+            live.complete(inventory);
+            *inventory != before
+        });
+    };
     let devices = async {
         match asking.await {
-            Ok(live) => publish.send_modify(|inventory| live.complete(inventory)),
+            Ok(live) => complete(&live),
             Err(error) => tracing::warn!(%error, "disks and management controller cannot be asked"),
         }
     };
     let neighbours = async {
         let live = inventory::Live::of_neighbours(&inventory, NEIGHBOUR_PATIENCE).await;
-        if !live.neighbours.is_empty() {
-            publish.send_modify(|inventory| live.complete(inventory));
-        }
+        complete(&live);
     };
     tokio::select! {
         () = stop.cancelled() => {}

@@ -363,3 +363,5 @@ fn the_boot_interface_is_missed_until_its_driver_is_loaded() {
     );
     assert!(boot_interface_is_there(machine.0.path()));
 }
+
+mod fixtures;

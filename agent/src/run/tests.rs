@@ -29,6 +29,7 @@ use tonic::{
 use super::*;
 
 mod encrypted;
+mod learning;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_millis(300);
