@@ -2,6 +2,7 @@
 
 mod contents;
 mod image;
+mod inventory;
 mod job;
 mod sharing;
 mod store;
@@ -189,89 +190,8 @@ pub fn node(node: &Node, moment: &Moment) -> Facts {
     facts.add("deployment", node.deployment_id.as_deref().unwrap_or_default());
     facts.time("last seen", node.last_seen_at, moment);
     facts.problem(node.problem.as_ref());
-    inventory(&mut facts, &node.inventory);
+    inventory::add(&mut facts, &node.inventory);
     facts
-}
-
-/// What is worth a line of the agent's inventory; all of it is in the JSON.
-fn inventory(facts: &mut Facts, inventory: &Value) {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => String::new(),
-    };
-    let words = |parts: &[String]| {
-        parts
-            .iter()
-            .filter(|part| !part.is_empty())
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    let size = |value: &Value| value.as_u64().map(measure::bytes).unwrap_or_default();
-    let cpu = &inventory["cpu"];
-    let threads = cpu["threads"]
-        .as_u64()
-        .map(|n| format!("({n} threads)"))
-        .unwrap_or_default();
-    facts.add(
-        "cpu",
-        words(&[text(&cpu["model"]), text(&cpu["architecture"]), threads]),
-    );
-    facts.add("memory", size(&inventory["memory_bytes"]));
-    facts.add(
-        "firmware",
-        words(&[
-            text(&inventory["firmware"]["mode"]),
-            text(&inventory["firmware"]["version"]),
-        ]),
-    );
-    for disk in inventory["disks"].as_array().into_iter().flatten() {
-        let serial = text(&disk["serial"]);
-        let serial = if serial.is_empty() {
-            serial
-        } else {
-            format!("serial={serial}")
-        };
-        let sector = disk["logical_sector_bytes"]
-            .as_u64()
-            .map(|n| format!("{n} B sectors"))
-            .unwrap_or_default();
-        facts.add(
-            "disk",
-            words(&[
-                text(&disk["kernel_name"]),
-                text(&disk["transport"]),
-                size(&disk["size_bytes"]),
-                text(&disk["model"]),
-                serial,
-                sector,
-            ]),
-        );
-    }
-    for nic in inventory["nics"].as_array().into_iter().flatten() {
-        let link = if nic["link_up"].as_bool() == Some(true) {
-            "up"
-        } else {
-            "down"
-        };
-        let addresses: Vec<_> = nic["addresses"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(text)
-            .collect();
-        facts.add(
-            "nic",
-            words(&[
-                text(&nic["kernel_name"]),
-                text(&nic["mac"]),
-                link.into(),
-                text(&nic["driver"]),
-                addresses.join(" "),
-            ]),
-        );
-    }
 }
 
 /// Why a server is as it is.

@@ -33,6 +33,37 @@ fn node_answer() -> Value {
     })
 }
 
+/// All that an agent of today tells.
+fn full_inventory() -> Value {
+    json!({
+        "system": {"chassis": "blade", "chassis_serial": "ENC-1", "asset_tag": "rack 7"},
+        "cpu": {"model": "EPYC 9354", "architecture": "x86_64", "threads": 128, "numa_nodes": 2},
+        "memory_bytes": 274_877_906_944_u64,
+        "memory_modules": [{"slot": "A1", "size_bytes": 274_877_906_944_u64, "kind": "DDR5"}, {"slot": "A2", "size_bytes": 0}],
+        "firmware": {"mode": "uefi", "vendor": "AMI", "version": "2.1", "date": "2025-03-04", "secure_boot": false, "setup_mode": true},
+        "disks": [{"kernel_name": "nvme0n1", "transport": "nvme", "size_bytes": 960_197_124_096_u64, "serial": "S3X",
+                   "logical_sector_bytes": 4096, "holders": ["dm-0 (vg-root)"], "contents_read": true,
+                   "health": {"status": "failing", "reasons": ["its medium has become read-only"]},
+                   "contents": [{"partition": null, "kind": "gpt"}, {"partition": 2, "kind": "lvm-pv", "role": "member", "group": "vg"}]},
+                  {"kernel_name": "vda", "transport": "virtio", "volume_id": "vol-7", "health": {"status": "ok"}}],
+        "nics": [{"kernel_name": "ens1", "mac": "52:54:00:12:34:56", "link_up": true, "speed_mbps": 25_000, "driver": "mlx5_core",
+                  "lldp": {"chassis": "44:4c:a8:11:22:33", "port": "Ethernet17/1", "system_name": "leaf-07a", "vlan": 4000}}],
+        "pci": [{"address": "0000:03:00.0", "class": "030000", "vendor_id": "1a03", "device_id": "2000", "driver": "ast"},
+                {"address": "0000:41:00.0", "class": "030200", "vendor_id": "10de", "device_id": "2331", "driver": ""},
+                {"address": "0000:42:00.0", "class": "010400", "vendor_id": "1000", "device_id": "10e2", "driver": ""},
+                {"address": "0000:43:00.0", "class": "020000", "vendor_id": "15b3", "device_id": "101d", "driver": "mlx5_core"}],
+        "tpm": {"version": "2.0"},
+        "bmc": {"address": "10.9.8.7", "mac": "3c:ec:ef:01:02:03", "channel": 1},
+    })
+}
+
+#[test]
+fn a_full_inventory() {
+    let mut answer = node_answer();
+    answer["inventory"] = full_inventory();
+    insta::assert_snapshot!("node_in_full", super::node(&read(&answer), &moment()).render());
+}
+
 #[test]
 fn lists() {
     let images = [
