@@ -43,21 +43,13 @@ pub fn build_shipped_controller(source: &Path) -> Result<PathBuf> {
     )
 }
 
-/// Builds what fills and asks a catalogue, as it is built for tests: its database and its web server are optimised.
+/// Builds what fills and asks a catalogue, optimised as the controller is that is shipped.
 pub fn build_catalogue(source: &Path) -> Result<PathBuf> {
-    screen::step("Building examples/catalogue");
-    let arguments = [
-        "build",
-        "--package",
-        "imprint-controller",
-        "--example",
-        "catalogue",
-    ];
-    tool::run_visible(cargo(source).args(arguments))?;
-    Ok(source
-        .join("target")
-        .join(TARGET)
-        .join("debug/examples/catalogue"))
+    build_optimised(
+        source,
+        &["--package", "imprint-controller", "--example", "catalogue"],
+        "examples/catalogue",
+    )
 }
 
 /// Builds what the bench measures with.

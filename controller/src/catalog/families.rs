@@ -9,8 +9,6 @@ use crate::identity::{PLATFORM, Viewer};
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
-/// Of how many families a hint is looked for.
-const MAX_HINTED: i64 = 10_000;
 
 /// A family as its viewer sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -88,23 +86,11 @@ impl Catalog {
             0 => DEFAULT_PAGE,
             size => size.min(MAX_PAGE),
         };
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT f.*, n.name AS newest_name, n.version AS newest_version FROM (SELECT family, project_id,
-                 count(*) AS images, max(CASE WHEN state = 'active' AND exclude_from_latest = 0 THEN id END) AS newest_id
-                 FROM images WHERE family IS NOT NULL AND",
-        );
-        find::push_visible(&mut sql, viewer);
-        if let Some(token) = page_token.filter(|token| !token.is_empty()) {
-            let (family, project) = token.split_once('/').ok_or(CatalogError::BadPageToken)?;
-            sql.push(" AND (family, project_id) > (")
-                .push_bind(family.to_owned())
-                .push(", ")
-                .push_bind(project.to_owned())
-                .push(")");
-        }
-        sql.push(" GROUP BY family, project_id ORDER BY family, project_id LIMIT ")
-            .push_bind(i64::from(size) + 1)
-            .push(") AS f LEFT JOIN images AS n ON n.id = f.newest_id ORDER BY f.family, f.project_id");
+        let after = match page_token.filter(|token| !token.is_empty()) {
+            Some(token) => Some(token.split_once('/').ok_or(CatalogError::BadPageToken)?),
+            None => None,
+        };
+        let mut sql = page(viewer, after, size + 1);
         let mut rows = sql.build().fetch_all(&self.db).await?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
@@ -115,6 +101,27 @@ impl Catalog {
             items,
         })
     }
+}
+
+/// The query of a page: what comes after a family of a project.
+pub(super) fn page(viewer: &Viewer, after: Option<(&str, &str)>, rows: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(
+        "SELECT f.*, n.name AS newest_name, n.version AS newest_version FROM (SELECT family, project_id,
+             count(*) AS images, max(CASE WHEN state = 'active' AND exclude_from_latest = 0 THEN id END) AS newest_id
+             FROM images WHERE family IS NOT NULL AND",
+    );
+    find::push_visible(&mut sql, viewer);
+    if let Some((family, project)) = after {
+        sql.push(" AND (family, project_id) > (")
+            .push_bind(family.to_owned())
+            .push(", ")
+            .push_bind(project.to_owned())
+            .push(")");
+    }
+    sql.push(" GROUP BY family, project_id ORDER BY family, project_id LIMIT ")
+        .push_bind(rows)
+        .push(") AS f LEFT JOIN images AS n ON n.id = f.newest_id ORDER BY f.family, f.project_id");
+    sql
 }
 
 fn family_of(row: &SqliteRow) -> Result<Family, sqlx::Error> {
@@ -150,11 +157,7 @@ async fn no_active(
             region: region.to_owned(),
         });
     }
-    let mut sql =
-        QueryBuilder::<Sqlite>::new("SELECT DISTINCT family FROM images WHERE family IS NOT NULL AND");
-    find::push_visible(&mut sql, viewer);
-    sql.push(" LIMIT ").push_bind(MAX_HINTED);
-    let known: Vec<String> = sql.build_query_scalar().fetch_all(connection).await?;
+    let known = find::hinted(connection, viewer, "family", family).await?;
     Ok(CatalogError::FamilyNotFound {
         near: names::near(family, known),
         family: family.chars().take(128).collect(),

@@ -1,13 +1,17 @@
 //! One image, by id or name, for whoever may see it.
 
+use std::collections::BTreeSet;
+
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use ulid::Ulid;
 
 use super::{Catalog, CatalogError, Image, image, names};
 use crate::identity::Viewer;
 
-/// Of how many images a hint is looked for.
-const MAX_HINTED: i64 = 10_000;
+/// Names before and after a wanted one that a hint is looked for in; they share its beginning if any does.
+const NEIGHBOURS: i64 = 500;
+/// Newest images that a hint is looked for in besides: for what is wrong at the beginning.
+const NEWEST: i64 = 1_000;
 /// How many ids an answer names when a name means several images.
 const MAX_NAMED: i64 = 10;
 
@@ -88,13 +92,53 @@ async fn not_found(
     viewer: &Viewer,
     wanted: &str,
 ) -> Result<CatalogError, sqlx::Error> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT name FROM images WHERE");
-    push_visible(&mut sql, viewer);
-    sql.push(" LIMIT ").push_bind(MAX_HINTED);
-    let known: Vec<String> = sql.build_query_scalar().fetch_all(connection).await?;
+    let known = hinted(connection, viewer, "name", wanted).await?;
     Ok(CatalogError::NotFound {
         any: !known.is_empty(),
         near: names::near(wanted, known),
         wanted: wanted.chars().take(128).collect(),
     })
+}
+
+/// What of `column`, `name` or `family`, somebody may have meant who wrote `wanted`: of a large catalogue only a part,
+/// so that a question for what is not there is answered as fast as any other.
+pub(super) async fn hinted(
+    connection: &mut SqliteConnection,
+    viewer: &Viewer,
+    column: &'static str,
+    wanted: &str,
+) -> Result<BTreeSet<String>, sqlx::Error> {
+    let mut known = BTreeSet::new();
+    for mut sql in hints(viewer, column, wanted) {
+        let found: Vec<String> = sql.build_query_scalar().fetch_all(&mut *connection).await?;
+        known.extend(found);
+    }
+    Ok(known)
+}
+
+/// The queries of [`hinted`].
+pub(super) fn hints(viewer: &Viewer, column: &'static str, wanted: &str) -> Vec<QueryBuilder<Sqlite>> {
+    let mut queries = Vec::new();
+    let small = wanted.to_lowercase();
+    let forms = std::iter::once(wanted).chain((small != wanted).then_some(small.as_str()));
+    for form in forms {
+        for (is, order) in [(" >= ", ""), (" < ", " DESC")] {
+            let mut sql = QueryBuilder::new("SELECT DISTINCT ");
+            sql.push(column).push(" FROM images WHERE");
+            push_visible(&mut sql, viewer);
+            sql.push(" AND ").push(column).push(is).push_bind(form.to_owned());
+            sql.push(" ORDER BY ").push(column).push(order);
+            sql.push(" LIMIT ").push_bind(NEIGHBOURS);
+            queries.push(sql);
+        }
+    }
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(column).push(" FROM images WHERE");
+    push_visible(&mut sql, viewer);
+    sql.push(" AND ")
+        .push(column)
+        .push(" IS NOT NULL ORDER BY id DESC LIMIT ");
+    sql.push_bind(NEWEST);
+    queries.push(sql);
+    queries
 }

@@ -73,14 +73,11 @@ impl Catalog {
             Some(software) => is_rare(&mut connection, name_and_version(software).0).await?,
             None => false,
         };
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM images WHERE");
-        find::push_visible(&mut sql, viewer);
-        push_filters(&mut sql, viewer, query, is_rare);
-        if let Some(token) = query.page_token.as_deref().filter(|token| !token.is_empty()) {
-            let after: Ulid = token.parse().map_err(|_| CatalogError::BadPageToken)?;
-            sql.push(" AND id > ").push_bind(after.to_string());
-        }
-        sql.push(" ORDER BY id LIMIT ").push_bind(i64::from(size) + 1);
+        let after: Option<Ulid> = match given(&query.page_token) {
+            Some(token) => Some(token.parse().map_err(|_| CatalogError::BadPageToken)?),
+            None => None,
+        };
+        let mut sql = page(viewer, query, is_rare, after, size + 1);
         let mut rows = sql.build().fetch_all(&mut *connection).await?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
@@ -91,6 +88,38 @@ impl Catalog {
             next_page_token,
         })
     }
+}
+
+/// The query of a page. The images are gone through in the order of their ids until the page is full; a search goes
+/// through their texts instead, which are much shorter, in the same order.
+pub(super) fn page(
+    viewer: &Viewer,
+    query: &ImageQuery,
+    is_rare: bool,
+    after: Option<Ulid>,
+    rows: u32,
+) -> QueryBuilder<Sqlite> {
+    let (mut sql, id) = match given(&query.text) {
+        None => (QueryBuilder::new("SELECT * FROM images WHERE"), "images.id"),
+        Some(text) => {
+            // CROSS JOIN: from the texts to the images.
+            let mut sql = QueryBuilder::new(
+                "SELECT images.* FROM image_texts AS w CROSS JOIN images ON images.id = w.image_id WHERE instr(w.words, ",
+            );
+            sql.push_bind(text.to_ascii_lowercase()).push(") > 0 AND");
+            (sql, "w.image_id")
+        }
+    };
+    find::push_visible(&mut sql, viewer);
+    push_filters(&mut sql, viewer, query, is_rare);
+    if let Some(after) = after {
+        sql.push(" AND ")
+            .push(id)
+            .push(" > ")
+            .push_bind(after.to_string());
+    }
+    sql.push(" ORDER BY ").push(id).push(" LIMIT ").push_bind(rows);
+    sql
 }
 
 /// Whether few disks hold a package of this name.
@@ -156,9 +185,6 @@ fn push_filters(sql: &mut QueryBuilder<Sqlite>, viewer: &Viewer, query: &ImageQu
     if let Some(software) = given(&query.software) {
         push_software(sql, software, is_rare);
     }
-    if let Some(text) = given(&query.text) {
-        push_text(sql, text);
-    }
     match given(&query.owner) {
         None => {}
         Some("own") => {
@@ -203,16 +229,4 @@ fn name_and_version(software: &str) -> (&str, Option<&str>) {
         Some((name, version)) => (name, Some(version)),
         None => (software, None),
     }
-}
-
-fn push_text(sql: &mut QueryBuilder<Sqlite>, text: &str) {
-    let text = text.to_lowercase();
-    sql.push(
-        " AND (instr(lower(images.name || char(10) || coalesce(images.family, '') || char(10) || images.description
-             || char(10) || images.os_distribution), ",
-    )
-    .push_bind(text.clone())
-    .push(") > 0 OR images.id IN (SELECT image_id FROM image_tags WHERE instr(lower(tag), ")
-    .push_bind(text)
-    .push(") > 0))");
 }

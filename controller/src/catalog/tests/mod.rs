@@ -6,6 +6,7 @@ mod families;
 mod filters;
 mod machines;
 mod migration;
+mod plans;
 mod publishing;
 mod quotas;
 mod seen;
