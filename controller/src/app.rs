@@ -126,6 +126,7 @@ impl App {
         })?;
         let exports = Exports::new(
             db.clone(),
+            catalog.clone(),
             store.clone(),
             authority.clone(),
             image_keys.clone(),
@@ -149,7 +150,7 @@ impl App {
             authority.clone(),
             events.clone(),
             clock.clone(),
-            config.regions.clone(),
+            &config,
         );
         ingest.recover().await?;
         jobs.recover(|_| Interrupted::Fail).await?;

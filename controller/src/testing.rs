@@ -1,5 +1,7 @@
 //! A controller that really serves, for tests of all concerns.
 
+mod disk;
+pub(crate) mod garbage;
 pub(crate) mod s3;
 
 use std::path::Path;
@@ -7,6 +9,8 @@ use std::path::Path;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::task::JoinHandle;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+pub(crate) use disk::debian;
 
 use crate::{
     app::App,

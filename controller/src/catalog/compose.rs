@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Catalog, CatalogError, Image, ImageSpec, NewImage, find,
     insert::whole,
+    quota::bytes_new_to,
     spec::check_label,
     transitions::tell_with,
     usage,
@@ -136,15 +137,15 @@ impl Catalog {
         .bind(&begun.id)
         .execute(change.connection())
         .await?;
-        self.check_quota(
-            change.connection(),
-            &begun.project_id,
-            &begun.created_by,
-            &begun.id,
-            1,
-            0,
-        )
-        .await?;
+        // Its disks count for the project from now on, unless other images of the project have them.
+        let manifests: Vec<&str> = parts
+            .iter()
+            .map(|(_, image)| image.disks[0].manifest.as_str())
+            .collect();
+        let (project, creator) = (&begun.project_id, &begun.created_by);
+        let bytes = bytes_new_to(change.connection(), project, &begun.id, &manifests).await?;
+        self.check_quota(change.connection(), project, creator, &begun.id, 1, bytes)
+            .await?;
         usage::settle(change.connection(), self.clock.now_ms(), &begun.id).await?;
         let message = format!("Image {} was composed of {} images.", begun.name, parts.len());
         let details = json!({ "disks": sources });

@@ -4,7 +4,7 @@ use imprint_image::facts::{Fact, Facts, Finding, Package, Packages};
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
-use super::{CatalogError, Image, words::BootMode};
+use super::{Catalog, CatalogError, Image, words::BootMode};
 
 /// Rows of packages that go into the database at once.
 const PACKAGES_AT_ONCE: usize = 500;
@@ -102,6 +102,39 @@ fn boot_modes(facts: &Facts) -> Option<Vec<BootMode>> {
     modes.extend(uefi.then_some(BootMode::Uefi));
     modes.extend(bios.boot_code.then_some(BootMode::Bios));
     Some(modes)
+}
+
+impl Catalog {
+    /// What was read from a disk when it came, for another one with the same content. What the catalogue sorts by is left
+    /// out: that is said of the image by now.
+    pub(crate) async fn findings(&self, manifest: &str) -> Result<Option<Findings>, CatalogError> {
+        let mut tx = self.db.begin().await?;
+        let kept: Option<(Option<String>, Option<String>)> =
+            sqlx::query_as("SELECT facts, lint FROM manifests WHERE manifest = ?")
+                .bind(manifest)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some((Some(facts), lint)) = kept else {
+            return Ok(None);
+        };
+        let rows: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT name, version, architecture FROM manifest_packages WHERE manifest = ?")
+                .bind(manifest)
+                .fetch_all(&mut *tx)
+                .await?;
+        let package = |(name, version, architecture)| Package {
+            name,
+            version,
+            architecture,
+        };
+        let document = |text: &str| serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()));
+        Ok(Some(Findings {
+            facts: document(&facts)?,
+            lint: document(lint.as_deref().unwrap_or("[]"))?,
+            packages: rows.into_iter().map(package).collect(),
+            system: Detected::default(),
+        }))
+    }
 }
 
 fn join(modes: &[BootMode]) -> String {

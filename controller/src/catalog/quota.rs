@@ -4,6 +4,7 @@
 //! Public images, and those of the community and the marketplace, count for nobody.
 
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{FromRow, SqliteConnection};
 use utoipa::ToSchema;
 
@@ -16,7 +17,7 @@ const MAX_USERS: i64 = 1000;
 /// A part of a project's quota that something will take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaReservation {
-    /// Id of the image that is being made.
+    /// Id of the image that is being made, or of the transfer that it comes by.
     pub holder: String,
     /// Whose quota.
     pub project_id: String,
@@ -269,6 +270,16 @@ impl Catalog {
         Ok(())
     }
 
+    /// What images over these manifests will count in a project, beside what it has already.
+    pub(crate) async fn bytes_new_to(
+        &self,
+        project_id: &str,
+        manifests: &[&str],
+    ) -> Result<u64, CatalogError> {
+        let mut connection = self.db.acquire().await?;
+        bytes_new_to(&mut connection, project_id, "", manifests).await
+    }
+
     /// Gives back what a holder has reserved.
     pub async fn unreserve(&self, holder: &str) -> Result<(), CatalogError> {
         sqlx::query("DELETE FROM quota_reservations WHERE holder = ?")
@@ -278,9 +289,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Gives back what ended with the controller. Called before anything is served.
+    /// Gives back what ended with the controller. Called before anything is served. Transfers from other regions go on,
+    /// and so does what they have reserved.
     pub async fn unreserve_all(&self) -> Result<(), CatalogError> {
-        sqlx::query("DELETE FROM quota_reservations")
+        sqlx::query("DELETE FROM quota_reservations WHERE holder NOT IN (SELECT id FROM transfers)")
             .execute(&self.db)
             .await?;
         Ok(())
@@ -330,6 +342,28 @@ impl Catalog {
             users,
         })
     }
+}
+
+/// Bytes of the disks among `manifests` that no image of the project counts already, the image `but` left out.
+pub(super) async fn bytes_new_to(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    but: &str,
+    manifests: &[&str],
+) -> Result<u64, CatalogError> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(m.stored_bytes), 0) FROM manifests AS m
+             WHERE m.manifest IN (SELECT j.value FROM json_each(?1) AS j)
+             AND NOT EXISTS (SELECT 1 FROM image_disks AS d JOIN images AS i ON i.id = d.image_id
+                 WHERE d.manifest = m.manifest AND i.project_id = ?2 AND i.id <> ?3
+                 AND i.visibility IN ('private', 'shared') AND i.state NOT IN ('deleted', 'failed'))",
+    )
+    .bind(json!(manifests).to_string())
+    .bind(project_id)
+    .bind(but)
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 fn within(

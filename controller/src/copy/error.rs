@@ -8,6 +8,7 @@ use crate::{
     catalog::{CatalogError, WriteError},
     export::ExportFault,
     identity::ImageKeyError,
+    ingest::ImportError,
     jobs::JobError,
     store::StoreError,
 };
@@ -164,14 +165,17 @@ pub enum CopyFault {
     /// A thread or a decoder cannot be started.
     #[error("the content cannot be packed anew")]
     Threads(#[source] std::io::Error),
+    /// What came cannot be looked at, or is not what was said of it.
+    #[error(transparent)]
+    Facts(#[from] ImportError),
     /// The key of an encrypted image.
     #[error(transparent)]
     Key(#[from] ImageKeyError),
     /// Stopped by whoever asked for it.
     #[error("the copy was cancelled")]
     Cancelled,
-    /// The thread that proves ended without a word.
-    #[error("the check of a pack ended early")]
+    /// A task or thread ended without a word.
+    #[error("a part of the copy ended early")]
     Task(#[source] tokio::task::JoinError),
     /// What keeps content from being read.
     #[error(transparent)]
@@ -306,6 +310,7 @@ impl From<CopyFault> for Problem {
             ),
             CopyFault::Packing(error) => Self::internal(&error),
             CopyFault::Threads(error) => Self::internal(&error),
+            CopyFault::Facts(error) => error.into(),
             CopyFault::Key(error) => error.into(),
             CopyFault::Task(error) => Self::internal(&error),
             CopyFault::Database(error) => Self::internal(&error),

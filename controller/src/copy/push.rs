@@ -143,7 +143,16 @@ impl Push {
             client.abandon(&transfer.id).await;
             return Err(CopyFault::Cancelled);
         }
-        let sent = result?;
+        let sent = match result {
+            Ok(sent) => sent,
+            // The next copy goes on where this one broke off.
+            Err(fault @ (CopyFault::Unreachable { .. } | CopyFault::Refused { .. })) => return Err(fault),
+            // It would fail here again, and over there it keeps a part of the project's quota meanwhile.
+            Err(fault) => {
+                client.abandon(&transfer.id).await;
+                return Err(fault);
+            }
+        };
         context.progress("completing", 0, 0);
         let there = client.complete(&transfer.id).await?;
         self.tell(&there).await?;

@@ -56,6 +56,25 @@ impl Copies {
         request: &CopyRequest,
         idempotency_key: Option<String>,
     ) -> Result<Job, CopyFault> {
+        // A caller who goes away in the middle of it leaves no row behind, and nothing reserved.
+        let (copies, jobs, caller) = (self.clone(), jobs.clone(), caller.clone());
+        let (image, request) = (image.clone(), request.clone());
+        let begun = tokio::spawn(async move {
+            copies
+                .begin(&jobs, &caller, &image, &request, idempotency_key)
+                .await
+        });
+        begun.await.map_err(CopyFault::Task)?
+    }
+
+    async fn begin(
+        &self,
+        jobs: &Jobs,
+        caller: &Caller,
+        image: &Image,
+        request: &CopyRequest,
+        idempotency_key: Option<String>,
+    ) -> Result<Job, CopyFault> {
         require_content(image, &caller.viewer())?;
         let caller = &owner(caller, request)?;
         let elsewhere = request

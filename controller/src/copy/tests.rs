@@ -1,6 +1,8 @@
 //! Copies within a region, and between two real controllers on loopback.
 
 mod across;
+mod held;
+mod quotas;
 mod within;
 
 use std::{path::Path, time::Duration};

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Copies, CopyFault, Encrypt, Inner, reseal::Resealed};
 use crate::{
-    catalog::{Finished, Image, ImageDisk, ImageSpec, ImageState, NewDisk, NewImage, Source},
+    catalog::{
+        Finished, Image, ImageDisk, ImageSpec, ImageState, NewDisk, NewImage, QuotaReservation, Source,
+    },
     events::NewEvent,
     identity::Caller,
     jobs::{Job, JobContext, Jobs, NewJob},
@@ -39,19 +41,30 @@ impl Copies {
             )
             .await?;
         new.image_id = Some(begun.id.clone());
+        let convert = conversion(image, encrypt);
         let copy = Within {
             inner: self.0.clone(),
             source: image.clone(),
-            convert: conversion(image, encrypt),
+            convert,
             copy: begun.clone(),
             caller: caller.clone(),
         };
-        let started = jobs.start(new, move |context| async move { Ok(copy.run(&context).await?) });
-        match started.await {
-            Ok(job) => Ok(job),
-            Err(error) => {
-                self.0.catalog.abandon_image(&begun.id).await?;
-                Err(error.into())
+        let started = match copy.reserve().await {
+            Ok(()) => {
+                let started = jobs.start(new, move |context| async move { Ok(copy.run(&context).await?) });
+                started.await.map_err(CopyFault::from)
+            }
+            Err(fault) => Err(fault),
+        };
+        match started {
+            Ok(job) if job.image_id.as_ref() == Some(&begun.id) => Ok(job),
+            // Refused; or another request with the same key was quicker.
+            other => {
+                let abandoned = self.0.catalog.abandon_image(&begun.id).await;
+                let released = self.0.catalog.unreserve(&begun.id).await;
+                let job = other?;
+                abandoned.and(released)?;
+                Ok(job)
             }
         }
     }
@@ -81,17 +94,39 @@ struct Within {
 }
 
 impl Within {
+    /// Takes what the copy will count of its project's quota, before anything is stored for it.
+    async fn reserve(&self) -> Result<(), CopyFault> {
+        let catalog = &self.inner.catalog;
+        let bytes = if self.convert.is_some() {
+            self.source.stored_bytes
+        } else {
+            let manifests: Vec<&str> = self.source.disks.iter().map(|d| d.manifest.as_str()).collect();
+            catalog.bytes_new_to(&self.copy.project_id, &manifests).await?
+        };
+        let reservation = QuotaReservation {
+            holder: self.copy.id.clone(),
+            project_id: self.copy.project_id.clone(),
+            created_by: self.copy.created_by.clone(),
+            images: 1,
+            bytes,
+        };
+        Ok(catalog.reserve(&reservation).await?)
+    }
+
     async fn run(self, context: &JobContext) -> Result<Value, CopyFault> {
+        let catalog = &self.inner.catalog;
         let result = self.copy(context).await;
-        // What was held is held by the copy now, or by nobody.
-        self.inner.catalog.sweep(&self.inner.store, &self.copy.id).await?;
-        match result {
-            Ok(image) => Ok(json!({ "image_id": image.id, "image_digest": image.image_digest })),
-            Err(fault) => {
-                self.inner.catalog.abandon_image(&self.copy.id).await?;
-                Err(fault)
-            }
-        }
+        let abandoned = match &result {
+            Ok(_) => Ok(()),
+            Err(_) => catalog.abandon_image(&self.copy.id).await,
+        };
+        // What was reserved and held is the copy's now, or nobody's.
+        let released = catalog.unreserve(&self.copy.id).await;
+        let swept = catalog.sweep(&self.inner.store, &self.copy.id).await;
+        let image = result?;
+        abandoned.and(released)?;
+        swept?;
+        Ok(json!({ "image_id": image.id, "image_digest": image.image_digest }))
     }
 
     async fn copy(&self, context: &JobContext) -> Result<Image, CopyFault> {
@@ -120,19 +155,30 @@ impl Within {
         for (disk, manifest) in self.source.disks.iter().zip(manifests) {
             stored.push(self.stored(disk, manifest, context).await?);
         }
+        // The same content, so the same is known of it.
+        let mut findings = Vec::with_capacity(stored.len());
+        for disk in &self.source.disks {
+            let known = if fresh {
+                catalog.findings(&disk.manifest).await?
+            } else {
+                None
+            };
+            findings.push(known);
+        }
         let disks: Vec<_> = self
             .source
             .disks
             .iter()
             .zip(&stored)
-            .map(|(disk, stored)| NewDisk {
+            .zip(&findings)
+            .map(|((disk, stored), findings)| NewDisk {
                 role: &disk.role,
                 manifest: &stored.manifest,
                 key: stored.key.clone(),
                 manifest_digest: stored.digest.clone(),
                 fresh,
                 wrapped_key: stored.wrapped_key.clone(),
-                findings: None,
+                findings: findings.as_ref(),
             })
             .collect();
         let image = catalog

@@ -6,7 +6,7 @@ use imprint_image::{ManifestError, export::ExportError};
 use super::STREAMS_AT_ONCE;
 use crate::{
     api::rest::problem::{Problem, sentence},
-    catalog::ImageState,
+    catalog::{CatalogError, ImageState},
     identity::ImageKeyError,
     jobs::JobError,
     store::{BucketFault, StoreError},
@@ -43,6 +43,12 @@ pub enum ExportFault {
         role: String,
         /// Roles of its disks.
         roles: Vec<String>,
+    },
+    /// It was deleted since it was asked for.
+    #[error("image {image} was deleted meanwhile")]
+    Gone {
+        /// Its name.
+        image: String,
     },
     /// It costs something, and belongs to somebody else.
     #[error("image {image} is sold by its owner")]
@@ -130,6 +136,9 @@ pub enum ExportFault {
     /// Stopped by whoever asked for it.
     #[error("the export was cancelled")]
     Cancelled,
+    /// The catalogue, or that the image is not seen any more.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// Jobs.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -175,6 +184,11 @@ impl From<ExportFault> for Problem {
                 "image-not-active",
                 "The image cannot be read now",
                 "Wait until its import has ended (`imprint image show`), or have its owner activate it: `imprint image activate IMAGE`.".to_owned(),
+            ),
+            ExportFault::Gone { .. } => conflict(
+                "image-changed",
+                "The image has changed",
+                "Look for another one: `imprint image list`.".to_owned(),
             ),
             ExportFault::WhichDisk { roles, .. } => conflict(
                 "disk-required",
@@ -257,7 +271,11 @@ impl From<ExportFault> for Problem {
             ExportFault::Task(error) => Self::internal(error),
             ExportFault::Database(error) => Self::internal(error),
             ExportFault::Event(error) => Self::internal(error),
-            ExportFault::Store(_) | ExportFault::Job(_) | ExportFault::DataKey(_) => match fault {
+            ExportFault::Store(_)
+            | ExportFault::Job(_)
+            | ExportFault::DataKey(_)
+            | ExportFault::Catalog(_) => match fault {
+                ExportFault::Catalog(error) => error.into(),
                 ExportFault::DataKey(error) => error.into(),
                 ExportFault::Store(error) => error.into(),
                 ExportFault::Job(error) => error.into(),

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Destination, ExportFault, Exports, Inner, ObjectKey, OpenedDisk, StoreFrames, bucket::Bucket, pipe::pipe,
+    Destination, ExportFault, Exports, Inner, ObjectKey, OpenedDisk, StoreFrames, bucket::Bucket, hold::Hold,
+    pipe::pipe, require_content,
 };
 use crate::{
     catalog::Image,
     copy::spec_of,
     events::NewEvent,
-    identity::Caller,
+    identity::{Caller, Viewer},
     jobs::{Job, JobContext, JobKind, Jobs, NewJob},
 };
 
@@ -87,6 +88,7 @@ impl Exports {
             key,
             overwrite: request.overwrite,
             by: caller.name.clone(),
+            viewer: caller.viewer(),
             project_id: caller.project_id.clone(),
         };
         let job = jobs.start(new, move |context| async move {
@@ -120,12 +122,23 @@ pub(super) struct BucketExport {
     pub(super) key: ObjectKey,
     pub(super) overwrite: bool,
     pub(super) by: String,
+    pub(super) viewer: Viewer,
     pub(super) project_id: String,
 }
 
 impl BucketExport {
     /// Writes the file and what goes with it. After a failure or a cancellation there is nothing of it in the bucket.
     pub(super) async fn run(self, bucket: &Bucket, context: &JobContext) -> Result<Value, ExportFault> {
+        let hold = Hold::of(&self.inner.catalog, &context.id, &self.disk).await?;
+        let result = self.held(bucket, context).await;
+        hold.end().await;
+        result
+    }
+
+    async fn held(&self, bucket: &Bucket, context: &JobContext) -> Result<Value, ExportFault> {
+        // Recalled or taken out of use while the job waited.
+        let now = self.inner.catalog.find(&self.viewer, &self.disk.image_id).await?;
+        require_content(&now, &self.viewer)?;
         if !self.overwrite {
             bucket.require_free(&self.key).await?;
         }

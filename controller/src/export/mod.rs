@@ -6,12 +6,14 @@
 //!
 //! Every frame is proven before a byte that comes from it leaves the controller; a stream that cannot go on ends with
 //! an error, never with wrong bytes. The same image gives the same file each time, so its digest is kept once it is
-//! known (`sums.rs`), and a transfer that broke off goes on at the byte where it ended.
+//! known (`sums.rs`), and a transfer that broke off goes on at the byte where it ended. What is read stays in the store
+//! until the export has ended, whatever becomes of the image (`hold.rs`).
 
 mod bucket;
 mod destination;
 mod error;
 mod frames;
+mod hold;
 mod job;
 mod opened;
 mod pipe;
@@ -35,6 +37,7 @@ pub use stream::ContentStream;
 pub use sums::FileSum;
 
 use crate::{
+    catalog::Catalog,
     clock::Clock,
     events::EventLog,
     identity::{Authority, ImageKeys},
@@ -51,6 +54,7 @@ pub struct Exports(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     db: SqlitePool,
+    catalog: Catalog,
     store: Store,
     authority: Authority,
     image_keys: ImageKeys,
@@ -63,8 +67,10 @@ struct Inner {
 impl Exports {
     /// Over store and database, with the buckets that may be written to.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "the concerns that it stands on")]
     pub fn new(
         db: SqlitePool,
+        catalog: Catalog,
         store: Store,
         authority: Authority,
         image_keys: ImageKeys,
@@ -74,6 +80,7 @@ impl Exports {
     ) -> Self {
         Self(Arc::new(Inner {
             db,
+            catalog,
             store,
             authority,
             image_keys,

@@ -16,9 +16,11 @@ use futures::Stream;
 use imprint_image::export::{ExportError, ExportOptions, ExportPlan};
 use serde_json::json;
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
+use ulid::Ulid;
 
 use super::{
     ExportFault, Exports, Inner, OpenedDisk, StoreFrames,
+    hold::Hold,
     pipe::{PipeReader, PipeWriter, pipe},
 };
 use crate::{events::NewEvent, identity::Caller};
@@ -54,6 +56,7 @@ impl Exports {
         by: &Caller,
     ) -> Result<ContentStream, ExportFault> {
         let slot = self.slot()?;
+        let hold = Hold::of(&self.0.catalog, &Ulid::generate().to_string(), &disk).await?;
         self.tell_reading(&disk, range.as_ref(), by).await?;
         let cancel = Arc::new(AtomicBool::new(false));
         let from = range.as_ref().map_or(0, |range| range.start);
@@ -64,6 +67,7 @@ impl Exports {
             from,
             cancel: cancel.clone(),
             frames: StoreFrames::new(self.0.store.clone()),
+            hold,
             _slot: slot,
         };
         tokio::task::spawn_blocking(move || writing.run(writer));
@@ -101,6 +105,7 @@ struct Writing {
     from: u64,
     cancel: Arc<AtomicBool>,
     frames: StoreFrames,
+    hold: Hold,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -112,7 +117,10 @@ impl Writing {
             ..ExportOptions::default()
         };
         let plan = ExportPlan::new(&self.disk.manifest, self.disk.format);
-        match plan.and_then(|plan| plan.write(&self.frames, &mut out, &options)) {
+        let written = plan.and_then(|plan| plan.write(&self.frames, &mut out, &options));
+        // All is read. Whoever gets the last piece finds nothing held any more.
+        Handle::current().block_on(self.hold.end());
+        match written {
             Ok(done) => {
                 if done.sha256.is_some()
                     && let Err(error) = Handle::current().block_on(self.inner.keep_sum(&self.disk, &done))

@@ -5,9 +5,10 @@ use std::{io, sync::Arc};
 use imprint_image::export::{EXPORT_REVISION, ExportOptions, ExportPlan, Exported};
 use serde::Serialize;
 use sqlx::Row;
+use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::{ExportFault, Exports, Inner, OpenedDisk, StoreFrames};
+use super::{ExportFault, Exports, Inner, OpenedDisk, StoreFrames, hold::Hold};
 
 /// What a file is known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -49,6 +50,7 @@ impl Exports {
             return Ok(known);
         }
         let _slot = self.slot()?;
+        let hold = Hold::of(&self.0.catalog, &Ulid::generate().to_string(), disk).await?;
         let (frames, manifest, format) = (
             StoreFrames::new(self.0.store.clone()),
             disk.manifest.clone(),
@@ -60,6 +62,7 @@ impl Exports {
         .await
         .map_err(ExportFault::Task)?
         .map_err(ExportFault::of)?;
+        hold.end().await;
         self.0.keep_sum(disk, &done).await
     }
 

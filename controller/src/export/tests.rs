@@ -1,6 +1,7 @@
 //! Images leave the controller: as streams, and into a real S3 server.
 
 mod bucket;
+mod hold;
 mod stream;
 
 use imprint_image::export::ExportFormat;

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::ImportError;
 pub use facts::LintSummary;
+pub(crate) use facts::findings_of;
 pub use import::Imported;
 pub use request::{FileSpec, ImportRequest, ImportSource};
 
@@ -231,8 +232,27 @@ impl Ingest {
         .await
     }
 
-    /// Enters the image and starts its job.
+    /// As [`Ingest::begin_now`], to its end also when the caller goes away in the middle of it: so no row is left behind,
+    /// and nothing reserved.
     async fn begin<W, F>(
+        &self,
+        request: ImportRequest,
+        told: (Source, String, serde_json::Value),
+        length: Option<u64>,
+        key: Option<String>,
+        work: W,
+    ) -> Result<Job, ImportError>
+    where
+        W: FnOnce(Import, JobContext) -> F + Send + 'static,
+        F: Future<Output = Result<serde_json::Value, Problem>> + Send + 'static,
+    {
+        let ingest = self.clone();
+        let begun = tokio::spawn(async move { ingest.begin_now(request, told, length, key, work).await });
+        begun.await.map_err(ImportError::Task)?
+    }
+
+    /// Enters the image and starts its job.
+    async fn begin_now<W, F>(
         &self,
         request: ImportRequest,
         (source, reference, shown): (Source, String, serde_json::Value),

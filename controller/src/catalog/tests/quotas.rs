@@ -161,3 +161,56 @@ async fn bytes_are_those_of_private_images_and_a_project_may_have_its_own_limit(
     let stored = image.stored_bytes + data.stored_bytes;
     assert_eq!(used(quota), (stored, Some(1 << 30), true));
 }
+
+#[tokio::test]
+async fn row_46_a_composed_image_counts_the_disks_that_its_project_had_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = limited(&dir, 50, None).await;
+    let team = project(&app, "a").await;
+    let by = Caller::for_test(&team, Role::Member);
+    let mut parts = Vec::new();
+    for (name, role, content) in [("os", "system", [1; 4096]), ("data", "data", [2; 4096])] {
+        let public = ImageSpec {
+            visibility: Some(Visibility::Public),
+            ..ImageSpec::named(name)
+        };
+        let image = made(&app, &admin(), &public, &content).await;
+        parts.push((role, image));
+    }
+    let bytes: u64 = parts.iter().map(|(_, image)| image.stored_bytes).sum();
+    let wanted = |name: &str| ComposeRequest {
+        spec: ImageSpec::named(name),
+        disks: parts
+            .iter()
+            .map(|(role, image)| Part {
+                role: (*role).to_owned(),
+                image: image.id.clone(),
+            })
+            .collect(),
+    };
+    let limit = async |bytes: u64| {
+        sqlx::query("UPDATE projects SET max_stored_bytes = ? WHERE id = ?")
+            .bind(i64::try_from(bytes).unwrap())
+            .bind(&team)
+            .execute(&app.db)
+            .await
+            .unwrap();
+    };
+    limit(bytes - 1).await;
+    match app.catalog.compose(&by, &wanted("shop"), None).await {
+        Err(CatalogError::Quota(exceeded)) => {
+            assert_eq!((exceeded.used, exceeded.asked), (0, bytes));
+        }
+        other => panic!("{other:?}"),
+    }
+    let images: i64 = sqlx::query_scalar("SELECT count(*) FROM images WHERE project_id = ?")
+        .bind(&team)
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(images, 0);
+    limit(bytes).await;
+    app.catalog.compose(&by, &wanted("shop"), None).await.unwrap();
+    // The same disks once more are no more bytes.
+    app.catalog.compose(&by, &wanted("again"), None).await.unwrap();
+}

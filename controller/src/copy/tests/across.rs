@@ -235,7 +235,7 @@ async fn row_61_a_copy_that_breaks_goes_on_where_it_was() {
     assert!(raw(&regions.west, "golden").await == disk);
 }
 
-async fn put(server: &TestServer, path: &str, body: Vec<u8>) -> reqwest::Response {
+pub(super) async fn put(server: &TestServer, path: &str, body: Vec<u8>) -> reqwest::Response {
     server
         .client()
         .put(server.url(path))
@@ -246,7 +246,7 @@ async fn put(server: &TestServer, path: &str, body: Vec<u8>) -> reqwest::Respons
 }
 
 /// The signed manifest of an image in `east`.
-fn manifest(regions: &Regions, image: &Value) -> Vec<u8> {
+pub(super) fn manifest(regions: &Regions, image: &Value) -> Vec<u8> {
     let key = image["disks"][0]["manifest"].as_str().unwrap();
     std::fs::read(regions.east.app.config.data_dir.join("store/manifests").join(key)).unwrap()
 }

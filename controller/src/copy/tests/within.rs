@@ -12,7 +12,7 @@ async fn start(dir: &Path) -> TestServer {
 }
 
 /// Shares an image as its members' API does.
-async fn share(server: &TestServer, image: &str, with: &str) {
+pub(super) async fn share(server: &TestServer, image: &str, with: &str) {
     sqlx::query("UPDATE images SET visibility = 'shared' WHERE id = ?")
         .bind(image)
         .execute(&server.app.db)
@@ -26,7 +26,12 @@ async fn share(server: &TestServer, image: &str, with: &str) {
         .unwrap();
 }
 
-async fn copy_as(server: &TestServer, caller: &Caller, image: &str, name: &str) -> Result<Value, CopyFault> {
+pub(super) async fn copy_as(
+    server: &TestServer,
+    caller: &Caller,
+    image: &str,
+    name: &str,
+) -> Result<Value, CopyFault> {
     let app = &server.app;
     let image = app.catalog.find(&caller.viewer(), image).await?;
     let request = CopyRequest {

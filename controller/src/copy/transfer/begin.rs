@@ -6,9 +6,9 @@ use serde_json::json;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::{Record, Transfers, record};
+use super::{Inner, Record, Transfers, record};
 use crate::{
-    catalog::{CatalogError, ImageSpec},
+    catalog::{CatalogError, ImageSpec, QuotaReservation, Visibility},
     config::RegionConfig,
     copy::CopyFault,
     identity::{Caller, Viewer},
@@ -76,12 +76,23 @@ impl Transfers {
             }
         }
         let id = Ulid::generate().to_string();
+        self.0
+            .reserve(&id, &caller.project_id, &caller.name, request, 0)
+            .await?;
+        let inserted = self.insert(&id, caller, request).await;
+        if inserted.is_err() {
+            self.0.catalog.unreserve(&id).await?;
+        }
+        self.told(inserted?).await
+    }
+
+    async fn insert(&self, id: &str, caller: &Caller, request: &BeginTransfer) -> Result<Record, CopyFault> {
         let now = self.0.clock.now_ms();
         let row = sqlx::query(
             "INSERT INTO transfers (id, project_id, created_by, source_region, source_image, request, created_at, touched_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
         )
-        .bind(&id)
+        .bind(id)
         .bind(&caller.project_id)
         .bind(&caller.name)
         .bind(&request.source_region)
@@ -91,7 +102,7 @@ impl Transfers {
         .bind(now)
         .fetch_one(&self.0.db)
         .await?;
-        self.told(record(&row)?).await
+        Ok(record(&row)?)
     }
 
     /// A transfer of the viewer's.
@@ -140,6 +151,33 @@ impl Transfers {
             return Err(CatalogError::NameTaken { name }.into());
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Takes a part of the project's quota, or changes it. What everybody is to see counts for nobody.
+    pub(super) async fn reserve(
+        &self,
+        id: &str,
+        project_id: &str,
+        created_by: &str,
+        request: &BeginTransfer,
+        bytes: u64,
+    ) -> Result<(), CopyFault> {
+        if matches!(
+            request.image.visibility,
+            Some(Visibility::Public | Visibility::Community)
+        ) {
+            return Ok(());
+        }
+        let reservation = QuotaReservation {
+            holder: id.to_owned(),
+            project_id: project_id.to_owned(),
+            created_by: created_by.to_owned(),
+            images: 1,
+            bytes,
+        };
+        Ok(self.catalog.reserve(&reservation).await?)
     }
 }
 

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use imprint_image::{Chunk, Digest, Manifest, PackRef, write::KnownChunk};
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::{Inner, Record, Transfers};
 use crate::{
-    catalog::{Finished, Image, ImageState, NewDisk, NewImage, Source},
+    catalog::{Findings, Finished, Image, ImageKind, ImageState, NewDisk, NewImage, Source},
     copy::CopyFault,
     events::NewEvent,
     identity::Caller,
+    ingest::findings_of,
     store::StoreObject,
 };
 
@@ -60,7 +62,19 @@ impl Inner {
         })
     }
 
+    /// What the content tells, read from what lies here: the sender's word is not taken for it.
+    async fn findings(&self, record: &Record, disks: &[Signed]) -> Result<Vec<Option<Findings>>, CopyFault> {
+        let (store, limit) = (self.store.clone(), self.facts_limit);
+        let manifests: Vec<_> = disks.iter().map(|disk| disk.manifest.clone()).collect();
+        let kind = record.request.image.kind.unwrap_or(ImageKind::SystemDisk);
+        let runtime = Handle::current();
+        let reading =
+            tokio::task::spawn_blocking(move || findings_of(&store, &runtime, &manifests, kind, limit));
+        Ok(reading.await.map_err(CopyFault::Task)??)
+    }
+
     async fn enter(&self, caller: &Caller, record: &Record, disks: &[Signed]) -> Result<Image, CopyFault> {
+        let findings = self.findings(record, disks).await?;
         let reference = format!("{}/{}", record.source_region, record.source_image);
         let mut owner = caller.clone();
         owner.project_id.clone_from(&record.project_id);
@@ -76,14 +90,15 @@ impl Inner {
         let named: Vec<_> = disks
             .iter()
             .zip(&record.request.disks)
-            .map(|(disk, named)| NewDisk {
+            .zip(&findings)
+            .map(|((disk, named), findings)| NewDisk {
                 role: &named.role,
                 manifest: &disk.manifest,
                 key: disk.key.clone(),
                 manifest_digest: disk.key.clone(),
                 fresh: true,
                 wrapped_key: None,
-                findings: None,
+                findings: findings.as_ref(),
             })
             .collect();
         let finished = self
@@ -124,6 +139,7 @@ impl Inner {
             .bind(id)
             .execute(&self.db)
             .await?;
+        self.catalog.unreserve(id).await?;
         self.catalog.forget_pending(id).await?;
         self.forget_named(id);
         Ok(())

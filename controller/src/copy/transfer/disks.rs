@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use imprint_image::{CHUNK_BYTES, Digest, Manifest, SignedManifest};
 
-use super::{Inner, Named, Transfers};
+use super::{Inner, Named, Record, Transfers};
 use crate::{catalog::KnownChunks, copy::CopyFault, identity::Viewer};
 
 impl Transfers {
@@ -33,6 +33,11 @@ impl Transfers {
                 expected: disk.image_digest.clone(),
                 got: manifest.image_digest,
             });
+        }
+        if let Err(fault) = self.0.reserve_bytes(&record, position, &manifest).await {
+            // Nobody can complete it: what came of it goes, and what it has reserved.
+            self.0.give_up(id).await?;
+            return Err(fault);
         }
         self.0.note_known(&record.project_id, id, &manifest).await?;
         sqlx::query(
@@ -66,6 +71,32 @@ impl Transfers {
 }
 
 impl Inner {
+    /// Reserves what the disks that are known by now will take in the store.
+    async fn reserve_bytes(
+        &self,
+        record: &Record,
+        position: i64,
+        manifest: &Manifest,
+    ) -> Result<(), CopyFault> {
+        let mut bytes = manifest.fetch_bytes();
+        for (other, _) in (0_i64..)
+            .zip(&record.request.disks)
+            .filter(|(other, _)| *other != position)
+        {
+            if let Some(known) = self.manifest(&record.id, other).await? {
+                bytes += known.fetch_bytes();
+            }
+        }
+        let Record {
+            id,
+            project_id,
+            created_by,
+            request,
+            ..
+        } = record;
+        self.reserve(id, project_id, created_by, request, bytes).await
+    }
+
     /// Notes the chunks that the project may use anyway, and keeps their packs meanwhile.
     async fn note_known(&self, project_id: &str, id: &str, manifest: &Manifest) -> Result<(), CopyFault> {
         let chunks = KnownChunks::new(self.catalog.clone(), project_id, id);

@@ -7,7 +7,11 @@
 //! Only chunks that the project may use anyway count as known, so nobody learns from a transfer what others have.
 //! Every part is kept in the database and in the store when its request is answered; after a break the sender asks what
 //! is missing and goes on. In the end our own manifest is made of what is there: it must have the identity that was
-//! announced, and it is signed with our own key. Nothing of the transfer is an image before that.
+//! announced, and it is signed with our own key. Nothing of the transfer is an image before that. What the content tells is
+//! read here once more: facts, lint report and software are not taken on trust.
+//!
+//! The part of the project's quota is reserved under the transfer's id, the image when it begins, its bytes when the
+//! manifests tell them, before anything is stored; it is given back when the transfer ends, in whatever way.
 
 mod begin;
 mod complete;
@@ -18,6 +22,7 @@ mod sweep;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use imprint_image::{Digest, Manifest, write::KnownChunk};
@@ -29,7 +34,7 @@ use super::CopyFault;
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    config::RegionConfig,
+    config::{Config, RegionConfig},
     events::EventLog,
     identity::{Authority, Viewer},
     store::Store,
@@ -48,6 +53,8 @@ struct Inner {
     events: EventLog,
     clock: Clock,
     regions: Vec<RegionConfig>,
+    /// How long the facts of an image may be looked for.
+    facts_limit: Duration,
     /// What the manifests of a transfer name, so that they are not decoded for each pack.
     named: Mutex<HashMap<String, Arc<Named>>>,
 }
@@ -77,7 +84,7 @@ impl Transfers {
         authority: Authority,
         events: EventLog,
         clock: Clock,
-        regions: Vec<RegionConfig>,
+        config: &Config,
     ) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -86,7 +93,8 @@ impl Transfers {
             authority,
             events,
             clock,
-            regions,
+            regions: config.regions.clone(),
+            facts_limit: Duration::from_secs(config.ingest.facts_seconds),
             named: Mutex::default(),
         }))
     }

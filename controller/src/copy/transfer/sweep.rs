@@ -28,11 +28,13 @@ impl Transfers {
 }
 
 impl Inner {
-    async fn give_up(&self, id: &str) -> Result<(), CopyFault> {
+    /// Forgets a transfer, and removes what came of it.
+    pub(super) async fn give_up(&self, id: &str) -> Result<(), CopyFault> {
         sqlx::query("DELETE FROM transfers WHERE id = ?")
             .bind(id)
             .execute(&self.db)
             .await?;
+        self.catalog.unreserve(id).await?;
         self.catalog.sweep(&self.store, id).await?;
         self.forget_named(id);
         Ok(())

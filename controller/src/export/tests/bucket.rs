@@ -148,6 +148,7 @@ async fn prepared(server: &TestServer, key: &str) -> BucketExport {
         key: ObjectKey::parse(key).unwrap(),
         overwrite: false,
         by: "test".into(),
+        viewer: Viewer::All,
         project_id: PLATFORM.into(),
     }
 }

@@ -121,6 +121,32 @@ impl Examination {
     }
 }
 
+/// What the content of disks tells that came into the store by other ways than an import: the first one is of an image
+/// of this kind, the others hold data. Nothing of a disk that time ran out for. Blocks.
+pub(crate) fn findings_of(
+    store: &Store,
+    runtime: &Handle,
+    manifests: &[Manifest],
+    kind: ImageKind,
+    limit: Duration,
+) -> Result<Vec<Option<Findings>>, ImportError> {
+    let until = Instant::now() + limit;
+    let mut all = Vec::with_capacity(manifests.len());
+    for (n, manifest) in manifests.iter().enumerate() {
+        let examination = Examination {
+            store: store.clone(),
+            runtime: runtime.clone(),
+            manifest: manifest.clone(),
+            kind: if n == 0 { kind } else { ImageKind::DataDisk },
+            sector: None,
+            limit: until.saturating_duration_since(Instant::now()),
+            stop: Stop::default(),
+        };
+        all.push(examination.run()?.map(|examined| examined.findings));
+    }
+    Ok(all)
+}
+
 /// A GPT lies in the second sector, wherever that is: it tells the sector size that the disk was made for.
 fn require_sector(disk: &dyn ReadAt, declared: u32) -> io::Result<Result<(), ImportError>> {
     let has_gpt = |sector: u32| -> io::Result<bool> {

@@ -66,10 +66,9 @@ async fn a_bucket_that_goes_away_in_the_middle_fails_the_import_and_nothing_of_i
     // Three packs; the server goes away while it gets the second one.
     let content = disk(&(0..140).collect::<Vec<_>>());
     s3.go_away_after(1);
-    let failed = try_import(&app, &admin(), ImageSpec::named("a"), content)
+    let problem = try_import(&app, &admin(), ImageSpec::named("a"), content)
         .await
         .unwrap_err();
-    let problem = crate::api::rest::problem::Problem::from(failed);
     assert_eq!(
         (problem.status, problem.kind),
         (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
