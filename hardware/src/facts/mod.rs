@@ -62,6 +62,22 @@ impl Inventory {
         parts.join(" ")
     }
 
+    /// Without what changes by itself or is learned later in a boot: health, neighbours, addresses, links, and the
+    /// management controller. Two inventories that are the same in this are of unchanged hardware.
+    #[must_use]
+    pub fn steady(&self) -> Self {
+        let mut steady = self.clone();
+        for disk in &mut steady.disks {
+            disk.health = None;
+        }
+        for nic in &mut steady.nics {
+            (nic.lldp, nic.speed_mbps, nic.link_up) = (None, None, false);
+            nic.addresses.clear();
+        }
+        steady.bmc = None;
+        steady
+    }
+
     /// PCI devices that draw or compute (class 03): what the board has for its console, and GPUs.
     pub fn gpus(&self) -> impl Iterator<Item = &PciDevice> {
         self.pci.iter().filter(|device| device.is_display())

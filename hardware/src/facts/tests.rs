@@ -61,6 +61,23 @@ fn whatever_an_agent_sends_is_bounded() {
 }
 
 #[test]
+fn health_and_neighbours_are_no_change_of_hardware() {
+    let mut inventory = Inventory {
+        disks: vec![Disk::default()],
+        nics: vec![Nic::default()],
+        ..Inventory::default()
+    };
+    let before = inventory.steady();
+    inventory.disks[0].health = Some(DiskHealth::default());
+    inventory.nics[0].lldp = Some(LldpNeighbour::default());
+    inventory.nics[0].link_up = true;
+    inventory.bmc = Some(Bmc::default());
+    assert_eq!(inventory.steady(), before);
+    inventory.disks[0].serial = "another".to_owned();
+    assert_ne!(inventory.steady(), before);
+}
+
+#[test]
 fn gpus_are_display_controllers() {
     let device = |class: &str| PciDevice {
         class: class.to_owned(),
