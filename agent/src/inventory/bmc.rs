@@ -60,13 +60,17 @@ pub fn lan(ipmi: &mut impl Ipmi) -> Option<Bmc> {
             Ok(answer) => answer.get(1).map(|medium| medium & 0x7F),
             // No such channel is an answer; a controller that gives none need not be asked eleven times.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                tracing::debug!(channel, %error, "the management controller does not answer");
                 silent += 1;
                 if silent == 2 {
                     break;
                 }
                 None
             }
-            Err(_) => None,
+            Err(error) => {
+                tracing::debug!(channel, %error, "no such channel");
+                None
+            }
         };
         if medium != Some(LAN_MEDIUM) {
             continue;
