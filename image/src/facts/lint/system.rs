@@ -1,7 +1,7 @@
 //! Findings about the system that was installed.
 
 use super::Report;
-use crate::facts::model::{Fact, Facts, MachineId};
+use crate::facts::model::{Fact, Facts, MachineId, VolumeFacts};
 
 pub(super) fn check(facts: &Facts, report: &mut Report) {
     unknown(facts, report);
@@ -25,6 +25,7 @@ fn unknown(facts: &Facts, report: &mut Report) {
             "Nothing, if the image is known to work. Otherwise check by hand what this report cannot.",
         );
     }
+    windows(facts, report);
     unclean(facts, report);
     for kernel in facts.kernels.known().into_iter().flatten() {
         if let Fact::Unknown(why) = &kernel.initramfs {
@@ -37,6 +38,29 @@ fn unknown(facts: &Facts, report: &mut Report) {
                 "Check by hand that it has the drivers of the machines.",
             );
         }
+    }
+}
+
+/// Nothing is read of NTFS, so nothing is known of a Windows either.
+fn windows(facts: &Facts, report: &mut Report) {
+    if facts.distribution.known().is_some() {
+        return;
+    }
+    let is_ntfs = |volume: &&VolumeFacts| volume.kind.as_deref() == Some("ntfs");
+    for volume in facts.volumes.iter().filter(is_ntfs).take(1) {
+        let place = match volume.partition {
+            Some(number) => format!("Partition {number}"),
+            None => "The disk".to_owned(),
+        };
+        report.info(
+            "windows_not_read",
+            format!(
+                "{place} is NTFS, which is not read: if it holds Windows, neither its version nor whether cloudbase-init \
+                 is installed is known."
+            ),
+            "Say what it is (`--os windows --os-version 2022`), and install cloudbase-init before the disk is taken as an \
+             image: it does what cloud-init does elsewhere.",
+        );
     }
 }
 
