@@ -38,6 +38,8 @@ pub struct Image {
     pub exclude_from_latest: bool,
     pub region: String,
     pub source: String,
+    pub source_reference: String,
+    pub source_model: String,
     pub parent_id: Option<String>,
     pub target: String,
     pub os_distribution: String,
@@ -52,6 +54,7 @@ pub struct Image {
     pub stored_bytes: u64,
     pub logical_sector_bytes: u32,
     pub encrypted: bool,
+    pub damaged: bool,
     pub source_format: String,
     pub license: Value,
     pub price: Value,
@@ -91,6 +94,9 @@ pub struct Family {
     pub images: u64,
     pub newest_name: Option<String>,
     pub newest_version: Option<String>,
+    pub newest_created_at: Option<Timestamp>,
+    pub newest_build_date: Option<String>,
+    pub update_policy: Option<String>,
 }
 
 /// A server.

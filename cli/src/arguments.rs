@@ -263,6 +263,9 @@ pub struct DeployArguments {
     /// Allow servers in state active; what is on the disk is lost
     #[arg(long)]
     pub reinstall: bool,
+    /// Deploy an image of another model of servers all the same; that is written down
+    #[arg(long)]
+    pub allow_unverified: bool,
     /// Wait until all have ended, with a live display; exit code 0 only if all succeeded
     #[arg(long)]
     pub wait: bool,

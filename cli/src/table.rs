@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub use contents::{image_facts, lint};
-pub use image::{families, image, images};
+pub use image::{families, image, images, price};
 pub use job::{job, jobs, progress as job_progress};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};

@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::task::JoinHandle;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-pub(crate) use disk::debian;
+pub(crate) use disk::{debian, ext4, gpt};
 
 use crate::{
     app::App,

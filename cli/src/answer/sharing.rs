@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A project that an image is shared with.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,6 +43,7 @@ pub struct Entitlement {
 pub struct Preflight {
     pub ready: bool,
     pub image: String,
+    pub price: Value,
     pub conditions: Vec<Condition>,
 }
 

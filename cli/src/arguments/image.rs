@@ -23,6 +23,8 @@ Examples:
   imprint image import https://example.org/debian-12.qcow2 --name debian-12 --sha256 3f9a…
   imprint image import https://example.org/debian-12.qcow2 --name debian-12 --by-controller --wait
   imprint image import oci://registry.example.net/images/debian:12 --name debian-12 --by-controller
+  imprint image import golden.raw --name golden --certified-for 'PowerEdge R650' --visibility public
+  imprint image import secret.qcow2 --name secret --encrypt
   xz -dc disk.raw.xz | imprint image import - --name appliance --format raw")]
     Import(Box<ImportArguments>),
     /// Images, all or those that are looked for
@@ -97,8 +99,13 @@ Examples:
         state: Option<String>,
     },
     /// Families of images, with the newest active one of each
-    #[command(after_help = "Examples:\n  imprint image families\n  imprint image families --output json")]
-    Families,
+    #[command(
+        after_help = "Examples:\n  imprint image families\n  imprint image families debian-12 --output json"
+    )]
+    Families {
+        /// Only this one: its newest active image
+        family: Option<String>,
+    },
     /// Make a full-machine image of images that are there
     #[command(after_help = "\
 Nothing is copied. The disks are deployed one by one: `imprint deploy NODE --image shop --role db --no-finish`.

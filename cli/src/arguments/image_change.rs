@@ -214,7 +214,7 @@ fn when(text: &str) -> Result<Timestamp, String> {
     Timestamp::now().checked_add(from_now).map_err(|_| wrong())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it like KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::image_change::pair;
 use crate::measure;
 
 /// What is imported, and what the image is to be.
@@ -57,6 +58,36 @@ pub struct ImportArguments {
     /// A word to find it by; may be given several times
     #[arg(long = "tag", value_name = "TAG", help_heading = "The image")]
     pub tags: Vec<String>,
+    /// Something to be noted; may be given several times. Families show `build_date` and `update_policy` of their newest
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = pair, help_heading = "The image")]
+    pub properties: Vec<(String, String)>,
+    /// What machines it was made for: baremetal (without it), vm or any
+    #[arg(long, help_heading = "The image")]
+    pub target: Option<String>,
+    /// Who sees it: private (without it), public or community; admins only, and refused like `imprint image publish` would
+    #[arg(long, help_heading = "The image")]
+    pub visibility: Option<String>,
+    /// Model of servers that it was tried on; may be given several times
+    #[arg(long, value_name = "MODEL", help_heading = "The image")]
+    pub certified_for: Vec<String>,
+    /// On what terms it may be used
+    #[arg(long, value_name = "NAME", help_heading = "The image")]
+    pub license: Option<String>,
+    /// Where the text of the licence is
+    #[arg(long, value_name = "URL", requires = "license", help_heading = "The image")]
+    pub license_url: Option<String>,
+    /// Whoever deploys it needs a licence of their own
+    #[arg(long, requires = "license", help_heading = "The image")]
+    pub license_required: bool,
+    /// Id or name of the image that it was made from
+    #[arg(long, value_name = "IMAGE", help_heading = "The image")]
+    pub parent: Option<String>,
+    /// Encrypt it in the store with a key of its own
+    #[arg(long, conflicts_with = "no_encrypt", help_heading = "The image")]
+    pub encrypt: bool,
+    /// Do not encrypt it, whatever the controller's configuration says
+    #[arg(long, help_heading = "The image")]
+    pub no_encrypt: bool,
     /// Cannot be deleted
     #[arg(long, help_heading = "The image")]
     pub protected: bool,

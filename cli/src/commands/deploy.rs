@@ -108,6 +108,9 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
     if arguments.reinstall {
         body.insert("reinstall".into(), true.into());
     }
+    if arguments.allow_unverified {
+        body.insert("allow_unverified".into(), true.into());
+    }
     Ok(body)
 }
 
@@ -181,13 +184,14 @@ mod tests {
             "disk-first",
             "--no-finish",
             "--reinstall",
+            "--allow-unverified",
         ];
         assert_eq!(
             body(&everything),
             Ok(
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
-                "finish": false, "reinstall": true})
+                "finish": false, "reinstall": true, "allow_unverified": true})
             )
         );
         assert!(

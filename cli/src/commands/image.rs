@@ -48,7 +48,10 @@ pub async fn run(client: &Client, command: ImageCommand, output: &Output) -> Res
         ImageCommand::Unplan { image, state } => {
             image_change::unplan(client, &image, state.as_deref(), output).await
         }
-        ImageCommand::Families => image_change::families(client, output).await,
+        ImageCommand::Families { family: None } => image_change::families(client, output).await,
+        ImageCommand::Families { family: Some(family) } => {
+            show(&client.get(&["v1", "families", &family], &[]).await?, output)
+        }
         ImageCommand::Compose(wanted) => image_change::compose(client, &wanted, output).await,
         ImageCommand::Facts { image } => contents::facts(client, &image, output).await,
         ImageCommand::Lint { image } => contents::lint(client, &image, output).await,

@@ -65,7 +65,7 @@ pub async fn families(client: &Client, output: &Output) -> Result<(), Fault> {
     let families = client.list(&["v1", "families"], &[]).await?;
     let rows: Vec<Family> = families.iter().map(read).collect();
     output.result(&Value::Array(families), || {
-        output::render(&mut table::families(&rows))
+        output::render(&mut table::families(&rows, &output.moment()))
     })
 }
 

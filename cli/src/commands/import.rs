@@ -58,6 +58,9 @@ fn spec(arguments: &ImportArguments) -> Map<String, Value> {
         ("os_version", &arguments.os_version),
         ("architecture", &arguments.arch),
         ("boot_modes", &arguments.boot),
+        ("target", &arguments.target),
+        ("visibility", &arguments.visibility),
+        ("parent", &arguments.parent),
     ] {
         put(name, json!(value));
     }
@@ -69,7 +72,29 @@ fn spec(arguments: &ImportArguments) -> Map<String, Value> {
     if arguments.protected {
         put("protected", json!(true));
     }
+    if !arguments.certified_for.is_empty() {
+        put("certified_for", json!(arguments.certified_for));
+    }
+    if !arguments.properties.is_empty() {
+        let pairs = arguments.properties.iter();
+        let pairs = pairs.map(|(key, value)| (key.clone(), json!(value)));
+        put("properties", Value::Object(pairs.collect()));
+    }
+    if let Some(name) = &arguments.license {
+        put(
+            "license",
+            license(name, arguments.license_required, arguments.license_url.as_deref()),
+        );
+    }
+    if arguments.encrypt || arguments.no_encrypt {
+        put("encrypt", json!(arguments.encrypt));
+    }
     spec
+}
+
+/// A licence, as the API has it.
+pub(super) fn license(name: &str, required: bool, reference: Option<&str>) -> Value {
+    json!({ "name": name, "included": !required, "required": required, "reference": reference.unwrap_or_default() })
 }
 
 /// What is known of the file, as the API has it.

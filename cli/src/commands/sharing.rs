@@ -11,6 +11,8 @@ use crate::{
     table,
 };
 
+use super::import::license;
+
 pub async fn run(client: &Client, command: SharingCommand, output: &Output) -> Result<(), Fault> {
     match command {
         SharingCommand::Share { image, projects } => {
@@ -84,7 +86,11 @@ pub async fn run(client: &Client, command: SharingCommand, output: &Output) -> R
             let found = client.get(&["v1", "images", &image, "preflight"], &query).await?;
             let preflight: Preflight = read(&found);
             output.result(&found, || {
-                output::render(&mut table::conditions(&preflight.conditions))
+                let conditions = output::render(&mut table::conditions(&preflight.conditions));
+                match table::price(&preflight.price) {
+                    price if price.is_empty() => conditions,
+                    price => format!("{conditions}price: {price}\n"),
+                }
             })?;
             verdict(&preflight)
         }
@@ -132,13 +138,10 @@ fn terms(publish: &Publish) -> Map<String, Value> {
         body.insert("price".into(), price.clone());
     }
     if let Some(name) = &publish.license {
-        let license = json!({
-            "name": name,
-            "included": !publish.license_required,
-            "required": publish.license_required,
-            "reference": publish.license_url.as_deref().unwrap_or_default(),
-        });
-        body.insert("license".into(), license);
+        body.insert(
+            "license".into(),
+            license(name, publish.license_required, publish.license_url.as_deref()),
+        );
     }
     body
 }

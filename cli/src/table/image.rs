@@ -11,7 +11,9 @@ use crate::{
 
 /// All images.
 pub fn images(images: &[Image], moment: &Moment) -> Table {
-    let mut table = columns(&[
+    // Few catalogues sell anything.
+    let priced = images.iter().any(|image| !image.price.is_null());
+    let mut titles = vec![
         "NAME",
         "FAMILY",
         "KIND",
@@ -22,25 +24,41 @@ pub fn images(images: &[Image], moment: &Moment) -> Table {
         "STORED",
         "CREATED",
         "ID",
-    ]);
+    ];
+    if priced {
+        titles.insert(9, "PRICE");
+    }
+    let mut table = columns(&titles);
     for image in images {
-        table.add_row([
+        let mut row = vec![
             plain(&image.name),
             or_dash(image.family.as_deref()),
             or_dash(Some(&image.kind)),
             or_dash(Some(&system(image))),
             or_dash(Some(&image.visibility)),
-            or_dash(Some(&image.state)),
+            or_dash(Some(&state(image))),
             measure::bytes(image.disk_size_bytes),
             measure::bytes(image.stored_bytes),
             image
                 .created_at
                 .map_or_else(|| "-".into(), |at| measure::age(at, moment.now)),
             plain(&image.id),
-        ]);
+        ];
+        if priced {
+            row.insert(9, or_dash(Some(&price(&image.price))));
+        }
+        table.add_row(row);
     }
     align_right(&mut table, 6, 8);
     table
+}
+
+fn state(image: &Image) -> String {
+    if image.damaged {
+        format!("{}, damaged", image.state)
+    } else {
+        image.state.clone()
+    }
 }
 
 fn system(image: &Image) -> String {
@@ -54,18 +72,26 @@ fn system(image: &Image) -> String {
 }
 
 /// All families.
-pub fn families(families: &[Family]) -> Table {
-    let mut table = columns(&["FAMILY", "NEWEST", "VERSION", "IMAGES", "PROJECT"]);
+pub fn families(families: &[Family], moment: &Moment) -> Table {
+    let mut table = columns(&[
+        "FAMILY", "NEWEST", "VERSION", "BUILT", "UPDATES", "IMAGES", "PROJECT",
+    ]);
     for family in families {
         table.add_row([
             plain(&family.family),
             or_dash(family.newest_name.as_deref()),
             or_dash(family.newest_version.as_deref()),
+            match (&family.newest_build_date, family.newest_created_at) {
+                (Some(date), _) => plain(date),
+                (None, Some(at)) => measure::age(at, moment.now),
+                (None, None) => "-".into(),
+            },
+            or_dash(family.update_policy.as_deref()),
             family.images.to_string(),
             plain(&family.project_id),
         ]);
     }
-    align_right(&mut table, 3, 4);
+    align_right(&mut table, 5, 6);
     table
 }
 
@@ -80,7 +106,7 @@ pub fn image(image: &Image, moment: &Moment) -> Facts {
     facts.add("version", text(&image.version));
     facts.add("description", image.description.as_str());
     facts.add("kind", image.kind.as_str());
-    facts.add("state", image.state.as_str());
+    facts.add("state", state(image));
     facts.add("because", image.state_reason.as_str());
     facts.add("use instead", text(&image.replacement));
     for planned in &image.transitions {
@@ -127,6 +153,8 @@ pub fn image(image: &Image, moment: &Moment) -> Facts {
     facts.add("not the newest", yes(image.exclude_from_latest));
     facts.add("format", image.source_format.as_str());
     facts.add("source", image.source.as_str());
+    facts.add("from", image.source_reference.as_str());
+    facts.add("captured on", image.source_model.as_str());
     facts.add("parent", text(&image.parent_id));
     facts.add("publisher", image.publisher.as_str());
     facts.add("licence", license(&image.license));
@@ -157,7 +185,7 @@ fn license(license: &Value) -> String {
     words.join(", ")
 }
 
-fn price(price: &Value) -> String {
+pub fn price(price: &Value) -> String {
     match (
         price["amount"].as_str(),
         price["currency"].as_str(),

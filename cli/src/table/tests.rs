@@ -97,6 +97,22 @@ fn lists() {
 }
 
 #[test]
+fn what_costs_something_or_is_damaged_says_so_in_the_list() {
+    let free = json!({"id": "01A", "name": "a", "state": "active"});
+    let sold = json!({"id": "01B", "name": "b", "state": "active", "damaged": true,
+                      "price": {"amount": "0.05", "currency": "EUR", "per": "hour"}});
+    let list = |images: &[&Value]| {
+        let images: Vec<Image> = images.iter().map(|image| read(image)).collect();
+        text(&mut super::images(&images, &moment()))
+    };
+    let all = list(&[&free, &sold]);
+    for part in ["PRICE", "0.05 EUR per hour", "active, damaged"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    assert!(!list(&[&free]).contains("PRICE"));
+}
+
+#[test]
 fn an_empty_list_still_has_its_header() {
     assert!(text(&mut super::nodes(&[], &moment())).contains("STATE"));
 }

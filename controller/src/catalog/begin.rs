@@ -106,8 +106,8 @@ impl Catalog {
             "INSERT INTO images (id, project_id, created_by, name, family, version, description, kind, visibility, state,
                  exclude_from_latest, protected, region, source, source_reference, source_format, parent_id, source_model,
                  target, os_distribution, os_version, architecture, boot_modes, min_disk_bytes, min_memory_bytes, license,
-                 price, properties, created_at, updated_at, idempotency_key)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 price, certified_for, properties, created_at, updated_at, idempotency_key)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&id)
         .bind(&new.by.project_id)
@@ -135,6 +135,7 @@ impl Catalog {
         .bind(whole(spec.min_memory_bytes.unwrap_or(0)))
         .bind(spec.license.as_ref().map(|license| json!(license).to_string()))
         .bind(spec.price.as_ref().map(|price| json!(price).to_string()))
+        .bind(json!(spec.certified_for).to_string())
         .bind(json!(spec.properties).to_string())
         .bind(now)
         .bind(now)

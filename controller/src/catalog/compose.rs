@@ -56,6 +56,12 @@ impl Catalog {
                 reason: "what is composed is a full-machine image".to_owned(),
             });
         }
+        if spec.visibility.is_some_and(|seen| seen != Visibility::Private) {
+            return Err(CatalogError::BadField {
+                field: "visibility",
+                reason: "what is composed is private; publish it then".to_owned(),
+            });
+        }
         spec.kind = Some(ImageKind::FullMachine);
         check_roles(&request.disks)?;
         if let Some(key) = key

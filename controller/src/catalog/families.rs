@@ -1,11 +1,15 @@
 //! Families: images that are versions of one thing. Whoever names a family means its newest active image.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
 use super::{Catalog, CatalogError, Image, find, image, names};
-use crate::identity::{PLATFORM, Viewer};
+use crate::{
+    clock::timestamp_from_ms,
+    identity::{PLATFORM, Viewer},
+};
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
@@ -25,6 +29,13 @@ pub struct Family {
     pub newest_name: Option<String>,
     /// Version of that image.
     pub newest_version: Option<String>,
+    /// When that image came into the catalogue.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub newest_created_at: Option<Timestamp>,
+    /// Its property `build_date`: when its makers built it.
+    pub newest_build_date: Option<String>,
+    /// Its property `update_policy`: when to expect the next one.
+    pub update_policy: Option<String>,
 }
 
 /// A part of the list of families.
@@ -106,7 +117,9 @@ impl Catalog {
 /// The query of a page: what comes after a family of a project.
 pub(super) fn page(viewer: &Viewer, after: Option<(&str, &str)>, rows: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(
-        "SELECT f.*, n.name AS newest_name, n.version AS newest_version FROM (SELECT family, project_id,
+        "SELECT f.*, n.name AS newest_name, n.version AS newest_version, n.created_at AS newest_created_at,
+             n.properties ->> '$.build_date' AS newest_build_date,
+             n.properties ->> '$.update_policy' AS update_policy FROM (SELECT family, project_id,
              count(*) AS images, max(CASE WHEN state = 'active' AND exclude_from_latest = 0 THEN id END) AS newest_id
              FROM images WHERE family IS NOT NULL AND",
     );
@@ -132,6 +145,11 @@ fn family_of(row: &SqliteRow) -> Result<Family, sqlx::Error> {
         newest_id: row.try_get("newest_id")?,
         newest_name: row.try_get("newest_name")?,
         newest_version: row.try_get("newest_version")?,
+        newest_created_at: row
+            .try_get::<Option<i64>, _>("newest_created_at")?
+            .map(timestamp_from_ms),
+        newest_build_date: row.try_get("newest_build_date")?,
+        update_policy: row.try_get("update_policy")?,
     })
 }
 

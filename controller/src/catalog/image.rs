@@ -148,6 +148,8 @@ pub struct Image {
     pub logical_sector_bytes: u32,
     /// Whether it is encrypted in the store.
     pub encrypted: bool,
+    /// Something of its stored content was found damaged or missing. It is not deployed until that is mended.
+    pub damaged: bool,
     /// On what terms it may be used.
     pub license: Option<License>,
     /// What its use costs.
@@ -221,6 +223,13 @@ pub(super) async fn load(
     .bind(&ids)
     .fetch_all(&mut *connection)
     .await?;
+    let damaged: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT d.image_id FROM json_each(?) AS j CROSS JOIN image_disks AS d ON d.image_id = j.value
+             JOIN manifest_damage AS m ON m.manifest = d.manifest",
+    )
+    .bind(&ids)
+    .fetch_all(&mut *connection)
+    .await?;
     let at: BTreeMap<String, usize> = images.iter().map(|image| image.id.clone()).zip(0..).collect();
     let place = |row: &SqliteRow| -> Result<usize, sqlx::Error> {
         let id: String = row.try_get("image_id")?;
@@ -231,6 +240,9 @@ pub(super) async fn load(
     }
     for row in &tags {
         images[place(row)?].tags.push(row.try_get("tag")?);
+    }
+    for id in &damaged {
+        images[*at.get(id).ok_or(sqlx::Error::RowNotFound)?].damaged = true;
     }
     for row in &transitions {
         images[place(row)?].transitions.push(transition(row)?);
@@ -284,6 +296,7 @@ fn from_row(row: &SqliteRow) -> Result<Image, sqlx::Error> {
         stored_bytes: bytes(row, "stored_bytes")?,
         logical_sector_bytes: 0,
         encrypted: row.try_get("encrypted")?,
+        damaged: false,
         license: document(row, "license")?,
         price: document(row, "price")?,
         publisher: row.try_get("publisher")?,

@@ -60,6 +60,7 @@ pub use members::{Invitation, InvitationPage, Member, MemberState};
 pub use names::{check_name, edit_distance};
 pub use pending::WriteError;
 pub(crate) use preflight::right;
+pub(crate) use publish::fit_at_once;
 pub use publish::{Proofs, PublishRequest};
 pub use quota::{Quota, QuotaExceeded, QuotaReservation, QuotaUse, UserQuota};
 pub use run::run;

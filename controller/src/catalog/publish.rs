@@ -8,10 +8,11 @@ use sqlx::{Row, SqliteConnection};
 use utoipa::ToSchema;
 
 use super::{
-    Catalog, CatalogError, Image, ImageDisk, License, Price, PricePer, Visibility, find,
+    Catalog, CatalogError, Findings, Image, ImageDisk, ImageState, License, Price, PricePer, Visibility,
+    find,
     parties::owned,
     publish_gate::{Evidence, against},
-    spec::{check_license, check_price, check_text},
+    spec::{check_license, check_models, check_price, check_text},
     terms::TermsError,
     transitions::tell_with,
 };
@@ -21,7 +22,6 @@ use crate::{
 };
 
 const MAX_WORD_CHARS: usize = 128;
-const MAX_MODELS: usize = 256;
 
 /// How an image is to be published.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
@@ -65,13 +65,7 @@ impl PublishRequest {
             self.publisher.as_deref().unwrap_or_default(),
             MAX_WORD_CHARS,
         )?;
-        let models = self.certified_for.as_deref().unwrap_or_default();
-        if models.len() > MAX_MODELS || models.iter().any(|model| model.trim().is_empty()) {
-            return bad("certified_for", "at most 256 models, none of them empty");
-        }
-        for model in models {
-            check_text("certified_for", model, MAX_WORD_CHARS)?;
-        }
+        check_models(self.certified_for.as_deref().unwrap_or_default())?;
         self.license.as_ref().map_or(Ok(()), check_license)?;
         self.price.as_ref().map_or(Ok(()), check_price)
     }
@@ -119,6 +113,46 @@ pub struct Proofs<'a> {
     pub keys: &'a [PublicKey],
 }
 
+/// Whether an image whose content has just come, and is signed by this controller, can become what it is to be; else
+/// everything that is in the way, as [`Catalog::publish`] would say it.
+pub(crate) fn fit_at_once(
+    begun: &Image,
+    role: &str,
+    encrypted: bool,
+    findings: Option<&Findings>,
+) -> Result<(), TermsError> {
+    if !is_published(begun.visibility) {
+        return Ok(());
+    }
+    let image = Image {
+        state: ImageState::Active,
+        visibility: Visibility::Private,
+        encrypted,
+        ..begun.clone()
+    };
+    let evidence = Evidence {
+        role: role.to_owned(),
+        facts: findings.and_then(|found| serde_json::from_value(found.facts.clone()).ok()),
+        lint: findings.and_then(|found| serde_json::from_value(found.lint.clone()).ok()),
+        signature: Ok(()),
+    };
+    fit(&image, begun.visibility, &[evidence])
+}
+
+fn fit(image: &Image, wanted: Visibility, disks: &[Evidence]) -> Result<(), TermsError> {
+    let reasons = against(image, wanted, disks);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let (reasons, remedies) = reasons.into_iter().map(|r| (r.what, r.remedy)).unzip();
+    Err(TermsError::NotFit {
+        name: image.name.clone(),
+        wanted,
+        reasons,
+        remedies,
+    })
+}
+
 impl Catalog {
     /// Publishes an image, or says everything that is in the way. Publishing it again changes its terms.
     pub async fn publish(
@@ -153,16 +187,7 @@ impl Catalog {
                 );
             disks.push(evidence(change.connection(), disk, signature).await?);
         }
-        let reasons = against(&next, wanted.to, &disks);
-        if !reasons.is_empty() {
-            let (reasons, remedies) = reasons.into_iter().map(|r| (r.what, r.remedy)).unzip();
-            return Err(TermsError::NotFit {
-                name: image.name,
-                wanted: wanted.to,
-                reasons,
-                remedies,
-            });
-        }
+        fit(&next, wanted.to, &disks)?;
         sqlx::query(
             "UPDATE images SET visibility = ?, publisher = ?, certified_for = ?, price = ?, license = ?, updated_at = ?,
                  row_version = row_version + 1 WHERE id = ?",

@@ -17,6 +17,7 @@ const MAX_DESCRIPTION_CHARS: usize = 1024;
 const MAX_WORD_CHARS: usize = 128;
 const MAX_TAGS: usize = 64;
 const MAX_TAG_CHARS: usize = 64;
+const MAX_MODELS: usize = 256;
 const MAX_PROPERTIES: usize = 128;
 const MAX_PROPERTY_CHARS: usize = 1024;
 /// More than any disk or machine has, and far below what the database can keep.
@@ -40,7 +41,8 @@ pub struct ImageSpec {
     /// What it holds; a system disk when it is left out.
     #[serde(default)]
     pub kind: Option<ImageKind>,
-    /// Who may see it; private when it is left out. Only administrators make an image that is anything else.
+    /// Who may see it; private when it is left out. Only administrators import an image that is public or of the community
+    /// at once, and only one that could be published so.
     #[serde(default)]
     pub visibility: Option<Visibility>,
     /// Where it can be used; the controller's own region when it is left out.
@@ -99,6 +101,10 @@ pub struct ImageSpec {
     /// Id or name of the image that it was made from.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Models of servers that it was tried on.
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    #[param(value_type = Option<String>)]
+    pub certified_for: Vec<String>,
 }
 
 impl ImageSpec {
@@ -132,6 +138,7 @@ impl ImageSpec {
         check_description(self.description.as_deref().unwrap_or_default())?;
         check_tags(&self.tags)?;
         check_properties(&self.properties)?;
+        check_models(&self.certified_for)?;
         check_bytes("min_disk_bytes", self.min_disk_bytes.unwrap_or(0))?;
         check_bytes("min_memory_bytes", self.min_memory_bytes.unwrap_or(0))?;
         self.license.as_ref().map_or(Ok(()), check_license)?;
@@ -195,6 +202,15 @@ pub(super) fn check_tags(tags: &[String]) -> Result<(), CatalogError> {
         }
     }
     Ok(())
+}
+
+pub(super) fn check_models(models: &[String]) -> Result<(), CatalogError> {
+    if models.len() > MAX_MODELS || models.iter().any(|model| model.trim().is_empty()) {
+        return Err(bad("certified_for", "at most 256 models, none of them empty"));
+    }
+    models
+        .iter()
+        .try_for_each(|model| check_word("certified_for", model))
 }
 
 pub(super) fn check_properties(properties: &BTreeMap<String, String>) -> Result<(), CatalogError> {

@@ -32,5 +32,6 @@ pub fn spec_of(image: &Image) -> ImageSpec {
         target: Some(image.target),
         source_model: text(&image.source_model),
         parent: None,
+        certified_for: image.certified_for.clone(),
     }
 }

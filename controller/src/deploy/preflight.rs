@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::{Problem, sentence},
-    catalog::{CatalogError, Image, ImageKind, TermsError, right},
+    catalog::{CatalogError, Image, ImageKind, Price, TermsError, right},
     identity::Caller,
     inventory::Node,
 };
@@ -90,6 +90,8 @@ pub struct Preflight {
     pub image: String,
     /// The image, if it is seen.
     pub image_id: Option<String>,
+    /// What its use costs, if it is seen and has a price.
+    pub price: Option<Price>,
     /// The node, if one was named.
     pub node_id: Option<String>,
     /// All that was looked at.
@@ -137,7 +139,7 @@ impl Deployments {
         let unpaid = self.catalog.unpaid(&image, project).await?;
         conditions.push(match unpaid {
             Some(terms) => Condition::not_met("entitlement", terms.into()),
-            None => Condition::met("entitlement", "it costs nothing, or it is paid for"),
+            None => Condition::met("entitlement", paid(&image, project)),
         });
         conditions.push(self.key_of(&image).await);
         Ok(answer(wanted, Some(&image), node.as_ref(), conditions))
@@ -231,11 +233,22 @@ fn held(condition: &str, image: &Image) -> String {
     }
 }
 
+fn paid(image: &Image, project: &str) -> String {
+    match &image.price {
+        Some(price) if !price.is_free() && image.project_id == project => {
+            format!("it costs others {}, and is the project's own", price.text())
+        }
+        Some(price) if !price.is_free() => format!("it costs {}, and the project may use it", price.text()),
+        _ => "it costs nothing".to_owned(),
+    }
+}
+
 fn answer(wanted: &str, image: Option<&Image>, node: Option<&Node>, conditions: Vec<Condition>) -> Preflight {
     Preflight {
         ready: conditions.iter().all(|condition| condition.holds),
         image: image.map_or_else(|| wanted.to_owned(), |image| image.name.clone()),
         image_id: image.map(|image| image.id.clone()),
+        price: image.and_then(|image| image.price.clone()),
         node_id: node.map(|node| node.id.clone()),
         conditions,
     }

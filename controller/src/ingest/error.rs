@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 use super::{bytes::SourceEnd, fetch::FetchError, upload::UploadError};
 use crate::{
     api::rest::problem::{Problem, chain, sentence},
-    catalog::{CatalogError, ImageKind, WriteError},
+    catalog::{CatalogError, ImageKind, TermsError, WriteError},
     identity::ImageKeyError,
     jobs::JobError,
     store::{StoreError, is_full},
@@ -77,6 +77,9 @@ pub enum ImportError {
     /// The name cannot be used, or the image could not be entered.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// It was to be published at once, and cannot be.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
     /// The key of an encrypted image cannot be wrapped.
     #[error(transparent)]
     Key(#[from] ImageKeyError),
@@ -278,9 +281,11 @@ impl From<ImportError> for Problem {
             }
             _ => {}
         }
-        if let ImportError::Catalog(error) = error {
-            return error.into();
-        }
+        let error = match error {
+            ImportError::Catalog(error) => return error.into(),
+            ImportError::Terms(error) => return error.into(),
+            error => error,
+        };
         if error.is_bad_image() {
             return bad_image(&error);
         }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::chain,
-    catalog::{Finished, Image, ImageKind, NewDisk, QuotaReservation},
+    catalog::{self, Finished, Image, ImageKind, NewDisk, QuotaReservation},
     events::Author,
     jobs::JobContext,
     store::StoreObject,
@@ -225,6 +225,12 @@ impl Import {
         examined: Option<&Examined>,
     ) -> Result<Image, ImportError> {
         let inner = &self.inner;
+        let role = match self.image.kind {
+            ImageKind::DataDisk => "data",
+            ImageKind::SystemDisk | ImageKind::Iso | ImageKind::FullMachine => "system",
+        };
+        let findings = examined.map(|examined| &examined.findings);
+        catalog::fit_at_once(&self.image, role, data_key.is_some(), findings)?;
         let _alone = inner.store.removing().await;
         let known = match data_key {
             Some(_) => None,
@@ -255,16 +261,13 @@ impl Import {
             None => None,
         };
         let disk = NewDisk {
-            role: match self.image.kind {
-                ImageKind::DataDisk => "data",
-                ImageKind::SystemDisk | ImageKind::Iso | ImageKind::FullMachine => "system",
-            },
+            role,
             manifest,
             key,
             manifest_digest,
             fresh,
             wrapped_key,
-            findings: examined.map(|examined| &examined.findings),
+            findings,
         };
         let done = Finished {
             image_id: &self.image.id,
@@ -330,7 +333,7 @@ impl Import {
             Ok(Imported { image, lint }) => (
                 "image.imported",
                 format!("Image {name} was imported."),
-                json!({ "image_id": image.id, "image_digest": image.image_digest, "lint": lint }),
+                json!({ "image_id": image.id, "image_digest": image.image_digest, "visibility": image.visibility, "lint": lint }),
             ),
             Err(error) => (
                 "image.import-failed",

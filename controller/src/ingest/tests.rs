@@ -3,6 +3,8 @@ mod grpc;
 mod refusals;
 mod restarts;
 mod rig;
+mod rows;
+mod rows_of_tenants;
 mod sources;
 mod uploads;
 

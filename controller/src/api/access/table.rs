@@ -410,6 +410,7 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Events/ListEvents", ReadEvents, &[]),
         calls("Events/WatchEvents", ReadEvents, &[]),
         calls("Imports/StartImport", WriteImages, &[]),
+        calls("Imports/ImportFile", WriteImages, &[]),
         calls("Jobs/ListJobs", ReadJobs, &[]),
         calls("Jobs/GetJob", ReadJobs, &[(1, "{job}")]).of_web(),
         calls("Jobs/CancelJob", WriteJobs, &[(1, "{job}")]).of_web(),

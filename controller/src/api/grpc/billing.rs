@@ -8,11 +8,15 @@ use imprint_proto::v1::{
 use jiff::Timestamp;
 use tonic::{Request, Response, Status, service::RoutesBuilder};
 
-use super::{caller, images::timestamp, nodes::status};
+use super::{
+    caller,
+    images::{message::price, timestamp},
+    nodes::status,
+};
 use crate::{
     api::rest::{auth::Caller, problem::Problem},
     app::App,
-    catalog::{CatalogError, Charge, Price, Quota, QuotaUse, TermsError, UsageLine, UsageQuery, UsageRecord},
+    catalog::{CatalogError, Charge, Quota, QuotaUse, TermsError, UsageLine, UsageQuery, UsageRecord},
     identity::{Permission, ProjectChange, TenantError},
 };
 
@@ -24,14 +28,6 @@ pub fn register(routes: &mut RoutesBuilder, app: &App) {
 /// The service.
 #[derive(Debug, Clone)]
 struct BillingService(App);
-
-fn price(price: Price) -> wire::Price {
-    wire::Price {
-        amount: price.amount,
-        currency: price.currency,
-        per: price.per.to_string(),
-    }
-}
 
 fn quota_use(of: QuotaUse) -> wire::QuotaUse {
     wire::QuotaUse {

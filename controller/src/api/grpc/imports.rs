@@ -1,17 +1,26 @@
 //! `imprint.v1.Imports`.
 
+use axum::body::Body;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use imprint_proto::v1::{
-    Job as WireJob, StartImportRequest,
+    Image as WireImage, ImportFileBegin, ImportFileRequest, Job as WireJob, StartImportRequest,
+    import_file_request::Part,
     imports_server::{Imports, ImportsServer},
     start_import_request::Source,
 };
-use tonic::{Request, Response, Status, service::RoutesBuilder};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
 
-use super::{caller, images::spec, jobs::wire as job, nodes::status};
+use super::{
+    caller,
+    images::{message::image, spec},
+    jobs::wire as job,
+    nodes::status,
+};
 use crate::{
     api::rest::problem::Problem,
     app::App,
-    identity::Permission,
+    identity::{Caller, Permission},
     ingest::{FileSpec, ImportError, ImportRequest, ImportSource},
 };
 
@@ -68,4 +77,45 @@ impl Imports for ImportsService {
         let started = self.0.ingest.start(request, source(said.source)?).await;
         Ok(Response::new(job(started.map_err(status::<ImportError>)?)))
     }
+
+    async fn import_file(
+        &self,
+        request: Request<Streaming<ImportFileRequest>>,
+    ) -> Result<Response<WireImage>, Status> {
+        let by = caller(&request)?;
+        by.require(Permission::WriteImages)?;
+        let mut parts = request.into_inner();
+        let Some(Part::Begin(said)) = parts.message().await?.and_then(|first| first.part) else {
+            return Err(Problem::invalid(
+                "The first message does not say what is imported.",
+                "Send `begin` first, then the file in pieces.",
+            )
+            .into());
+        };
+        let length = Some(said.length).filter(|length| *length > 0);
+        let body = Body::from_stream(pieces(parts));
+        let imported = self.0.ingest.import(begun(said, by)?, length, body).await?;
+        Ok(Response::new(image(imported.image)))
+    }
+}
+
+fn begun(said: ImportFileBegin, by: Caller) -> Result<ImportRequest, Problem> {
+    Ok(ImportRequest {
+        spec: spec(said.spec.unwrap_or_default())?,
+        file: FileSpec {
+            format: given(said.format),
+            sha256: given(said.sha256),
+            logical_sector_bytes: Some(said.logical_sector_bytes).filter(|bytes| *bytes > 0),
+        },
+        idempotency_key: given(said.idempotency_key),
+        by,
+    })
+}
+
+/// The file. A second beginning is no piece of it.
+fn pieces(parts: Streaming<ImportFileRequest>) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    parts.map(|part| match part?.part {
+        Some(Part::Piece(piece)) => Ok(Bytes::from(piece)),
+        Some(Part::Begin(_)) | None => Err(Status::invalid_argument("a piece of the file was expected")),
+    })
 }

@@ -293,6 +293,7 @@ impl Sharing for SharingService {
             image_id: preflight.image_id.unwrap_or_default(),
             node_id: preflight.node_id.unwrap_or_default(),
             conditions: preflight.conditions.into_iter().map(condition).collect(),
+            price: preflight.price.map(images::message::price),
         }))
     }
 }

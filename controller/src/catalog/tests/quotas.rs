@@ -34,7 +34,7 @@ fn wish(holder: &str, by: &Caller, bytes: u64) -> QuotaReservation {
 }
 
 #[tokio::test]
-async fn row_46_a_user_has_so_many_private_images_and_what_others_see_is_not_counted() {
+async fn rows_20_and_46_a_user_has_so_many_private_images_and_what_others_see_is_not_counted() {
     let dir = tempfile::tempdir().unwrap();
     let app = limited(&dir, 3, None).await;
     let by = Caller::for_test(&project(&app, "a").await, Role::Member);

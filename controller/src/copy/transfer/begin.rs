@@ -184,6 +184,13 @@ impl Inner {
 fn check(request: &BeginTransfer) -> Result<(), CopyFault> {
     request.image.check()?;
     let wrong = |why| Err(CopyFault::Request { why });
+    if request
+        .image
+        .visibility
+        .is_some_and(|seen| seen != Visibility::Private)
+    {
+        return wrong("what is copied is private; publish it then");
+    }
     if request.disks.is_empty() || request.disks.len() > MAX_DISKS {
         return wrong("it has no disk, or more than 64");
     }

@@ -2,15 +2,16 @@
 
 use imprint_proto::v1::{
     self as wire, GetImageFactsRequest, GetImageLintRequest, GetImageSbomRequest, GetJobRequest,
-    StartImportRequest, UrlSource, image_contents_client::ImageContentsClient, imports_client::ImportsClient,
+    ImportFileBegin, ImportFileRequest, StartImportRequest, UrlSource,
+    image_contents_client::ImageContentsClient, import_file_request::Part, imports_client::ImportsClient,
     jobs_client::JobsClient, start_import_request::Source,
 };
 use serde_json::Value;
 use tonic::{Code, Request, metadata::MetadataValue};
 
 use super::{
-    post as upload,
-    rig::{controller, debian, serve},
+    disk, manifest, post as upload, restored,
+    rig::{controller, debian, get, serve},
 };
 use crate::testing::TestServer;
 
@@ -77,6 +78,62 @@ async fn row_58_imports_and_jobs_are_the_same_through_grpc() {
         (&result["name"], &result["image_id"]),
         (&"a".into(), &ended.image_id.into())
     );
+}
+
+#[tokio::test]
+async fn row_58_a_file_is_sent_through_grpc() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = controller(dir.path(), |_| {}).await;
+    let mut imports = ImportsClient::new(server.channel().await);
+    let begin = |name: &str, encrypt| ImportFileRequest {
+        part: Some(Part::Begin(ImportFileBegin {
+            spec: Some(wire::ImageSpec {
+                name: name.into(),
+                encrypt: Some(encrypt),
+                ..wire::ImageSpec::default()
+            }),
+            length: disk().len() as u64,
+            ..ImportFileBegin::default()
+        })),
+    };
+    let file = disk();
+    let pieces: Vec<_> = file
+        .chunks(1 << 20)
+        .map(|piece| ImportFileRequest {
+            part: Some(Part::Piece(piece.to_vec())),
+        })
+        .collect();
+    for (name, encrypt) in [("plain", false), ("secret", true)] {
+        let sent = tokio_stream::iter([vec![begin(name, encrypt)], pieces.clone()].concat());
+        let image = imports
+            .import_file(request(&server, sent))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            (image.name.as_str(), image.state.as_str(), image.encrypted),
+            (name, "active", encrypt)
+        );
+    }
+    assert!(restored(&server, manifest(&get(&server, "/v1/images/plain").await)) == file);
+    // Without a beginning, and with a second one in the middle.
+    let nothing = imports
+        .import_file(request(&server, tokio_stream::iter(pieces.clone())))
+        .await
+        .unwrap_err();
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    let twice = vec![begin("twice", false), pieces[0].clone(), begin("twice", false)];
+    let twice = imports
+        .import_file(request(&server, tokio_stream::iter(twice)))
+        .await;
+    assert!(twice.is_err());
+    let gone = server
+        .client()
+        .get(server.url("/v1/images/twice"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(gone.status(), 404);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use super::{rows, stored};
-pub(super) use crate::testing::debian;
+pub(super) use crate::testing::{debian, ext4, gpt};
 use crate::{
     app::App,
     clock::Clock,

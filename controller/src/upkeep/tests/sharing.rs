@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::catalog::Visibility;
+use crate::catalog::{ImageKind, Visibility};
 
 /// Bytes of all objects.
 async fn stored(app: &App) -> u64 {
@@ -31,6 +31,8 @@ async fn content_of_public_images_is_shared_as_long_as_they_are_public() {
     assert!(packs_of(manifest_of(&app, &own).await).is_disjoint(&base_packs));
 
     let spec = ImageSpec {
+        // Nothing has to start from it, so that anything may be published.
+        kind: Some(ImageKind::DataDisk),
         visibility: Some(Visibility::Public),
         ..ImageSpec::named("base")
     };

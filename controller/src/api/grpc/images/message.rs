@@ -3,7 +3,7 @@
 use imprint_proto::v1 as wire;
 
 use super::timestamp;
-use crate::catalog::{Family, Image, ImageDisk, Transition};
+use crate::catalog::{Family, Image, ImageDisk, Price, Transition};
 
 pub(in crate::api::grpc) fn image(image: Image) -> wire::Image {
     wire::Image {
@@ -47,11 +47,7 @@ pub(in crate::api::grpc) fn image(image: Image) -> wire::Image {
             required: license.required,
             reference: license.reference,
         }),
-        price: image.price.map(|price| wire::Price {
-            amount: price.amount,
-            currency: price.currency,
-            per: price.per.to_string(),
-        }),
+        price: image.price.map(price),
         publisher: image.publisher,
         certified_for: image.certified_for,
         tags: image.tags,
@@ -61,6 +57,15 @@ pub(in crate::api::grpc) fn image(image: Image) -> wire::Image {
         expires_at: image.expires_at.map(timestamp),
         row_version: image.row_version,
         updated_at: Some(timestamp(image.updated_at)),
+        damaged: image.damaged,
+    }
+}
+
+pub(in crate::api::grpc) fn price(price: Price) -> wire::Price {
+    wire::Price {
+        amount: price.amount,
+        currency: price.currency,
+        per: price.per.to_string(),
     }
 }
 
@@ -95,5 +100,8 @@ pub(super) fn family(family: Family) -> wire::Family {
         newest_id: family.newest_id.unwrap_or_default(),
         newest_name: family.newest_name.unwrap_or_default(),
         newest_version: family.newest_version.unwrap_or_default(),
+        newest_created_at: family.newest_created_at.map(timestamp),
+        newest_build_date: family.newest_build_date.unwrap_or_default(),
+        update_policy: family.update_policy.unwrap_or_default(),
     }
 }

@@ -153,6 +153,7 @@ pub(in crate::api::grpc) fn spec(spec: wire::ImageSpec) -> Result<ImageSpec, Pro
         source_model: given(spec.source_model),
         parent: given(spec.parent),
         encrypt: spec.encrypt,
+        certified_for: spec.certified_for,
     })
 }
 
