@@ -8,6 +8,7 @@ mod removals;
 mod requests;
 mod restarts;
 mod rig;
+mod rows;
 mod security;
 mod tenants;
 mod terms;
