@@ -106,24 +106,6 @@ impl App {
         let jobs = Jobs::new(db.clone(), events.clone(), clock.clone(), shutdown.clone());
         let image_keys = ImageKeys::open_folder(db.clone(), &config.data_dir)?;
         setup::tell_missing_wrappers(&image_keys).await;
-        let ingest = Ingest::new(ingest::Parts {
-            data_dir: config.data_dir.clone(),
-            config: config.ingest.clone(),
-            encryption: config.encryption,
-            image_keys: image_keys.clone(),
-            authority: authority.clone(),
-            catalog: catalog.clone(),
-            store: store.clone(),
-            jobs: jobs.clone(),
-            events: events.clone(),
-            clock: clock.clone(),
-            db: db.clone(),
-            shutdown: shutdown.clone(),
-        })
-        .map_err(|source| OpenError::Folder {
-            path: config.data_dir.clone(),
-            source,
-        })?;
         let exports = Exports::new(
             db.clone(),
             catalog.clone(),
@@ -134,6 +116,25 @@ impl App {
             clock.clone(),
             config.destinations.clone(),
         );
+        let ingest = Ingest::new(ingest::Parts {
+            data_dir: config.data_dir.clone(),
+            config: config.ingest.clone(),
+            encryption: config.encryption,
+            image_keys: image_keys.clone(),
+            authority: authority.clone(),
+            catalog: catalog.clone(),
+            store: store.clone(),
+            exports: exports.clone(),
+            jobs: jobs.clone(),
+            events: events.clone(),
+            clock: clock.clone(),
+            db: db.clone(),
+            shutdown: shutdown.clone(),
+        })
+        .map_err(|source| OpenError::Folder {
+            path: config.data_dir.clone(),
+            source,
+        })?;
         let copies = Copies::new(
             catalog.clone(),
             store.clone(),

@@ -22,7 +22,8 @@ Examples:
   imprint image import debian-12.qcow2 --name debian-12.7 --family debian-12 --version 12.7 --os debian --boot uefi
   imprint image import https://example.org/debian-12.qcow2 --name debian-12 --sha256 3f9a…
   imprint image import https://example.org/debian-12.qcow2 --name debian-12 --by-controller --wait
-  imprint image import oci://registry.example.net/images/debian:12 --name debian-12 --by-controller
+  imprint image import oci://registry.example.net/images/debian:12 --name debian-12
+  imprint image import s3://golden/debian-12.qcow2 --name debian-12
   imprint image import golden.raw --name golden --certified-for 'PowerEdge R650' --visibility public
   imprint image import secret.qcow2 --name secret --encrypt
   xz -dc disk.raw.xz | imprint image import - --name appliance --format raw")]

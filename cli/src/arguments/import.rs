@@ -10,7 +10,8 @@ use crate::measure;
 /// What is imported, and what the image is to be.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArguments {
-    /// The image file, its http(s) URL, or `-` for standard input; with --by-controller a URL or oci://REGISTRY/NAME:TAG
+    /// The image file, its http(s) URL, `-` for standard input, oci://REGISTRY/NAME:TAG, or s3://BUCKET/KEY with the
+    /// controller's name of the bucket
     #[arg(value_name = "FILE_OR_URL")]
     pub source: String,
     /// Name in the catalogue

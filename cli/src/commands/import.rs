@@ -19,7 +19,10 @@ const IN_PIECES: u64 = 64 << 20;
 
 /// Imports, and gives the image; or the job, when nobody waits for it.
 pub async fn run(client: &Client, arguments: &ImportArguments, output: &Output) -> Result<Imported, Fault> {
-    if arguments.by_controller {
+    let controller_only = ["oci://", "s3://"]
+        .iter()
+        .any(|scheme| arguments.source.starts_with(scheme));
+    if arguments.by_controller || controller_only {
         return by_controller(client, arguments, output).await;
     }
     let path = std::path::Path::new(&arguments.source);
@@ -115,9 +118,13 @@ async fn by_controller(
     arguments: &ImportArguments,
     output: &Output,
 ) -> Result<Imported, Fault> {
-    let mut source = match arguments.source.strip_prefix("oci://") {
-        Some(reference) => json!({ "type": "oci", "reference": reference }),
-        None => json!({ "type": "url", "url": arguments.source }),
+    let mut source = match arguments.source.split_once("://") {
+        Some(("oci", reference)) => json!({ "type": "oci", "reference": reference }),
+        Some(("s3", object)) => {
+            let (destination, key) = object.split_once('/').unwrap_or((object, ""));
+            json!({ "type": "s3", "destination": destination, "key": key })
+        }
+        _ => json!({ "type": "url", "url": arguments.source }),
     };
     for (name, value) in [("credential", &arguments.credential), ("layer", &arguments.layer)] {
         if let Some(value) = value {

@@ -1,4 +1,4 @@
-//! `[[destinations]]`: buckets that images may be exported to. `[[regions]]`: other controllers that images are copied
+//! `[[destinations]]`: buckets that images may be exported to, and imported from. `[[regions]]`: other controllers that images are copied
 //! to, or come from.
 
 use std::path::PathBuf;

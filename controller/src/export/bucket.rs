@@ -15,7 +15,7 @@ const MAX_PARTS: u64 = 9000;
 
 /// A bucket that was opened for writing.
 pub(super) struct Bucket {
-    objects: Box<dyn ObjectStore>,
+    pub(super) objects: Box<dyn ObjectStore>,
     place: String,
 }
 
@@ -31,7 +31,7 @@ impl Bucket {
         &self.place
     }
 
-    fn failed(&self, what: &'static str, key: &Key, error: &object_store::Error) -> ExportFault {
+    pub(super) fn failed(&self, what: &'static str, key: &Key, error: &object_store::Error) -> ExportFault {
         ExportFault::Bucket {
             what,
             key: key.to_string(),

@@ -51,8 +51,16 @@ impl ObjectKey {
     }
 
     /// Below a folder.
-    pub(super) fn below(self, folder: &str) -> Self {
+    fn below(self, folder: &str) -> Self {
         Self(format!("{folder}/{}", self.0))
+    }
+
+    /// Where a project's object of this name lies: several projects in one bucket have a folder each.
+    pub(super) fn of_project(self, destination: &Destination, project_id: &str) -> Self {
+        match destination.folder_of(project_id) {
+            Some(folder) => self.below(folder),
+            None => self,
+        }
     }
 
     /// With an ending.

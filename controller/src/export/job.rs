@@ -62,9 +62,7 @@ impl Exports {
             Some(key) => ObjectKey::parse(key)?,
             None => ObjectKey::of_file_name(&disk.file_name(image.disks.len() > 1)),
         };
-        let key = destination
-            .folder_of(&caller.project_id)
-            .map_or(key.clone(), |folder| key.below(folder));
+        let key = key.of_project(&destination, &caller.project_id);
         let new = NewJob {
             kind: JobKind::Export,
             project_id: caller.project_id.clone(),

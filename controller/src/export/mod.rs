@@ -17,6 +17,7 @@ mod hold;
 mod job;
 mod opened;
 mod pipe;
+mod read;
 mod stream;
 mod sums;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use frames::StoreFrames;
 pub use job::ExportRequest;
 pub use opened::OpenedDisk;
 pub(crate) use opened::require_content;
+pub use read::BucketFile;
 pub use stream::ContentStream;
 pub use sums::FileSum;
 

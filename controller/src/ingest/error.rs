@@ -13,6 +13,7 @@ use super::{bytes::SourceEnd, fetch::FetchError, upload::UploadError};
 use crate::{
     api::rest::problem::{Problem, chain, sentence},
     catalog::{CatalogError, ImageKind, TermsError, WriteError},
+    export::ExportFault,
     identity::ImageKeyError,
     jobs::JobError,
     store::{StoreError, is_full},
@@ -101,11 +102,12 @@ pub enum ImportError {
     /// The controller could not fetch it.
     #[error(transparent)]
     Fetch(#[from] Box<FetchError>),
-    /// The configuration has no such bucket or credential.
-    #[error("the configuration has no {what} `{name}`")]
+    /// The bucket that the file is in.
+    #[error(transparent)]
+    Bucket(#[from] Box<ExportFault>),
+    /// The configuration has no such credential.
+    #[error("the configuration has no credential `{name}`")]
     NotConfigured {
-        /// "bucket" or "credential".
-        what: &'static str,
         /// What was named.
         name: String,
     },
@@ -163,7 +165,10 @@ impl ImportError {
             Ok(SourceEnd::TooLarge { limit }) => Self::TooLarge { limit },
             Ok(SourceEnd::Failed(error)) => match error.downcast::<FetchError>() {
                 Ok(error) => Self::Fetch(error),
-                Err(error) => Self::Upload(error),
+                Err(error) => match error.downcast::<ExportFault>() {
+                    Ok(error) => Self::Bucket(error),
+                    Err(error) => Self::Upload(error),
+                },
             },
             Ok(cut_off) => Self::Upload(Box::new(cut_off)),
             Err(error) => Self::Upload(Box::new(error)),
@@ -219,6 +224,12 @@ impl From<WriteError> for ImportError {
 impl From<FetchError> for ImportError {
     fn from(error: FetchError) -> Self {
         Self::Fetch(Box::new(error))
+    }
+}
+
+impl From<ExportFault> for ImportError {
+    fn from(error: ExportFault) -> Self {
+        Self::Bucket(Box::new(error))
     }
 }
 
@@ -309,6 +320,7 @@ fn other(error: ImportError) -> Problem {
         ImportError::Job(error) => error.into(),
         ImportError::Key(error) => error.into(),
         ImportError::Fetch(error) => (*error).into(),
+        ImportError::Bucket(error) => bucket(*error),
         ImportError::Piecewise(error) => (*error).into(),
         ImportError::Declared(_) => Problem::invalid(
             detail,
@@ -362,6 +374,20 @@ fn other(error: ImportError) -> Problem {
             "Start it again when it is wanted after all.",
         ),
         error => Problem::internal(&error),
+    }
+}
+
+/// A bucket's faults are told as those of a source.
+fn bucket(error: ExportFault) -> Problem {
+    match error {
+        ExportFault::Bucket { .. } => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "source-unreachable",
+            "The file could not be fetched",
+            sentence(&chain(&error)),
+            "Check the key, and that the controller's credentials may read it; or upload the file: `imprint image import FILE`.",
+        ),
+        error => error.into(),
     }
 }
 

@@ -50,6 +50,7 @@ use crate::{
     config::{EncryptionConfig, IngestConfig},
     contents,
     events::{Author, EventLog, NewEvent},
+    export::Exports,
     identity::{Authority, ImageKeys},
     jobs::{self, Job, JobContext, JobKind, Jobs, NewJob},
     store::Store,
@@ -78,6 +79,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Manifests and packs.
     pub store: Store,
+    /// Buckets that files are taken from.
+    pub exports: Exports,
     /// Long work.
     pub jobs: Jobs,
     /// All that happened.
@@ -102,6 +105,7 @@ struct Inner {
     authority: Authority,
     catalog: Catalog,
     store: Store,
+    exports: Exports,
     jobs: Jobs,
     events: EventLog,
     db: sqlx::SqlitePool,
@@ -131,6 +135,7 @@ impl Ingest {
             authority: parts.authority,
             catalog: parts.catalog,
             store: parts.store,
+            exports: parts.exports,
             jobs: parts.jobs,
             events: parts.events,
             db: parts.db,

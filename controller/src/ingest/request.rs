@@ -113,6 +113,13 @@ pub enum ImportSource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         credential: Option<String>,
     },
+    /// An object of an S3 bucket that the configuration names.
+    S3 {
+        /// Name of the bucket in the controller's configuration (`[[destinations]]`).
+        destination: String,
+        /// Key of the object below the bucket's prefix; in a bucket of several projects, below the project's folder.
+        key: String,
+    },
     /// A file that was uploaded in pieces.
     Upload {
         /// Its id.
@@ -126,6 +133,7 @@ impl ImportSource {
         match self {
             Self::Url { .. } => Source::Url,
             Self::Oci { .. } => Source::Oci,
+            Self::S3 { .. } => Source::S3,
             Self::Upload { .. } => Source::Upload,
         }
     }
@@ -135,6 +143,7 @@ impl ImportSource {
         match self {
             Self::Url { url, .. } => fetch::shown(url),
             Self::Oci { reference, .. } => reference.clone(),
+            Self::S3 { destination, key } => format!("s3://{destination}/{key}"),
             Self::Upload { .. } => String::new(),
         }
     }

@@ -1,3 +1,4 @@
+mod buckets;
 mod contents;
 mod grpc;
 mod refusals;

@@ -39,7 +39,7 @@ fn given(text: String) -> Option<String> {
 }
 
 fn source(said: Option<Source>) -> Result<ImportSource, Problem> {
-    let invalid = |detail: String| Problem::invalid(detail, "Say where the file is: url, oci or upload.");
+    let invalid = |detail: String| Problem::invalid(detail, "Say where the file is: url, oci, s3 or upload.");
     match said {
         None => Err(invalid("The request names no source.".to_owned())),
         Some(Source::Url(said)) => Ok(ImportSource::Url {
@@ -53,6 +53,10 @@ fn source(said: Option<Source>) -> Result<ImportSource, Problem> {
             reference: said.reference,
             layer: given(said.layer),
             credential: given(said.credential),
+        }),
+        Some(Source::S3(said)) => Ok(ImportSource::S3 {
+            destination: said.destination,
+            key: said.key,
         }),
         Some(Source::Upload(upload)) => Ok(ImportSource::Upload { upload }),
     }

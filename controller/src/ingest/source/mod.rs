@@ -126,6 +126,20 @@ impl Inner {
                     length: None,
                 })
             }
+            ImportSource::S3 { destination, key } => {
+                let file = self.exports.file(&request.by.project_id, destination, key)?;
+                let opening = async move {
+                    let (length, pieces) = file.open().await?;
+                    if length > limit {
+                        return Err(ImportError::TooLarge { limit });
+                    }
+                    Ok(Opened::stream(pieces, Some(length)))
+                };
+                Ok(Prepared {
+                    opening: opening.boxed(),
+                    length: None,
+                })
+            }
             ImportSource::Upload { upload } => {
                 let upload = self.uploads.complete(&request.by.viewer(), upload).await?;
                 let (uploads, length) = (self.uploads.clone(), upload.offset);
@@ -151,7 +165,6 @@ impl Inner {
         let Some(name) = name else { return Ok(None) };
         let configured = self.config.credentials.iter().find(|one| one.name == name);
         let configured = configured.ok_or_else(|| ImportError::NotConfigured {
-            what: "credential",
             name: name.to_owned(),
         })?;
         read_credential(configured)
