@@ -43,13 +43,18 @@ pub fn build_shipped_controller(source: &Path) -> Result<PathBuf> {
     )
 }
 
-/// Builds what fills and asks a catalogue, optimised as the controller is that is shipped.
-pub fn build_catalogue(source: &Path) -> Result<PathBuf> {
-    build_optimised(
-        source,
-        &["--package", "imprint-controller", "--example", "catalogue"],
+/// Builds what fills and asks a catalogue, optimised as the controller is that is shipped, or as it is built for tests.
+pub fn build_catalogue(source: &Path, optimised: bool) -> Result<PathBuf> {
+    let (program, arguments) = (
         "examples/catalogue",
-    )
+        ["--package", "imprint-controller", "--example", "catalogue"],
+    );
+    if optimised {
+        return build_optimised(source, &arguments, program);
+    }
+    screen::step(&format!("Building {program}"));
+    tool::run_visible(cargo(source).arg("build").args(arguments))?;
+    Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
 /// Builds what the bench measures with.
