@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "imprint/v1/images.proto",
     "imprint/v1/imports.proto",
     "imprint/v1/jobs.proto",
+    "imprint/v1/matching.proto",
     "imprint/v1/store.proto",
     "imprint/v1/sharing.proto",
     "imprint/v1/tenants.proto",

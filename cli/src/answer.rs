@@ -111,6 +111,7 @@ pub struct Node {
     pub serial: Option<String>,
     pub macs: Vec<String>,
     pub hardware: Option<String>,
+    pub model: Option<String>,
     pub deployment_id: Option<String>,
     pub problem: Option<Problem>,
     pub last_seen_at: Option<Timestamp>,
@@ -135,6 +136,7 @@ pub struct Why {
     pub deadline: Option<Timestamp>,
     pub problem: Option<Problem>,
     pub waiting_for: Option<String>,
+    pub fit: Option<Value>,
 }
 
 /// One deployment.

@@ -5,6 +5,7 @@ mod image;
 mod image_change;
 mod import;
 mod job;
+mod matching;
 mod sharing;
 mod store;
 mod tenants;
@@ -18,6 +19,7 @@ pub use image::ImageCommand;
 pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
 pub use import::ImportArguments;
 pub use job::JobCommand;
+pub use matching::{MatchArguments, ModelCommand, word};
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
@@ -84,6 +86,11 @@ pub enum Command {
     /// Look at servers and take them into service
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Say what kinds of servers there are, and what they need
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Which images fit a server, or which servers an image, and why not the others; changes nothing
+    Match(MatchArguments),
     /// Put an image onto one or more servers
     Deploy(DeployArguments),
     /// Look at deployments and cancel them

@@ -4,6 +4,7 @@ mod contents;
 mod image;
 mod inventory;
 mod job;
+mod matching;
 mod sharing;
 mod store;
 pub mod tenants;
@@ -20,6 +21,7 @@ use crate::{
 pub use contents::{image_facts, lint};
 pub use image::{families, image, images, price};
 pub use job::{job, jobs, progress as job_progress};
+pub use matching::{models, of_image, of_node};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};
 
@@ -184,6 +186,7 @@ pub fn node(node: &Node, moment: &Moment) -> Facts {
     facts.add("state", node.state.as_str());
     facts.add("agent", if node.agent_connected { "online" } else { "offline" });
     facts.add("hardware", node.hardware.as_deref().unwrap_or_default());
+    facts.add("model", node.model.as_deref().unwrap_or_default());
     facts.add("serial", node.serial.as_deref().unwrap_or_default());
     facts.add("uuid", node.smbios_uuid.as_deref().unwrap_or_default());
     facts.add("macs", node.macs.join(" "));
@@ -218,6 +221,7 @@ pub fn why(why: &Why, moment: &Moment) -> Facts {
         );
     }
     facts.problem(why.problem.as_ref());
+    matching::add_fit(&mut facts, why.fit.as_ref());
     facts
 }
 

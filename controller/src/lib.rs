@@ -10,13 +10,14 @@
 //! - [`store`], [`ingest`], [`catalog`], [`contents`]: an image file comes in as a stream, becomes an artifact, and is listed.
 //! - [`inventory`], [`imprint_hardware`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
+//! - [`matching`]: hardware models, and which images fit which nodes.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
 //! Tasks of a running controller: the TLS server with one task per connection, [`deploy::run`] (deadlines),
-//! [`catalog::run`] (planned changes of images), [`upkeep::run`] (garbage) and [`boot::BootServices`] (DHCP, TFTP, boot
-//! HTTP). All of them end when `App::shutdown` is cancelled.
+//! [`catalog::run`] (planned changes of images), [`matching::run`] (which nodes new images fit), [`upkeep::run`]
+//! (garbage) and [`boot::BootServices`] (DHCP, TFTP, boot HTTP). All of them end when `App::shutdown` is cancelled.
 
 pub mod api;
 pub mod app;
@@ -35,6 +36,7 @@ pub mod image_key_commands;
 pub mod ingest;
 pub mod inventory;
 pub mod jobs;
+pub mod matching;
 pub mod server;
 pub mod setup;
 pub mod store;

@@ -57,6 +57,23 @@ pub fn build_catalogue(source: &Path, optimised: bool) -> Result<PathBuf> {
     Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
+/// Builds the hardware crate's example that compares images with nodes. Together with the controller, so that both take the
+/// same build of what they depend on.
+pub fn build_fleet(source: &Path) -> Result<PathBuf> {
+    screen::step("Building examples/fleet");
+    let arguments = [
+        "build",
+        "--package",
+        "imprint-controller",
+        "--package",
+        "imprint-hardware",
+        "--example",
+        "fleet",
+    ];
+    tool::run_visible(cargo(source).args(arguments))?;
+    Ok(source.join("target").join(TARGET).join("debug/examples/fleet"))
+}
+
 /// Builds what the bench measures with.
 pub fn build_yardstick(source: &Path) -> Result<PathBuf> {
     build_optimised(

@@ -10,6 +10,8 @@ mod image;
 mod image_change;
 mod import;
 mod job;
+mod matching;
+mod model;
 mod names;
 mod node;
 mod project;
@@ -36,6 +38,8 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
     match arguments.command {
         Command::Image(command) => image::run(&client, command, output).await,
         Command::Node(command) => node::run(&client, command, output).await,
+        Command::Model(command) => model::run(&client, command, output).await,
+        Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,

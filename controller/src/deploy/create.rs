@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     Deployments,
     error::DeployError,
+    fit,
     image_rules::{Chosen, ImageRefusal},
     network_config,
     record::{Deployment, load},
@@ -56,13 +57,21 @@ impl Deployments {
             Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
             found => found?,
         };
+        let inventory = self.nodes.inventory(&node.id).await?;
+        let image = match request.family.as_deref().filter(|family| !family.is_empty()) {
+            Some(_) => {
+                self.best_of(&by.viewer(), image, &node, inventory.as_ref())
+                    .await?
+            }
+            None => image,
+        };
         self.check_shared(by, &image, &node).await?;
         let replacement = self.replacement_of(&by.viewer(), &image).await?;
         for disk in image.disks.iter().filter(|disk| disk.encrypted) {
             // Before anything is begun: without its key the image cannot be written.
             self.image_keys.open(&disk.manifest).await?;
         }
-        let inventory = self.nodes.inventory(&node.id).await?;
+        let fit = self.fit(request, &node, inventory.as_ref(), &image).await?;
 
         let mut change = self.events.begin_by(by.author()).await?;
         if let Some(key) = key
@@ -86,12 +95,14 @@ impl Deployments {
             image: &image,
             replacement: replacement.as_deref(),
             region: self.catalog.region(),
+            fit: fit.as_ref(),
         };
         let checked = check(request, &node, chosen, inventory.as_ref()).map_err(DeployError::Refused)?;
         require_content(change.connection(), &image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, &image, &checked)
             .await?;
+        fit::keep(change.connection(), &id, fit.as_ref()).await?;
         // Once more as well: it may have been taken back since.
         let viewer = match image.project_id == by.project_id {
             true => by.viewer(),

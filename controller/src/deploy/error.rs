@@ -9,6 +9,7 @@ use crate::{
     events::DatabaseError,
     identity::ImageKeyError,
     inventory::InventoryError,
+    matching::MatchError,
 };
 
 /// A deployment cannot be made or changed.
@@ -37,6 +38,9 @@ pub enum DeployError {
     /// The image is encrypted, and its key cannot be had.
     #[error(transparent)]
     ImageKey(#[from] ImageKeyError),
+    /// Images and nodes could not be compared.
+    #[error(transparent)]
+    Match(#[from] MatchError),
     /// It cannot work, for these reasons.
     #[error("the deployment was refused")]
     Refused(Vec<Refusal>),
@@ -70,6 +74,7 @@ impl From<DeployError> for Problem {
             DeployError::Image(error) => error.into(),
             DeployError::ImageKey(error) => error.into(),
             DeployError::Terms(error) => error.into(),
+            DeployError::Match(error) => error.into(),
             DeployError::Database(error) => error.into(),
             DeployError::Refused(refusals) => refused(&refusals),
             DeployError::NotFound(_) => Self::new(

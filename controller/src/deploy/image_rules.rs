@@ -3,12 +3,10 @@
 use std::fmt;
 
 use http::StatusCode;
+use imprint_hardware::matching::Answer;
 
-use super::request::DeployRequest;
-use crate::{
-    catalog::{Image, ImageDisk, ImageKind, ImageState, Target},
-    inventory::Inventory,
-};
+use super::{fit, request::DeployRequest};
+use crate::catalog::{Image, ImageDisk, ImageKind, ImageState, Target};
 
 /// The image, and what else of the catalogue a deployment depends on.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +16,8 @@ pub(super) struct Chosen<'a> {
     pub replacement: Option<&'a str>,
     /// The region of this controller.
     pub region: &'a str,
+    /// How the matching judges it, for a node.
+    pub fit: Option<&'a Answer>,
 }
 
 /// One reason why an image cannot be deployed.
@@ -86,24 +86,6 @@ pub enum ImageRefusal {
         /// Its name.
         name: String,
     },
-    /// It was captured from another model of server, and nobody has tried it on this one.
-    Unverified {
-        /// Its name.
-        name: String,
-        /// The model it comes from.
-        theirs: String,
-        /// The node's.
-        ours: String,
-    },
-    /// The machine has too little memory.
-    Memory {
-        /// Its name.
-        name: String,
-        /// What it needs.
-        needs: u64,
-        /// What there is.
-        has: u64,
-    },
 }
 
 impl fmt::Display for ImageRefusal {
@@ -148,14 +130,6 @@ impl fmt::Display for ImageRefusal {
             ),
             Self::Data { name } => write!(f, "Image {name} holds data and no system to start."),
             Self::Damaged { name } => write!(f, "The stored content of image {name} is damaged."),
-            Self::Unverified { name, theirs, ours } => write!(
-                f,
-                "Image {name} was captured from {theirs}, and nothing shows that it works on {ours}."
-            ),
-            Self::Memory { name, needs, has } => write!(
-                f,
-                "Image {name} needs {needs} bytes of memory, and the node has {has}."
-            ),
         }
     }
 }
@@ -173,8 +147,6 @@ impl ImageRefusal {
             Self::Role { .. } => "no-such-image-disk",
             Self::Data { .. } => "image-holds-data",
             Self::Damaged { .. } => "image-damaged",
-            Self::Unverified { .. } => "image-unverified-on-model",
-            Self::Memory { .. } => "not-enough-memory",
         }
     }
 
@@ -190,8 +162,6 @@ impl ImageRefusal {
             Self::Role { .. } => "The image has no such disk",
             Self::Data { .. } => "The image holds data only",
             Self::Damaged { .. } => "The image is damaged",
-            Self::Unverified { .. } => "The image is from another model of server",
-            Self::Memory { .. } => "The node has too little memory",
         }
     }
 
@@ -243,10 +213,6 @@ impl ImageRefusal {
             Self::Damaged { name } => format!(
                 "Import the same file again, or restore the store's objects from a backup; then `imprint store verify --image {name}`."
             ),
-            Self::Unverified { .. } => {
-                "Choose a node of that model, or repeat with --allow-unverified, which is noted (API: `\"allow_unverified\": true`).".to_owned()
-            }
-            Self::Memory { .. } => "Choose another node or another image.".to_owned(),
         }
     }
 
@@ -263,8 +229,6 @@ impl ImageRefusal {
 pub(super) fn choose_disk(
     request: &DeployRequest,
     chosen: Chosen<'_>,
-    hardware: &str,
-    inventory: Option<&Inventory>,
 ) -> Result<ImageDisk, Vec<ImageRefusal>> {
     let image = chosen.image;
     let name = || image.name.clone();
@@ -292,28 +256,9 @@ pub(super) fn choose_disk(
     if image.target == Target::Vm {
         refusals.push(ImageRefusal::Virtual { name: name() });
     }
-    if request.allow_unverified != Some(true)
-        && let Some(ours) = other_model(&image.source_model, hardware)
-    {
-        refusals.push(ImageRefusal::Unverified {
-            name: name(),
-            theirs: image.source_model.clone(),
-            ours: ours.to_owned(),
-        });
-    }
     if image.kind == ImageKind::Iso {
         refusals.push(ImageRefusal::Iso { name: name() });
         return Err(refusals);
-    }
-    if let Some(has) = inventory.map(|inventory| inventory.memory_bytes)
-        && has > 0
-        && has < image.min_memory_bytes
-    {
-        refusals.push(ImageRefusal::Memory {
-            name: name(),
-            needs: image.min_memory_bytes,
-            has,
-        });
     }
     let role = request.role.as_deref().filter(|role| !role.is_empty());
     let disk = match (image.disk(role), role) {
@@ -350,26 +295,12 @@ pub(super) fn choose_disk(
     }
 }
 
-/// The node's model, if the image is known to come from another one.
-fn other_model<'a>(source_model: &str, hardware: &'a str) -> Option<&'a str> {
-    let same = |text: &str| text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>();
-    let differs = !source_model.is_empty() && same(source_model) != same(hardware);
-    differs.then_some(if hardware.is_empty() {
-        "a server that has not told its model"
-    } else {
-        hardware
-    })
-}
-
 /// What the caller is to know of an image that can be deployed.
-pub(super) fn warnings(chosen: Chosen<'_>, hardware: &str) -> Vec<String> {
-    let unverified = other_model(&chosen.image.source_model, hardware).map(|ours| {
-        format!(
-            "Image {} was captured from {} and is not verified on {ours}: deployed on request.",
-            chosen.image.name, chosen.image.source_model
-        )
-    });
-    unverified.into_iter().chain(deprecation(chosen)).collect()
+pub(super) fn warnings(chosen: Chosen<'_>) -> Vec<String> {
+    fit::warnings(chosen.fit)
+        .into_iter()
+        .chain(deprecation(chosen))
+        .collect()
 }
 
 fn deprecation(chosen: Chosen<'_>) -> Option<String> {
@@ -387,22 +318,4 @@ fn deprecation(chosen: Chosen<'_>) -> Option<String> {
         warning.push_str(&format!(" Use {replacement} instead."));
     }
     Some(warning)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn models_are_compared_without_regard_to_case_and_spaces() {
-        let table = [
-            ("", "QEMU Standard PC", None),
-            ("qemu  standard pc", "QEMU Standard PC", None),
-            ("Dell R650", "QEMU Standard PC", Some("QEMU Standard PC")),
-            ("Dell R650", "", Some("a server that has not told its model")),
-        ];
-        for (theirs, ours, expected) in table {
-            assert_eq!(other_model(theirs, ours), expected, "{theirs}");
-        }
-    }
 }

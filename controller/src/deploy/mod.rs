@@ -14,6 +14,7 @@ mod contradiction;
 mod create;
 mod decide;
 mod error;
+mod fit;
 mod history;
 pub mod hostname;
 mod hub;
@@ -63,6 +64,7 @@ use crate::{
     events::{EventLog, Seldom},
     identity::{ImageKeys, RequestKey},
     inventory::Nodes,
+    matching::Matching,
 };
 
 /// What deployments need of the controller's secrets.
@@ -84,6 +86,7 @@ pub struct Deployments {
     catalog: Catalog,
     request_key: RequestKey,
     image_keys: ImageKeys,
+    matching: Matching,
     hub: Hub,
     controller_url: Url,
     timeouts: TimeoutConfig,
@@ -112,6 +115,13 @@ impl Deployments {
         config: &Config,
     ) -> Self {
         Self {
+            matching: Matching::new(
+                db.clone(),
+                clock.clone(),
+                events.clone(),
+                nodes.clone(),
+                catalog.clone(),
+            ),
             db,
             hub: Hub::default(),
             events,
@@ -128,6 +138,12 @@ impl Deployments {
             watching_since: clock.now(),
             clock,
         }
+    }
+
+    /// Which images fit which nodes.
+    #[must_use]
+    pub fn matching(&self) -> &Matching {
+        &self.matching
     }
 
     /// The open sessions of agents.

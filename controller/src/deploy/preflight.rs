@@ -180,17 +180,23 @@ impl Deployments {
             ..DeployRequest::default()
         };
         let replacement = self.replacement_of(&by.viewer(), image).await?;
+        let inventory = match node {
+            Some(node) => self.nodes.inventory(&node.id).await?,
+            None => None,
+        };
+        let fit = match node {
+            Some(node) => self.fit(&request, node, inventory.as_ref(), image).await?,
+            None => None,
+        };
         let chosen = Chosen {
             image,
             replacement: replacement.as_deref(),
             region: self.catalog.region(),
+            fit: fit.as_ref(),
         };
         let refusals = match node {
-            Some(node) => {
-                let inventory = self.nodes.inventory(&node.id).await?;
-                check(&request, node, chosen, inventory.as_ref()).err()
-            }
-            None => image_rules::choose_disk(&request, chosen, "", None)
+            Some(node) => check(&request, node, chosen, inventory.as_ref()).err(),
+            None => image_rules::choose_disk(&request, chosen)
                 .err()
                 .map(|refusals| refusals.into_iter().map(Refusal::Image).collect()),
         };

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use imprint_hardware::matching::Answer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -153,6 +154,8 @@ pub struct Deployment {
     pub boot_entry: Option<String>,
     /// What the installed system said.
     pub first_boot: Option<FirstBoot>,
+    /// Why its image was thought to fit; unset: nobody knows any more.
+    pub fit: Option<Answer>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it ended.
@@ -198,6 +201,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             image_digest: row.try_get("image_digest")?,
             manifest: row.try_get("manifest")?,
             warnings: document(row, "warnings")?.unwrap_or_default(),
+            fit: document(row, "fit")?,
             disk_size_bytes: u64::try_from(size).unwrap_or(0),
             logical_sector_bytes: row.try_get("logical_sector_bytes")?,
             disk_rule: row.try_get("disk_rule")?,

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use http::StatusCode;
-use imprint_hardware::disk::{DiskRule, Needs, choose};
+use imprint_hardware::{
+    disk::{DiskRule, Needs, choose},
+    matching::Reason,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    hostname,
+    fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
     network_config, user_data,
 };
@@ -78,6 +81,8 @@ impl fmt::Debug for DeployRequest {
 pub enum Refusal {
     /// The image itself is against it.
     Image(ImageRefusal),
+    /// The image does not fit the node's hardware, or nobody knows.
+    Fit(Reason),
     /// The node's state does not allow it.
     NodeState(String, NodeState),
     /// The node runs a system, and nobody said that it may go.
@@ -106,6 +111,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Image(refusal) => refusal.fmt(f),
+            Self::Fit(reason) => f.write_str(&reason.text),
             Self::NodeState(name, state) => write!(
                 f,
                 "Node {name} is {state}; only an available or failed node can be deployed."
@@ -140,6 +146,7 @@ impl Refusal {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Image(refusal) => refusal.kind(),
+            Self::Fit(reason) => fit::kind(reason),
             Self::NodeState(..) => "node-not-available",
             Self::Active(_) => "node-active",
             Self::DiskRule(_) => "bad-disk-rule",
@@ -159,6 +166,7 @@ impl Refusal {
     pub fn title(&self) -> &'static str {
         match self {
             Self::Image(refusal) => refusal.title(),
+            Self::Fit(reason) => fit::title(reason),
             Self::NodeState(..) => "The node is not available",
             Self::Active(_) => "The node runs a system",
             Self::DiskRule(_) => "The disk rule cannot be understood",
@@ -178,6 +186,7 @@ impl Refusal {
     pub fn remedy(&self) -> String {
         match self {
             Self::Image(refusal) => refusal.remedy(),
+            Self::Fit(reason) => reason.remedy.clone(),
             Self::NodeState(name, NodeState::Discovered | NodeState::Enrolled) => {
                 format!("Approve it first: imprint node approve {name}.")
             }
@@ -239,13 +248,14 @@ pub(super) fn check(
 ) -> Result<Checked, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let image = chosen.image;
-    let disk = match image_rules::choose_disk(request, chosen, &node.hardware, inventory) {
+    let disk = match image_rules::choose_disk(request, chosen) {
         Ok(disk) => Some(disk),
         Err(against) => {
             refusals.extend(against.into_iter().map(Refusal::Image));
             None
         }
     };
+    refusals.extend(fit::refusals(request, chosen.fit));
     match node.state {
         NodeState::Available | NodeState::Failed => {}
         NodeState::Active if request.reinstall == Some(true) => {}
@@ -283,10 +293,11 @@ pub(super) fn check(
             None
         }
     };
+    fit::without_doubles(&mut refusals);
     match (rule, boot_order, disk) {
         (Some(rule), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
             disk,
-            warnings: image_rules::warnings(chosen, &node.hardware),
+            warnings: image_rules::warnings(chosen),
             rule,
             hostname,
             boot_order,

@@ -1,5 +1,6 @@
 //! Deployments as callers see them.
 
+use imprint_hardware::matching::Answer;
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite};
@@ -67,6 +68,8 @@ pub struct DeploymentView {
     pub first_boot: Option<FirstBoot>,
     /// One sentence: what it does, waits for, or failed by.
     pub explanation: String,
+    /// Why the image was thought to fit the node; null: nobody knows any more.
+    pub fit: Option<Answer>,
     /// When the controller gives up waiting.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub deadline: Option<Timestamp>,
@@ -116,6 +119,7 @@ impl Deployments {
             boot_entry: deployment.boot_entry,
             first_boot: deployment.first_boot,
             explanation,
+            fit: deployment.fit,
             deadline,
         })
     }

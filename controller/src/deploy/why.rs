@@ -1,5 +1,6 @@
 //! What a node does, what it waits for and until when.
 
+use imprint_hardware::matching::Answer;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,6 +33,8 @@ pub struct Why {
     pub problem: Option<NodeProblem>,
     /// What it waits for, if for anything.
     pub waiting_for: Option<String>,
+    /// Why the image of its last deployment was thought to fit.
+    pub fit: Option<Answer>,
 }
 
 impl Deployments {
@@ -58,8 +61,10 @@ impl Deployments {
                 deadline: until,
                 problem,
                 waiting_for: Some(explanation),
+                fit: deployment.fit.clone(),
             });
         }
+        let fit = deployment.as_ref().and_then(|last| last.fit.clone());
         let (mut summary, waiting_for) = resting(&node, connected);
         let mut problem = node.problem;
         // A deployment that failed before anything was sent left the node as it was.
@@ -84,6 +89,7 @@ impl Deployments {
             deadline: None,
             problem,
             waiting_for,
+            fit,
         })
     }
 

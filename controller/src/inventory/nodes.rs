@@ -1,5 +1,7 @@
 //! The table of nodes.
 
+use std::collections::HashMap;
+
 use imprint_proto::agent::v1::Fingerprint;
 use serde_json::json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
@@ -221,6 +223,44 @@ impl Nodes {
             .map_err(doing("read the inventory"))?;
         let decoded = text.flatten().map(|text| serde_json::from_str(&text)).transpose();
         decoded.map_err(|error| doing("read the inventory")(sqlx::Error::Decode(Box::new(error))).into())
+    }
+
+    /// Nodes after an id with what is known of their hardware, by id; of one project if it is named.
+    pub(crate) async fn with_inventories(
+        &self,
+        project: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(Node, Option<Inventory>)>, InventoryError> {
+        let mut sql = QueryBuilder::<Sqlite>::new(SELECT_NODE);
+        sql.push("WHERE n.id > ").push_bind(after);
+        if let Some(project) = project {
+            sql.push(" AND n.project_id = ").push_bind(project);
+        }
+        sql.push(" ORDER BY n.id LIMIT ")
+            .push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = doing("read the nodes");
+        let nodes: Vec<Node> = sql.build_query_as().fetch_all(&self.db).await.map_err(read)?;
+        let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else {
+            return Ok(Vec::new());
+        };
+        let known: Vec<(String, String)> = sqlx::query_as(
+            "SELECT id, inventory FROM nodes WHERE id BETWEEN ? AND ? AND inventory IS NOT NULL",
+        )
+        .bind(&first.id)
+        .bind(&last.id)
+        .fetch_all(&self.db)
+        .await
+        .map_err(doing("read the inventories"))?;
+        let mut known: HashMap<String, String> = known.into_iter().collect();
+        let mut pairs = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let text = known.remove(&node.id);
+            let inventory = text.map(|text| serde_json::from_str(&text)).transpose();
+            let decoded = inventory.map_err(|error| sqlx::Error::Decode(Box::new(error)));
+            pairs.push((node, decoded.map_err(doing("read the inventories"))?));
+        }
+        Ok(pairs)
     }
 
     /// Takes a discovered node into service, under a new name if one is given.

@@ -38,9 +38,27 @@ const OTHER_IMAGE: &str = "Choose another image; `imprint match NODE` shows thos
 pub(super) type I<'a> = &'a ImageNeeds;
 pub(super) type N<'a> = &'a NodeFacts<'a>;
 
+/// Disks that are named in one reason.
+const FIRST_DISKS: usize = 16;
+
 fn disks_fact(node: N<'_>, fact: impl Fn(&Disk) -> String) -> String {
-    let disks: Vec<String> = node.candidates().into_iter().take(16).map(fact).collect();
+    let disks: Vec<String> = node
+        .candidates()
+        .into_iter()
+        .take(FIRST_DISKS)
+        .map(fact)
+        .collect();
     format!("disks: {}", disks.join("; "))
+}
+
+fn each_disk(node: N<'_>, says: impl Fn(&Disk) -> String) -> String {
+    let disks: Vec<String> = node
+        .candidates()
+        .into_iter()
+        .take(FIRST_DISKS)
+        .map(says)
+        .collect();
+    disks.join(", ")
 }
 
 fn modes(modes: Option<FirmwareModes>) -> &'static str {
@@ -213,9 +231,10 @@ pub(super) fn no_disk(_: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
 pub(super) fn too_large(i: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
     let needed = i.needed_disk_bytes();
     let text = format!(
-        "Image {} needs a disk of {needed} bytes ({}), and every disk is smaller.",
+        "Image {} needs {needed} bytes ({}) of disk, and every disk is smaller: {}.",
         i.name,
-        shown_size(needed)
+        shown_size(needed),
+        each_disk(n, |disk| format!("{} has {}", disk.kernel_name, disk.size_bytes))
     );
     let field = if i.min_disk_bytes > i.disk_bytes {
         "min_disk_bytes"
@@ -235,8 +254,13 @@ pub(super) fn too_large(i: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
 
 pub(super) fn sectors(i: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
     let text = format!(
-        "Image {} was made for sectors of {} bytes, and no disk has those.",
-        i.name, i.sector_bytes
+        "Image {} was made for sectors of {} bytes, and no disk has those: {}.",
+        i.name,
+        i.sector_bytes,
+        each_disk(n, |disk| format!(
+            "{} has sectors of {}",
+            disk.kernel_name, disk.logical_sector_bytes
+        ))
     );
     let remedy = "Choose an image made for this sector size, or another disk.";
     let disks = disks_fact(n, |disk| {

@@ -9,6 +9,7 @@ use super::catalog::Catalog;
 use super::contender::{self, Contender, Group};
 use super::experiments::{self, Experiment};
 use super::import::Import;
+use super::matching::Match;
 use super::workload::Image;
 
 /// Measurements, with everything they need made and installed
@@ -22,6 +23,8 @@ pub enum Bench {
     Import(Import),
     /// Asks a catalogue of 10,000 images, and says how long the answers take
     Catalog(Catalog),
+    /// Compares 1,000 images with 10,000 nodes, and says how long it takes
+    Match(Match),
 }
 
 /// How results are shown.

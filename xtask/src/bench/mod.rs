@@ -20,6 +20,7 @@ mod forms;
 mod goals;
 mod import;
 mod lab;
+mod matching;
 mod measure;
 mod network;
 mod processes;
@@ -60,6 +61,7 @@ pub fn run(source: &Path, bench: &Bench) -> Result<bool> {
         Bench::Write(write) => write_bench(source, write),
         Bench::Import(import) => import::run(source, import),
         Bench::Catalog(catalog) => catalog::run(source, catalog),
+        Bench::Match(compared) => matching::run(source, compared),
     }
 }
 

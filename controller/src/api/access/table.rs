@@ -208,6 +208,19 @@ pub(super) fn rest() -> Vec<Row> {
             .asks("/v1/nodes/{free}/project")
             .body(r#"{"project": "platform"}"#),
         to("DELETE /v1/nodes/{node}", WriteNodes).asks("/v1/nodes/{free}"),
+        // models and matching
+        to("GET /v1/models", ReadNodes),
+        to("GET /v1/models/{model}", ReadNodes).asks("/v1/models/qemu-q35"),
+        to("POST /v1/models", WriteNodes).body(
+            r#"{"document": "schema = 1\nname = \"of-web\"\nversion = 1\n[match]\nvendor = \"Example\"\n"}"#,
+        )
+        .leaves(Leaves::Otherwise("matching::tests looks at its event")),
+        to("DELETE /v1/models/{model}", WriteNodes)
+            .asks("/v1/models/qemu-q35")
+            .leaves(Leaves::Otherwise("matching::tests looks at its event")),
+        to("GET /v1/nodes/{node}/model-suggestion", ReadNodes).of_web(),
+        to("GET /v1/nodes/{node}/match", ReadNodes).of_web(),
+        to("GET /v1/images/{image}/match", ReadNodes).of_web(),
         // deployments
         to("GET /v1/deployments", ReadDeployments),
         to("GET /v1/deployments/{id}", ReadDeployments).of_web(),
@@ -386,6 +399,13 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Nodes/ApproveNode", WriteNodes, &[(1, "{free}")]),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
         calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
+        calls("Models/ListModels", ReadNodes, &[]),
+        calls("Models/GetModel", ReadNodes, &[(1, "qemu-q35")]),
+        calls("Models/ApplyModel", WriteNodes, &[(1, "x")]),
+        calls("Models/DeleteModel", WriteNodes, &[(1, "qemu-q35")]),
+        calls("Models/SuggestModel", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Matching/MatchNode", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Matching/MatchImage", ReadNodes, &[(1, "{image}")]).of_web(),
         calls(
             "Deployments/CreateDeployment",
             WriteDeployments,

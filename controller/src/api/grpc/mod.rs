@@ -20,6 +20,7 @@ pub mod firstboot;
 pub mod images;
 pub mod imports;
 pub mod jobs;
+pub mod matching;
 pub mod nodes;
 pub mod sharing;
 pub mod store;
@@ -68,6 +69,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     copies::register(&mut routes, app);
     imports::register(&mut routes, app);
     contents::register(&mut routes, app);
+    matching::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

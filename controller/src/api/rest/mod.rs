@@ -15,6 +15,7 @@ pub mod exports;
 pub mod images;
 pub mod imports;
 pub mod jobs;
+pub mod matching;
 pub mod nodes;
 pub mod openapi;
 pub mod problem;
@@ -50,6 +51,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(imports::router())
         .merge(uploads::router())
         .merge(contents::router())
+        .merge(matching::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

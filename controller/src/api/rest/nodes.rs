@@ -21,6 +21,7 @@ use crate::{
     deploy::Why,
     identity::Permission,
     inventory::{Inventory, Node, NodeProblem, NodeQuery, NodeState},
+    matching::MatchError,
 };
 
 /// Paths of this part.
@@ -84,6 +85,8 @@ pub struct NodeDetail {
     /// The machine.
     #[serde(flatten)]
     node: NodeView,
+    /// Name of its hardware model; null: none describes it.
+    model: Option<String>,
     /// What the agent read; null until it has.
     inventory: Option<Inventory>,
 }
@@ -207,8 +210,10 @@ async fn get_node(
     caller.require(Permission::ReadNodes)?;
     let node = app.nodes.find(&caller.viewer(), &node).await?;
     let inventory = app.nodes.inventory(&node.id).await?;
+    let model = app.deployments.matching().model_of(inventory.as_ref()).await;
     Ok(Json(NodeDetail {
         node: view(&app, node),
+        model: model.map_err(MatchError::from)?,
         inventory,
     }))
 }

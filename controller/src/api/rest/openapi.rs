@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use super::{
-    contents, copies, deployments, events, exports, images, imports, jobs, nodes, problem, projects, quota,
-    store, tokens, upkeep, uploads, usage, users,
+    contents, copies, deployments, events, exports, images, imports, jobs, matching, nodes, problem,
+    projects, quota, store, tokens, upkeep, uploads, usage, users,
 };
 
 #[derive(OpenApi)]
@@ -65,6 +65,7 @@ pub fn document() -> &'static openapi::OpenApi {
             imports::openapi(),
             uploads::openapi(),
             contents::openapi(),
+            matching::openapi(),
         ] {
             document.merge(part);
         }

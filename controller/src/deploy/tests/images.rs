@@ -347,9 +347,9 @@ async fn what_an_image_needs_is_compared_with_the_machine() {
     image(&rig, &spec, 1).await;
     let body = json!({ "node": machine.node_id, "image": "large" });
     let (_, kind, detail, _) = refused(&rig, &body).await;
-    assert_eq!(kind, "not-enough-memory");
+    assert_eq!(kind, "deployment-refused");
     assert!(
-        detail.contains("2147483648") && detail.contains("1073741824"),
+        detail.contains("2147483648 bytes of memory") && detail.contains("107374182400"),
         "{detail}"
     );
     sqlx::query("UPDATE images SET min_memory_bytes = 0 WHERE name = 'large'")

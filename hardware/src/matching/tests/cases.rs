@@ -269,3 +269,19 @@ fn codes_are_unique_words() {
     codes.dedup();
     assert_eq!(codes.len(), CHECKS.len());
 }
+
+#[test]
+fn the_documentation_has_every_check_in_order() {
+    let document = include_str!("../../../../docs/matching.md");
+    let told: Vec<&str> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter(|(_, rest)| {
+            ["refused |", "unverified |", "note |"]
+                .iter()
+                .any(|word| rest.starts_with(word))
+        })
+        .map(|(code, _)| code)
+        .collect();
+    assert_eq!(told, CHECKS.iter().map(|check| check.code).collect::<Vec<_>>());
+}
