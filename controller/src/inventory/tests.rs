@@ -341,3 +341,36 @@ async fn approval_names_and_happens_once() {
         1
     );
 }
+
+#[tokio::test]
+async fn what_is_learned_beside_a_session_is_kept_and_is_no_event() {
+    use imprint_hardware::facts::{DiskHealth, LldpNeighbour};
+
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let print = fingerprint(UUID_A, "SN-A", &["52:54:00:ab:cd:01"]);
+    let node = app.nodes.enroll(&print, "1").await.unwrap();
+    let read = Inventory {
+        disks: vec![Disk::default()],
+        nics: vec![Nic::default()],
+        ..Inventory::default()
+    };
+    let mut learned = read.clone();
+    learned.disks[0].health = Some(DiskHealth::default());
+    learned.nics[0].lldp = Some(LldpNeighbour::default());
+    let mut grown = learned.clone();
+    grown.disks.push(Disk::default());
+
+    for (inventory, events) in [(&read, 1), (&learned, 1), (&read, 1), (&grown, 2)] {
+        app.nodes.record_inventory(&node.id, inventory).await.unwrap();
+        assert_eq!(
+            app.nodes.inventory(&node.id).await.unwrap().as_ref(),
+            Some(inventory)
+        );
+        let kept = app.events.list(&EventQuery::default()).await.unwrap().items;
+        let told = kept
+            .iter()
+            .filter(|event| event.kind.starts_with("node.inventory."));
+        assert_eq!(told.count(), events);
+    }
+}
