@@ -15,7 +15,7 @@ const ROWS: [u32; 59] = [
 ];
 
 /// What is done with images: the route, the method, the command. One without a command of its own is a part of another one.
-const VERBS: [(&str, &str, &str); 48] = [
+const VERBS: [(&str, &str, &str); 49] = [
     ("get /v1/images", "Images.ListImages", "image list"),
     ("post /v1/images", "Imports.ImportFile", "image import"),
     ("post /v1/imports", "Imports.StartImport", "image import"),
@@ -156,6 +156,7 @@ const VERBS: [(&str, &str, &str); 48] = [
         "Sharing.PreflightImage",
         "image preflight",
     ),
+    ("get /v1/images/{image}/match", "Matching.MatchImage", "match"),
     ("get /v1/jobs", "Jobs.ListJobs", "job list"),
     ("get /v1/jobs/{job}", "Jobs.GetJob", "job show"),
     ("post /v1/jobs/{job}/cancel", "Jobs.CancelJob", "job cancel"),
