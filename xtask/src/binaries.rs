@@ -57,21 +57,26 @@ pub fn build_catalogue(source: &Path, optimised: bool) -> Result<PathBuf> {
     Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
-/// Builds the hardware crate's example that compares images with nodes. Together with the controller, so that both take the
-/// same build of what they depend on.
-pub fn build_fleet(source: &Path) -> Result<PathBuf> {
-    screen::step("Building examples/fleet");
-    let arguments = [
-        "build",
-        "--package",
-        "imprint-controller",
-        "--package",
-        "imprint-hardware",
-        "--example",
-        "fleet",
-    ];
-    tool::run_visible(cargo(source).args(arguments))?;
-    Ok(source.join("target").join(TARGET).join("debug/examples/fleet"))
+/// Builds what compares images with nodes, optimised or as it is built for tests. Together with the controller, so that both
+/// take the same build of what they depend on.
+pub fn build_fleet(source: &Path, optimised: bool) -> Result<PathBuf> {
+    let (program, arguments) = (
+        "examples/fleet",
+        [
+            "--package",
+            "imprint-controller",
+            "--package",
+            "imprint-hardware",
+            "--example",
+            "fleet",
+        ],
+    );
+    if optimised {
+        return build_optimised(source, &arguments, program);
+    }
+    screen::step(&format!("Building {program}"));
+    tool::run_visible(cargo(source).arg("build").args(arguments))?;
+    Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
 /// Builds what the bench measures with.

@@ -30,6 +30,9 @@ pub struct Match {
     /// Rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 7)]
     rounds: u32,
+    /// The build of the tests instead of an optimised one
+    #[arg(long)]
+    dev: bool,
     /// Put the results into docs/performance.md
     #[arg(long)]
     write_docs: bool,
@@ -37,7 +40,7 @@ pub struct Match {
 
 /// Measures; answers whether the goals are met.
 pub fn run(source: &Path, options: &Match) -> Result<bool> {
-    let program = binaries::build_fleet(source)?;
+    let program = binaries::build_fleet(source, !options.dev)?;
     step(&format!(
         "Comparing {} images with {} nodes",
         options.images, options.nodes

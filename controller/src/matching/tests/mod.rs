@@ -266,7 +266,7 @@ async fn a_family_means_its_best_image_that_fits() {
     let begun: Value = response.json().await.unwrap();
     assert_eq!(begun["image_name"], "debian-1");
     let (status, kind, _) = problem_of(&server, "/v1/nodes/one/match?intent=sideways").await;
-    assert_eq!((status, kind.as_str()), (422, "invalid-request"));
+    assert_eq!((status, kind.as_str()), (400, "invalid-request"));
 }
 
 async fn problem_of(server: &TestServer, path: &str) -> (u16, String, String) {
