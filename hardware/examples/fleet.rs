@@ -158,13 +158,13 @@ fn inventory(n: usize) -> Inventory {
         transport: transport.to_owned(),
         driver: driver.to_owned(),
         size_bytes: (240 + 240 * (place as u64)) * 1_000_000_000,
-        logical_sector_bytes: if n % 10 == 0 { 4096 } else { 512 },
+        logical_sector_bytes: if n.is_multiple_of(10) { 4096 } else { 512 },
         pci_address: format!("0000:{place:02x}:00.0"),
         ..Disk::default()
     };
     let device = |place: usize| PciDevice {
         address: format!("0000:{place:02x}:00.0"),
-        vendor_id: if n % 7 == 0 { "10de" } else { "8086" }.to_owned(),
+        vendor_id: if n.is_multiple_of(7) { "10de" } else { "8086" }.to_owned(),
         device_id: format!("{place:04x}"),
         driver: driver.to_owned(),
         ..PciDevice::default()
@@ -178,7 +178,7 @@ fn inventory(n: usize) -> Inventory {
             ..System::default()
         },
         firmware: Firmware {
-            mode: if n % 5 == 0 { "bios" } else { "uefi" }.to_owned(),
+            mode: if n.is_multiple_of(5) { "bios" } else { "uefi" }.to_owned(),
             secure_boot: Some(n % 6 == 1),
             ..Firmware::default()
         },

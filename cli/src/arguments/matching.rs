@@ -95,7 +95,7 @@ pub enum Verdict {
 }
 
 /// The word that the API takes.
-pub fn word(value: impl ValueEnum) -> String {
+pub fn word(value: &impl ValueEnum) -> String {
     value
         .to_possible_value()
         .map(|value| value.get_name().to_owned())

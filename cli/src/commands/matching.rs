@@ -18,7 +18,7 @@ pub async fn run(client: &Client, asked: MatchArguments, output: &Output) -> Res
 }
 
 async fn of_node(client: &Client, node: &str, asked: &MatchArguments, output: &Output) -> Result<(), Fault> {
-    let intent = asked.intent.map(word);
+    let intent = asked.intent.as_ref().map(word);
     let mut query = vec![("limit", if asked.all { "1000" } else { "50" })];
     query.extend(asked.family.as_deref().map(|family| ("family", family)));
     query.extend(asked.image.as_deref().map(|image| ("image", image)));
@@ -30,7 +30,7 @@ async fn of_node(client: &Client, node: &str, asked: &MatchArguments, output: &O
 
 async fn of_image(client: &Client, asked: &MatchArguments, output: &Output) -> Result<(), Fault> {
     let image = asked.image.as_deref().unwrap_or_default();
-    let verdict = asked.verdict.map(word);
+    let verdict = asked.verdict.as_ref().map(word);
     let mut whole: Option<Value> = None;
     let mut after = String::new();
     loop {

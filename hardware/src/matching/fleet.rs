@@ -51,6 +51,9 @@ const fn rows(weight: Weight) -> u64 {
     mask
 }
 
+/// Whether an image and a node fail a check.
+type PairFails = fn(&Image, &Node) -> bool;
+
 /// Images and nodes, prepared once so that each pair costs nanoseconds.
 #[derive(Debug)]
 pub struct Fleet<'a> {
@@ -59,7 +62,7 @@ pub struct Fleet<'a> {
     pub(super) images: &'a [ImageNeeds],
     prepared_nodes: Vec<(Node, u64)>,
     pub(super) prepared_images: Vec<(Image, u64)>,
-    pairs: Vec<(u64, fn(&Image, &Node) -> bool)>,
+    pairs: Vec<(u64, PairFails)>,
 }
 
 impl<'a> Fleet<'a> {

@@ -71,7 +71,7 @@ impl Fleet<'_> {
                 !newest[place],
             ];
             // Among those that are not the newest, the newer first.
-            let age = (!newest[place]).then(|| image.id.as_str());
+            let age = (!newest[place]).then_some(image.id.as_str());
             let key: Key<'_> = (
                 judgement.verdict(),
                 worse,

@@ -41,7 +41,7 @@ fn write_model(text: &mut String, inventory: &Inventory) -> std::fmt::Result {
     let mut any = false;
     for (key, value) in texts {
         // A SKU of the firmware's default settings says nothing.
-        let said = !value.trim().is_empty() && !(key == "sku" && is_filler(value));
+        let said = !(value.trim().is_empty() || key == "sku" && is_filler(value));
         if said {
             writeln!(text, "{key} = {}", quoted(value.trim()))?;
         }

@@ -71,7 +71,7 @@ fn each_refusal_names_both_facts() {
             },
         ),
         ("image-in-other-region", "region=there", "region=here", |i, _| {
-            i.region = "there".to_owned()
+            i.region = "there".to_owned();
         }),
         ("image-not-shared", "visibility=private", "project=web", |i, _| {
             i.visibility = "private".to_owned();
