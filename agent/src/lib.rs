@@ -6,7 +6,7 @@
 //!    [`inventory`], then the [`session`] that is kept open for as long as the machine runs the ramdisk.
 //! 2. A task that arrives over the session goes to [`tasks`], which run one at a time, each step reported through the
 //!    durable outbox ([`session`]) and each one idempotent, so that a killed agent goes on after its restart.
-//! 3. Steps of a deployment: [`disk_rule`] names the one disk, [`target`] opens it exclusively, [`stream`] writes and
+//! 3. Steps of a deployment: [`imprint_hardware::disk`] names the one disk, [`target`] opens it exclusively, [`stream`] writes and
 //!    proves the image, [`finish`] edits partitions, files and EFI variables. No program of the image is ever run.
 //!
 //! Invariants: nothing is written to any disk without a task; the disk can't boot before its image is proven, nor
@@ -14,7 +14,6 @@
 //!
 //! [`write_command`] is the same engine by hand (`imprint-agent write`).
 
-pub mod disk_rule;
 pub mod finish;
 pub mod identity;
 pub mod inventory;

@@ -249,9 +249,15 @@ pub struct DeployArguments {
     /// Which disk of an image that has several
     #[arg(long)]
     pub role: Option<String>,
-    /// The disk to write
+    /// The disk to write: a rule, or root device hints of Ironic or Metal3 (docs/disk-rules.md)
     #[arg(long, value_name = "RULE")]
     pub disk: Option<String>,
+    /// Let go what is on the disk of this name: serial, WWN, NGUID, EUI-64, volume id; repeatable
+    #[arg(long, value_name = "SERIAL")]
+    pub wipe: Vec<String>,
+    /// Only tell what would be done: which disk, what is on it, what goes, what stays
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
     /// cloud-init user-data, at most 64 KiB
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,

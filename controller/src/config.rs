@@ -51,6 +51,8 @@ pub struct Config {
     pub boot: BootConfig,
     /// DHCP.
     pub dhcp: DhcpConfig,
+    /// Rules for deployments.
+    pub deploy: DeployConfig,
     /// Deadlines of deployments.
     pub timeouts: TimeoutConfig,
     /// Where manifests and packs are kept.
@@ -86,6 +88,13 @@ pub enum WrapperKind {
     /// A key of the data folder.
     #[default]
     Local,
+}
+
+/// Rules for deployments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeployConfig {
+    /// Leave disks with systems or data of others alone, unless their wipe is asked for.
+    pub refuse_foreign_systems: bool,
 }
 
 /// What machines boot from.
@@ -225,6 +234,7 @@ impl Config {
                 dns: Vec::new(),
                 lease_seconds: read::DEFAULT_LEASE_SECONDS,
             },
+            deploy: DeployConfig::default(),
             timeouts: TimeoutConfig::default(),
             store: StoreConfig::default(),
             images: ImageConfig::default(),

@@ -7,13 +7,16 @@
 //! - [`disk`]: rules that name one disk by stable facts, and why the others were not taken.
 //! - [`model`]: kinds of servers as data: what they need, what they start from, how they behave.
 //! - [`matching`]: which image fits a server, and every reason why others do not.
+//! - [`reason`]: why something was decided.
 
 pub mod disk;
 pub mod facts;
 pub mod matching;
 pub mod model;
+pub mod reason;
 mod size;
 mod words;
 
 pub use facts::{Disk, Firmware, Inventory, Nic};
+pub use reason::Reason;
 pub use words::UnknownWord;

@@ -29,6 +29,14 @@ pub struct DiskSpec {
     pub size_mib: u64,
     /// Bytes a second it takes at most; a slow disk gives a test time to interfere.
     pub write_limit: Option<u64>,
+    /// Bytes of a logical sector.
+    pub sector: u32,
+    /// Serial number; none: one that no other disk has.
+    pub serial: Option<&'static str>,
+    /// World wide name; SATA and SCSI only.
+    pub wwn: Option<u64>,
+    /// Whether it says that it can be taken out; SCSI only.
+    pub removable: bool,
 }
 
 impl DiskSpec {
@@ -38,6 +46,10 @@ impl DiskSpec {
             kind,
             size_mib: 4096,
             write_limit: None,
+            sector: 512,
+            serial: None,
+            wwn: None,
+            removable: false,
         }
     }
 
@@ -152,6 +164,27 @@ impl Disk {
         Ok(marks)
     }
 
+    /// Puts what makes it a physical volume of the LVM group vg-kept, by LVM's on-disk format.
+    pub fn make_lvm_member(&self) -> Result<()> {
+        let mut label = [0; 512];
+        label[..8].copy_from_slice(b"LABELONE");
+        label[20..24].copy_from_slice(&32_u32.to_le_bytes());
+        label[24..32].copy_from_slice(b"LVM2 001");
+        label[32..64].copy_from_slice(b"abcdefghijklmnopqrstuvwxyz012345");
+        // Data from 1 MiB on, the end of that list, metadata from 4 KiB on.
+        label[72..80].copy_from_slice(&(1_u64 << 20).to_le_bytes());
+        label[104..112].copy_from_slice(&4096_u64.to_le_bytes());
+        label[112..120].copy_from_slice(&((1_u64 << 20) - 4096).to_le_bytes());
+        let mut area = [0; 1024];
+        area[4..20].copy_from_slice(b" LVM2 x[5A%r0N*>");
+        area[40..48].copy_from_slice(&512_u64.to_le_bytes());
+        area[512..521].copy_from_slice(b"vg-kept {");
+        let file = self.open_to_write()?;
+        file.write_all_at(&label, 512)
+            .and_then(|()| file.write_all_at(&area, 4096))
+            .context("cannot write the LVM label")
+    }
+
     /// Whether its first MiB is nothing but zeroes.
     pub fn head_is_clear(&self) -> Result<bool> {
         let mut head = vec![0; 1 << 20];
@@ -174,7 +207,20 @@ impl Disk {
         );
         let serial = &self.serial;
         let boot = 10 + index;
-        let (id, end) = (device_id(index), format!("serial={serial},bootindex={boot}"));
+        let mut end = format!("serial={serial},bootindex={boot}");
+        if self.spec.sector != 512 {
+            let sector = self.spec.sector;
+            end.push_str(&format!(
+                ",logical_block_size={sector},physical_block_size={sector}"
+            ));
+        }
+        if let Some(wwn) = self.spec.wwn {
+            end.push_str(&format!(",wwn={wwn:#x}"));
+        }
+        if self.spec.removable {
+            end.push_str(",removable=on");
+        }
+        let id = device_id(index);
         let mut arguments = vec!["-drive".to_owned(), drive];
         let device = match self.spec.kind {
             DiskKind::Nvme => format!("nvme,id={id},drive=d{index},{end}"),

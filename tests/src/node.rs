@@ -94,8 +94,8 @@ impl Node {
         let name = format!("node-{number}");
         let mut disks = Vec::new();
         for (index, disk) in spec.disks.iter().enumerate() {
-            let serial = format!("LAB-{number}-{index}");
-            disks.push(Disk::create(folder, &serial, &serial, *disk)?);
+            let name = format!("LAB-{number}-{index}");
+            disks.push(Disk::create(folder, &name, disk.serial.unwrap_or(&name), *disk)?);
         }
         if spec.firmware == Firmware::Uefi {
             fs::copy(OVMF_VARS, folder.join(format!("{name}.vars"))).context(OVMF_VARS)?;

@@ -11,7 +11,7 @@ use std::{
 
 use imprint_proto::agent::v1::{Disk, Transport};
 
-use super::{disk_path, processors, sysfs};
+use super::{contents, disk_path, processors, sysfs};
 
 const MAX_DISKS: usize = 1024;
 /// Not disks of their own: memory, files, optical drives, floppies, and what is made out of disks.
@@ -30,7 +30,11 @@ pub fn read(root: &Path) -> Vec<Disk> {
     let by_path = by_path(root);
     names
         .take(MAX_DISKS)
-        .map(|name| disk(root, &name, &around, by_path.get(&name)))
+        .map(|name| {
+            let mut disk = disk(root, &name, &around, by_path.get(&name));
+            contents::look(root, &mut disk);
+            disk
+        })
         .collect()
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use imprint_proto::agent::v1::{Fingerprint, Firmware, FirmwareMode, Inventory, Memory, System};
 
 pub mod bmc;
+mod contents;
 mod disk_path;
 mod disks;
 pub mod health;

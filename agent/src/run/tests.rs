@@ -252,7 +252,7 @@ fn deploy(task_id: &str, rule: &str) -> Task {
         }),
         disk: Some(DiskRule {
             text: rule.into(),
-            conditions: vec![],
+            ..DiskRule::default()
         }),
         reboot: true,
         ..DeployTask::default()

@@ -3,19 +3,19 @@
 
 use std::{fs::File, time::Instant};
 
+use imprint_hardware::facts;
 use imprint_proto::agent::v1::{DeployTask, Disk, FinishPlan, Step, Success};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Surroundings, Tasks,
+    Surroundings, Tasks, choice,
     disk::{self, Trouble},
     image::{self, ImageWrite},
     record::{FinishedStep, Record},
     report::{self, Reporter, StepFailure},
 };
 use crate::{
-    disk_rule::{self, Needs},
     finish::{self, Done, FinishError, Layout, WrittenDisk, guest::Traces, table},
     inventory,
     session::backoff::chain,
@@ -118,7 +118,10 @@ impl<'a> Deploy<'a> {
                 record,
                 Step::ClaimDisk,
                 began,
-                &format!("{} is the one disk and free", disk_rule::describe(&disk)),
+                &format!(
+                    "{} is the one disk and free",
+                    facts::Disk::from(disk.clone()).title()
+                ),
             );
         }
 
@@ -173,10 +176,6 @@ impl<'a> Deploy<'a> {
                 format!("looking for the disk by `{}`", rule.text)
             },
         );
-        let needs = Needs {
-            size_bytes: self.image().disk_size_bytes,
-            logical_sector_bytes: self.image().logical_sector_bytes,
-        };
         let read = || {
             let root = self.around.root.clone();
             let read = move || Ok(inventory::read(&root, &inventory::Live::default()).disks);
@@ -185,9 +184,13 @@ impl<'a> Deploy<'a> {
         let disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
             .await
             .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
-        disk_rule::choose(&rule, needs, &disks)
-            .cloned()
-            .map_err(|error| self.failure(Step::ClaimDisk, error.to_string(), error.remedy()))
+        let chosen = choice::choose(&rule, self.image(), disks);
+        let (disk, notes) =
+            chosen.map_err(|(cause, remedy)| self.failure(Step::ClaimDisk, cause, &remedy))?;
+        for note in notes {
+            self.reporter.note(Step::ClaimDisk, &note);
+        }
+        Ok(disk)
     }
 
     async fn finish(&self, record: &mut Record, plan: &FinishPlan, disk: &Disk) -> Result<(), StepFailure> {

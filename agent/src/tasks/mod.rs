@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod choice;
 pub mod deploy;
 mod disk;
 mod image;

@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
+use super::plan;
 use crate::{
     answer::{Deployment, read},
     arguments::{BootOrder, DeployArguments},
@@ -20,6 +21,9 @@ const TRIES: u32 = 4;
 
 pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -> Result<(), Fault> {
     let request = request(&arguments)?;
+    if arguments.dry_run {
+        return dry_run(client, &arguments.nodes, &request, output).await;
+    }
     let mut started = Vec::new();
     let mut refused = 0;
     for node in &arguments.nodes {
@@ -65,6 +69,23 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
     all_started
 }
 
+/// The plan for each server; nothing is begun.
+async fn dry_run(
+    client: &Client,
+    nodes: &[String],
+    request: &Map<String, Value>,
+    output: &Output,
+) -> Result<(), Fault> {
+    let mut plans = Vec::new();
+    for node in nodes {
+        let mut body = request.clone();
+        body.insert("node".into(), node.as_str().into());
+        plans.push(client.post(&["v1", "deployments"], &body, None).await?);
+    }
+    let lines = plans.iter().map(plan::lines).collect::<Vec<_>>();
+    output.result(&Value::Array(plans), || lines.join("\n"))
+}
+
 /// Everything of the request but the server.
 fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
     if arguments.nodes.len() > 1 && arguments.hostname.is_some() {
@@ -101,6 +122,12 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         if let Some(text) = text {
             body.insert(key.into(), text.into());
         }
+    }
+    if !arguments.wipe.is_empty() {
+        body.insert("wipe".into(), arguments.wipe.clone().into());
+    }
+    if arguments.dry_run {
+        body.insert("dry_run".into(), true.into());
     }
     if arguments.no_finish {
         body.insert("finish".into(), false.into());
@@ -185,13 +212,18 @@ mod tests {
             "--no-finish",
             "--reinstall",
             "--allow-unverified",
+            "--wipe",
+            "A",
+            "--wipe",
+            "B",
+            "--dry-run",
         ];
         assert_eq!(
             body(&everything),
             Ok(
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
-                "finish": false, "reinstall": true, "allow_unverified": true})
+                "finish": false, "reinstall": true, "allow_unverified": true, "wipe": ["A", "B"], "dry_run": true})
             )
         );
         assert!(

@@ -14,6 +14,7 @@ mod matching;
 mod model;
 mod names;
 mod node;
+mod plan;
 mod project;
 mod sharing;
 mod store;

@@ -59,6 +59,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         boot: boot?,
         dhcp: dhcp?,
         encryption: written.encryption,
+        deploy: written.deploy,
         timeouts: written.timeouts,
         store: written.store,
         images: written.images,

@@ -11,9 +11,9 @@ use toml::Table;
 use url::Url;
 
 use super::{
-    Config, ConfigErrors, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig, IngestConfig,
-    QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy, WrapperKind, derive,
-    destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
+    Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
+    IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
+    WrapperKind, derive, destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -41,6 +41,7 @@ pub(super) struct Written {
     pub data_dir: Option<PathBuf>,
     pub region: Option<String>,
     pub encryption: EncryptionConfig,
+    pub deploy: DeployConfig,
     pub boot: WrittenBoot,
     pub dhcp: WrittenDhcp,
     pub timeouts: TimeoutConfig,
@@ -265,9 +266,10 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     let [boot, dhcp, timeouts, store, about_images, tokens, limits] =
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let [destination_list, region_list] = ["destinations", "regions"].map(|name| keys.take(name));
-    let [encryption, ingest] = ["encryption", "ingest"].map(|name| keys.section(name));
+    let [encryption, ingest, deploy] = ["encryption", "ingest", "deploy"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
+    written.deploy = written_deploy(Keys::new("deploy", deploy, problems));
     written.destinations = destinations::read_destinations(destination_list, problems);
     written.regions = destinations::read_regions(region_list, problems);
     written.boot = written_boot(Keys::new("boot", boot, problems));
@@ -291,6 +293,31 @@ fn written_encryption(mut keys: Keys<'_>) -> EncryptionConfig {
     };
     keys.finish();
     encryption
+}
+
+/// What becomes of disks with systems of others.
+struct Foreign(bool);
+
+impl FromStr for Foreign {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "warn" => Ok(Self(false)),
+            "refuse" => Ok(Self(true)),
+            _ => Err("there is no such policy"),
+        }
+    }
+}
+
+fn written_deploy(mut keys: Keys<'_>) -> DeployConfig {
+    let deploy = DeployConfig {
+        refuse_foreign_systems: keys
+            .text("foreign_systems", "\"warn\" or \"refuse\"")
+            .is_some_and(|Foreign(refuse)| refuse),
+    };
+    keys.finish();
+    deploy
 }
 
 fn written_boot(mut keys: Keys<'_>) -> WrittenBoot {

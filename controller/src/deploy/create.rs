@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Deployments,
+    disk_policy::{self, DiskPolicy},
     error::DeployError,
     fit,
     image_rules::{Chosen, ImageRefusal},
@@ -97,7 +98,13 @@ impl Deployments {
             region: self.catalog.region(),
             fit: fit.as_ref(),
         };
-        let checked = check(request, &node, chosen, inventory.as_ref()).map_err(DeployError::Refused)?;
+        let policy = DiskPolicy {
+            wipe: request.wipe.clone(),
+            own: disk_policy::own_disks(change.connection(), &node.id).await?,
+            refuse_foreign_systems: self.rules.refuse_foreign_systems,
+        };
+        let checked =
+            check(request, &node, chosen, inventory.as_ref(), policy).map_err(DeployError::Refused)?;
         require_content(change.connection(), &image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, &image, &checked)
@@ -143,7 +150,11 @@ impl Deployments {
     }
 
     /// The image that a request names.
-    async fn image_of(&self, viewer: &Viewer, request: &DeployRequest) -> Result<Image, DeployError> {
+    pub(super) async fn image_of(
+        &self,
+        viewer: &Viewer,
+        request: &DeployRequest,
+    ) -> Result<Image, DeployError> {
         match request.family.as_deref().filter(|family| !family.is_empty()) {
             None if !request.image.is_empty() => Ok(self.catalog.find(viewer, &request.image).await?),
             Some(family) if request.image.is_empty() => Ok(self.catalog.newest_of(viewer, family).await?),
@@ -203,8 +214,8 @@ impl Deployments {
         sqlx::query(
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
-             phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
@@ -227,6 +238,7 @@ impl Deployments {
         .bind(json!(checked.warnings).to_string())
         .bind(&node.project_id)
         .bind(by.author().actor)
+        .bind(json!(checked.disk_policy).to_string())
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;

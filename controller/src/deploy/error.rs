@@ -121,7 +121,8 @@ fn refused(refusals: &[Refusal]) -> Problem {
             one.title(),
             one.to_string(),
             one.remedy(),
-        ),
+        )
+        .with_disks(one.disks()),
         several => {
             let state = several
                 .iter()
@@ -140,6 +141,13 @@ fn refused(refusals: &[Refusal]) -> Problem {
                 "The deployment cannot work, for several reasons",
                 list(&|refusal| refusal.to_string()),
                 list(&|refusal| refusal.remedy()),
+            )
+            .with_disks(
+                several
+                    .iter()
+                    .flat_map(Refusal::disks)
+                    .cloned()
+                    .collect::<Vec<_>>(),
             )
         }
     }

@@ -1,14 +1,11 @@
 //! Whether the image fits the node, as the matching says it: the part of a deployment's checks that is about hardware.
 
-use imprint_hardware::{
-    disk::DiskRule,
-    matching::{Answer, CHECKS, Check, Group, Reason, Weight},
-};
+use imprint_hardware::matching::{Answer, CHECKS, Check, Group, Reason, Weight};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::{
-    Deployments,
+    Deployments, disk_choice,
     error::DeployError,
     request::{DeployRequest, Refusal},
 };
@@ -94,7 +91,7 @@ impl Deployments {
         let rule = request
             .disk
             .as_deref()
-            .and_then(|text| text.parse::<DiskRule>().ok());
+            .and_then(|text| disk_choice::read(text).ok());
         let answer = self
             .matching
             .answer(node, inventory, image, disk, rule.as_ref())

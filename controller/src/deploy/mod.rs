@@ -13,6 +13,9 @@ mod boot_choice;
 mod contradiction;
 mod create;
 mod decide;
+mod disk_choice;
+mod disk_policy;
+mod dry_run;
 mod error;
 mod fit;
 mod history;
@@ -44,6 +47,9 @@ use sqlx::SqlitePool;
 use url::Url;
 
 pub use decide::{Decision, Effect, Facts, Waiting, decide};
+pub use disk_choice::NoDisk;
+pub use disk_policy::DiskPolicy;
+pub use dry_run::DeploymentPlan;
 pub use error::DeployError;
 pub use hub::{Hub, Outgoing, Seat};
 pub use image_rules::ImageRefusal;
@@ -60,7 +66,7 @@ pub use why::Why;
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    config::{Config, TimeoutConfig, UnknownPolicy},
+    config::{Config, DeployConfig, TimeoutConfig, UnknownPolicy},
     events::{EventLog, Seldom},
     identity::{ImageKeys, RequestKey},
     inventory::Nodes,
@@ -91,6 +97,7 @@ pub struct Deployments {
     controller_url: Url,
     timeouts: TimeoutConfig,
     unknown: UnknownPolicy,
+    rules: DeployConfig,
     unreadable: Seldom,
     contradictions: Seldom,
     /// Secrets were deleted since the database's log was emptied last; at the start nobody knows.
@@ -132,6 +139,7 @@ impl Deployments {
             controller_url: config.public_url.clone(),
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,
+            rules: config.deploy,
             unreadable: Seldom::every(SignedDuration::MAX),
             contradictions: Seldom::every(contradiction::TELL_EVERY),
             unscrubbed: Arc::new(AtomicBool::new(true)),

@@ -1,6 +1,5 @@
 //! The task that an agent is sent: complete in itself.
 
-use imprint_hardware::disk::DiskRule;
 use imprint_proto::agent::v1 as wire;
 use zeroize::Zeroizing;
 
@@ -17,9 +16,6 @@ impl Deployments {
         deployment: &Deployment,
         ca_pem: &str,
     ) -> Result<wire::Task, DeployError> {
-        let rule: DiskRule = deployment.disk_rule.parse().map_err(|error| {
-            doing("read the deployment's disk rule")(sqlx::Error::Decode(Box::new(error)))
-        })?;
         let digest = hex::decode(&deployment.image_digest)
             .map_err(|error| doing("read the deployment's image")(sqlx::Error::Decode(Box::new(error))))?;
         let finish = if deployment.finish {
@@ -41,7 +37,7 @@ impl Deployments {
                 data_key: key.map(|key| key.expose().to_vec()).unwrap_or_default(),
                 data_key_id: data_key_id.unwrap_or_default(),
             }),
-            disk: Some(rule.to_wire()),
+            disk: Some(deployment.disk_policy.to_wire(&deployment.disk_rule)),
             finish,
             reboot,
         };

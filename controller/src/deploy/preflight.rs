@@ -195,7 +195,10 @@ impl Deployments {
             fit: fit.as_ref(),
         };
         let refusals = match node {
-            Some(node) => check(&request, node, chosen, inventory.as_ref()).err(),
+            Some(node) => {
+                let policy = self.disk_policy(&node.id, &request.wipe).await?;
+                check(&request, node, chosen, inventory.as_ref(), policy).err()
+            }
             None => image_rules::choose_disk(&request, chosen)
                 .err()
                 .map(|refusals| refusals.into_iter().map(Refusal::Image).collect()),

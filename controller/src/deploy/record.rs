@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
+use super::disk_policy::DiskPolicy;
 use super::state::{DeploymentState, DiskState, Phase, Step};
 use crate::{
     clock::timestamp_from_ms,
@@ -124,6 +125,8 @@ pub struct Deployment {
     pub logical_sector_bytes: u32,
     /// The rule as it was written.
     pub disk_rule: String,
+    /// What it may do to disks that are not blank.
+    pub disk_policy: DiskPolicy,
     /// Host name of the installed system.
     pub hostname: String,
     /// `network-first` or `disk-first`.
@@ -205,6 +208,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             disk_size_bytes: u64::try_from(size).unwrap_or(0),
             logical_sector_bytes: row.try_get("logical_sector_bytes")?,
             disk_rule: row.try_get("disk_rule")?,
+            disk_policy: document(row, "disk_policy")?.unwrap_or_default(),
             hostname: row.try_get("hostname")?,
             boot_order: row.try_get("boot_order")?,
             grow_root: row.try_get("grow_root")?,

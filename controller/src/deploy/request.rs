@@ -4,19 +4,21 @@ use std::fmt;
 
 use http::StatusCode;
 use imprint_hardware::{
-    disk::{DiskRule, Needs, choose},
+    disk::{DiskPlan, DiskRule},
     matching::Reason,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
+    disk_choice::{self, NoDisk},
+    disk_policy::{self, DiskPolicy},
     fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
     network_config, user_data,
 };
 use crate::{
-    catalog::{Image, ImageDisk},
+    catalog::ImageDisk,
     inventory::{Inventory, Node, NodeState},
 };
 
@@ -35,7 +37,8 @@ pub struct DeployRequest {
     /// Which disk of an image that has several.
     #[serde(default)]
     pub role: Option<String>,
-    /// Rule that names the disk (`transport=nvme,size>=400GB`); empty: the only one.
+    /// Rule that names the disk (`transport=nvme,size>=400GB`), or root device hints of Ironic or Metal3 as JSON or YAML;
+    /// empty: the only one.
     #[serde(default)]
     pub disk: Option<String>,
     /// cloud-init user-data, at most 64 KiB. Deleted from the controller as soon as it is on the disk.
@@ -62,6 +65,12 @@ pub struct DeployRequest {
     /// Deploy an image that was captured from another model of server; default false.
     #[serde(default)]
     pub allow_unverified: Option<bool>,
+    /// Disks whose content may go though it belongs to others: serial number, WWN, NGUID, EUI-64 or volume id of each.
+    #[serde(default)]
+    pub wipe: Vec<String>,
+    /// Only tell what would be done: 200 with the plan, and nothing is begun. Default false.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 impl fmt::Debug for DeployRequest {
@@ -71,6 +80,8 @@ impl fmt::Debug for DeployRequest {
             .field("image", &self.image)
             .field("family", &self.family)
             .field("disk", &self.disk)
+            .field("wipe", &self.wipe)
+            .field("dry_run", &self.dry_run)
             .field("hostname", &self.hostname)
             .finish_non_exhaustive()
     }
@@ -90,7 +101,9 @@ pub enum Refusal {
     /// The disk rule cannot be read.
     DiskRule(String),
     /// The rule names no disk, or several.
-    NoDisk(String),
+    NoDisk(NoDisk),
+    /// What may be wiped is not said in names of disks.
+    Wipe(String),
     /// The image does not fit.
     TooSmall(String),
     /// The sectors differ.
@@ -120,7 +133,9 @@ impl fmt::Display for Refusal {
                 f,
                 "Node {name} is active: a new deployment would overwrite its system."
             ),
-            Self::DiskRule(fault) | Self::NoDisk(fault) | Self::TooSmall(fault) | Self::Sectors(fault) => {
+            Self::NoDisk(found) => f.write_str(&capital(&found.text)),
+            Self::Wipe(fault) => write!(f, "It is not clear what may be wiped: {fault}."),
+            Self::DiskRule(fault) | Self::TooSmall(fault) | Self::Sectors(fault) => {
                 write!(f, "{}", capital(fault))
             }
             Self::UserData(fault) => write!(f, "The user-data cannot be used: {fault}."),
@@ -151,6 +166,7 @@ impl Refusal {
             Self::Active(_) => "node-active",
             Self::DiskRule(_) => "bad-disk-rule",
             Self::NoDisk(_) => "no-such-disk",
+            Self::Wipe(_) => "bad-wipe",
             Self::TooSmall(_) => "image-larger-than-disk",
             Self::Sectors(_) => "sector-size-differs",
             Self::UserData(_) => "bad-user-data",
@@ -171,6 +187,7 @@ impl Refusal {
             Self::Active(_) => "The node runs a system",
             Self::DiskRule(_) => "The disk rule cannot be understood",
             Self::NoDisk(_) => "The rule does not name exactly one disk",
+            Self::Wipe(_) => "The names of disks to be wiped cannot be used",
             Self::TooSmall(_) => "The image is larger than the disk",
             Self::Sectors(_) => "The sector sizes differ",
             Self::UserData(_) => "The user-data cannot be used",
@@ -196,9 +213,10 @@ impl Refusal {
             Self::Active(_) => {
                 "Repeat with --reinstall if the system may go (API: `\"reinstall\": true`).".to_owned()
             }
-            Self::DiskRule(_) => "Write conditions like transport=nvme,size>=400GB.".to_owned(),
-            Self::NoDisk(_) => {
-                "Name one disk by facts that no other disk has, such as its serial number.".to_owned()
+            Self::DiskRule(_) => "Write conditions like transport=nvme,size>=400GB; docs/disk-rules.md has all fields and operators.".to_owned(),
+            Self::NoDisk(found) => found.remedy.clone(),
+            Self::Wipe(_) => {
+                "Name each disk by its serial number, WWN, NGUID, EUI-64 or volume id.".to_owned()
             }
             Self::TooSmall(_) => "Choose a larger disk or a smaller image.".to_owned(),
             Self::Sectors(_) => "Choose an image made for this sector size, or another disk.".to_owned(),
@@ -213,6 +231,15 @@ impl Refusal {
             }
             Self::BootOrder(_) => "Use network-first or disk-first.".to_owned(),
             Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),
+        }
+    }
+
+    /// Every disk of the machine with the reasons, when it is about the choice of one.
+    #[must_use]
+    pub fn disks(&self) -> &[imprint_hardware::disk::Verdict] {
+        match self {
+            Self::NoDisk(found) => &found.verdicts,
+            _ => &[],
         }
     }
 
@@ -233,6 +260,9 @@ pub(super) struct Checked {
     pub disk: ImageDisk,
     pub warnings: Vec<String>,
     pub rule: DiskRule,
+    pub disk_policy: DiskPolicy,
+    /// Unknown for a node whose disks nobody has seen.
+    pub disk_plan: Option<DiskPlan>,
     pub hostname: String,
     pub boot_order: &'static str,
     pub grow_root: bool,
@@ -245,9 +275,11 @@ pub(super) fn check(
     node: &Node,
     chosen: Chosen<'_>,
     inventory: Option<&Inventory>,
+    disk_policy: DiskPolicy,
 ) -> Result<Checked, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let image = chosen.image;
+    let mut disk_plan = None;
     let disk = match image_rules::choose_disk(request, chosen) {
         Ok(disk) => Some(disk),
         Err(against) => {
@@ -269,15 +301,19 @@ pub(super) fn check(
     if !finish && (!user_data.is_empty() || !network.is_empty() || asked_name.is_some()) {
         refusals.push(Refusal::NothingToFinish);
     }
-    let rule = match request.disk.as_deref().unwrap_or_default().parse::<DiskRule>() {
+    refusals.extend(disk_policy::fault(&request.wipe).map(Refusal::Wipe));
+    let rule = match disk_choice::read(request.disk.as_deref().unwrap_or_default()) {
         Ok(rule) => {
             if let (Some(inventory), Some(disk)) = (inventory, &disk) {
-                refusals.extend(check_disk(&rule, image, disk, inventory));
+                match disk_choice::find(&rule, image, disk, inventory, &disk_policy.to_policy()) {
+                    Ok(plan) => disk_plan = Some(plan),
+                    Err(against) => refusals.extend(against),
+                }
             }
             Some(rule)
         }
-        Err(error) => {
-            refusals.push(Refusal::DiskRule(error.to_string()));
+        Err(refusal) => {
+            refusals.push(refusal);
             None
         }
     };
@@ -297,8 +333,10 @@ pub(super) fn check(
     match (rule, boot_order, disk) {
         (Some(rule), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
             disk,
-            warnings: image_rules::warnings(chosen),
+            warnings: warnings(image_rules::warnings(chosen), disk_plan.as_ref()),
             rule,
+            disk_policy,
+            disk_plan,
             hostname,
             boot_order,
             grow_root: request.grow_root.unwrap_or(true),
@@ -308,42 +346,11 @@ pub(super) fn check(
     }
 }
 
-fn check_disk(rule: &DiskRule, image: &Image, content: &ImageDisk, inventory: &Inventory) -> Vec<Refusal> {
-    // What its owner says of the smallest disk is meant for the disk that the system is on.
-    let least = match image.disks.as_slice() {
-        [first, ..] if first.role == content.role => image.min_disk_bytes,
-        _ => 0,
-    };
-    let needs = Needs {
-        size_bytes: content.disk_size_bytes.max(least),
-        logical_sector_bytes: content.logical_sector_bytes,
-    };
-    let error = match choose(rule, Some(needs), &inventory.disks) {
-        Ok(_) => return Vec::new(),
-        Err(error) => error,
-    };
-    // The rule may be good and only the disk not: that is said more plainly.
-    let Ok(disk) = choose(rule, None, &inventory.disks) else {
-        return vec![Refusal::NoDisk(error.to_string())];
-    };
-    let mut refusals = Vec::new();
-    if disk.size_bytes < needs.size_bytes {
-        refusals.push(Refusal::TooSmall(format!(
-            "the image {} needs {} bytes, the disk {} has {}",
-            image.name,
-            needs.size_bytes,
-            disk.title(),
-            disk.size_bytes
-        )));
-    }
-    if disk.logical_sector_bytes != needs.logical_sector_bytes {
-        refusals.push(Refusal::Sectors(format!(
-            "the image {} was made for sectors of {} bytes, the disk {} has sectors of {}",
-            image.name,
-            needs.logical_sector_bytes,
-            disk.title(),
-            disk.logical_sector_bytes
-        )));
-    }
-    refusals
+fn warnings(mut of_image: Vec<String>, plan: Option<&DiskPlan>) -> Vec<String> {
+    let of_disk = plan.iter().flat_map(|plan| {
+        let told = |warning| format!("The disk {}: {warning}.", plan.disk.disk);
+        plan.warnings.iter().map(told)
+    });
+    of_image.extend(of_disk);
+    of_image
 }

@@ -1,29 +1,22 @@
-//! `transport=nvme,size>=400GB`: conditions joined by commas, each `key op value`.
+//! `transport=nvme,size>=400GB,not(model=A*|B*),smallest`: terms joined by commas, alternatives by `|`.
 
 use std::str::FromStr;
 
-use super::rule::{Comparison, Condition, DiskRule, Fact, Wanted};
+use super::{
+    fact::Fact,
+    rule::{Comparison, Condition, DiskRule, Pick, SPECIAL, Term, Wanted},
+    size,
+};
 
 const EMPTY: &str = "expected a value; an unknown fact equals nothing";
 
 /// Longest rule that is read.
-const MAX_RULE: usize = 1024;
+pub(super) const MAX_RULE: usize = 1024;
+/// How deep brackets may stand in brackets.
+const MAX_DEPTH: usize = 8;
 
 const TRANSPORTS: [&str; 9] = [
     "nvme", "sata", "sas", "scsi", "virtio", "usb", "raid", "iscsi", "mmc",
-];
-
-const UNITS: [(&str, u64); 10] = [
-    ("", 1),
-    ("b", 1),
-    ("kb", 1000),
-    ("kib", 1 << 10),
-    ("mb", 1_000_000),
-    ("mib", 1 << 20),
-    ("gb", 1_000_000_000),
-    ("gib", 1 << 30),
-    ("tb", 1_000_000_000_000),
-    ("tib", 1 << 40),
 ];
 
 /// A rule that cannot be understood.
@@ -46,30 +39,48 @@ impl FromStr for DiskRule {
                 fault: format!("it is longer than {MAX_RULE} bytes"),
             });
         }
-        let mut conditions = Vec::new();
-        if !text.trim().is_empty() {
-            let mut rest = Rest { text, at: 0 };
-            loop {
-                conditions.push(condition(&mut rest)?);
-                rest.skip_blanks();
-                if rest.is_empty() {
-                    break;
+        let mut rule = Self {
+            text: text.trim().to_owned(),
+            terms: Vec::new(),
+            pick: None,
+        };
+        if rule.text.is_empty() {
+            return Ok(rule);
+        }
+        let mut rest = Rest {
+            text,
+            at: 0,
+            depth: 0,
+        };
+        loop {
+            rest.skip_blanks();
+            let at = rest.at;
+            match rest.take_pick() {
+                Some(_) if rule.pick.is_some() => {
+                    return Err(fault_at(
+                        text,
+                        at,
+                        "expected one of only, smallest, largest, and once",
+                    ));
                 }
-                if !rest.take(",") {
-                    return Err(rest.fault("expected `,` between two conditions"));
-                }
+                Some(pick) => rule.pick = Some(pick),
+                None => rule.terms.push(any(&mut rest)?),
+            }
+            rest.skip_blanks();
+            if rest.is_empty() {
+                return Ok(rule);
+            }
+            if !rest.take(",") {
+                return Err(rest.unexpected("`,` between two conditions"));
             }
         }
-        Ok(Self {
-            text: text.trim().to_owned(),
-            conditions,
-        })
     }
 }
 
 struct Rest<'a> {
     text: &'a str,
     at: usize,
+    depth: usize,
 }
 
 impl<'a> Rest<'a> {
@@ -100,9 +111,43 @@ impl<'a> Rest<'a> {
         &left[..end]
     }
 
+    /// The word that comes next, and what follows after blanks.
+    fn peek_word(&self) -> (&'a str, Option<char>) {
+        let left = self.left().trim_start();
+        let end = left.find(|c| !is_of_word(c)).unwrap_or(left.len());
+        let (word, after) = left.split_at(end);
+        (word, after.trim_start().chars().next())
+    }
+
+    /// A word that stands by itself and decides between several disks.
+    fn take_pick(&mut self) -> Option<Pick> {
+        let (word, next) = self.peek_word();
+        let pick = Pick::ALL
+            .into_iter()
+            .find(|pick| pick.word().eq_ignore_ascii_case(word))?;
+        matches!(next, None | Some(',')).then(|| {
+            self.take_while(is_of_word);
+            pick
+        })
+    }
+
     fn fault(&self, fault: impl Into<String>) -> RuleError {
         fault_at(self.text, self.at, fault)
     }
+
+    fn unexpected(&self, expected: &str) -> RuleError {
+        let quotes = match self.left().chars().next() {
+            Some(letter) if SPECIAL.contains(&letter) && letter != '"' => {
+                format!("; a value that has `{letter}` in it needs quotes: \"…\"")
+            }
+            _ => String::new(),
+        };
+        self.fault(format!("expected {expected}{quotes}"))
+    }
+}
+
+fn is_of_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_' || letter == '-'
 }
 
 fn fault_at(text: &str, at: usize, fault: impl Into<String>) -> RuleError {
@@ -112,14 +157,78 @@ fn fault_at(text: &str, at: usize, fault: impl Into<String>) -> RuleError {
     }
 }
 
-fn condition(rest: &mut Rest<'_>) -> Result<Condition, RuleError> {
+/// `term|term`
+fn any(rest: &mut Rest<'_>) -> Result<Term, RuleError> {
+    let first = term(rest)?;
+    let mut terms = vec![first];
+    loop {
+        rest.skip_blanks();
+        if !rest.take("|") {
+            break;
+        }
+        terms.push(term(rest)?);
+    }
+    Ok(match terms.len() {
+        1 => terms.swap_remove(0),
+        _ => Term::Any(terms),
+    })
+}
+
+fn term(rest: &mut Rest<'_>) -> Result<Term, RuleError> {
     rest.skip_blanks();
+    if rest.left().starts_with('(') {
+        return Ok(Term::All(brackets(rest)?));
+    }
+    let (word, next) = rest.peek_word();
+    if word.eq_ignore_ascii_case("not") && next == Some('(') {
+        rest.take_while(is_of_word);
+        rest.skip_blanks();
+        return Ok(Term::Not(brackets(rest)?));
+    }
+    if Pick::ALL
+        .iter()
+        .any(|pick| pick.word().eq_ignore_ascii_case(word))
+    {
+        let fault = format!(
+            "`{word}` stands by itself: between two commas, outside of brackets, without an operator"
+        );
+        return Err(rest.fault(fault));
+    }
+    condition(rest).map(Term::Condition)
+}
+
+/// `(term,term)`
+fn brackets(rest: &mut Rest<'_>) -> Result<Vec<Term>, RuleError> {
+    let open = rest.at;
+    if rest.depth >= MAX_DEPTH {
+        return Err(rest.fault(format!("brackets stand in more than {MAX_DEPTH} others")));
+    }
+    rest.depth += 1;
+    rest.take("(");
+    let mut terms = Vec::new();
+    loop {
+        terms.push(any(rest)?);
+        rest.skip_blanks();
+        if rest.take(")") {
+            rest.depth -= 1;
+            return Ok(terms);
+        }
+        if rest.is_empty() {
+            return Err(fault_at(rest.text, open, "the closing `)` is missing"));
+        }
+        if !rest.take(",") {
+            return Err(rest.unexpected("`,` or `)`"));
+        }
+    }
+}
+
+fn condition(rest: &mut Rest<'_>) -> Result<Condition, RuleError> {
     let fact = key(rest)?;
     rest.skip_blanks();
     let operator_at = rest.at;
     let comparison = operator(rest)?;
-    let ordered = !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
-    if ordered && fact != Fact::Size {
+    let counted = matches!(fact, Fact::Size | Fact::Sector);
+    if comparison.is_ordered() && !counted {
         return Err(fault_at(
             rest.text,
             operator_at,
@@ -130,27 +239,52 @@ fn condition(rest: &mut Rest<'_>) -> Result<Condition, RuleError> {
             ),
         ));
     }
-    rest.skip_blanks();
-    let value_at = rest.at;
-    let value = value(rest)?;
-    let wanted = wanted(fact, &value).map_err(|fault| fault_at(rest.text, value_at, fault))?;
+    let mut values = Vec::new();
+    loop {
+        rest.skip_blanks();
+        let value_at = rest.at;
+        let value = value(rest)?;
+        values.push(wanted(fact, &value).map_err(|fault| fault_at(rest.text, value_at, fault))?);
+        rest.skip_blanks();
+        let bar_at = rest.at;
+        if !rest.take("|") {
+            break;
+        }
+        if begins_term(rest) {
+            rest.at = bar_at;
+            break;
+        }
+        if comparison.is_ordered() {
+            let fault = format!("`{}` compares with one size only", comparison.symbol());
+            return Err(fault_at(rest.text, bar_at, fault));
+        }
+    }
     Ok(Condition {
         fact,
         comparison,
-        wanted,
+        wanted: values,
     })
+}
+
+/// Whether a further term follows, and not a further value.
+fn begins_term(rest: &Rest<'_>) -> bool {
+    let (word, next) = rest.peek_word();
+    match next {
+        Some('=' | '<' | '>' | '!') => !word.is_empty(),
+        Some('(') => word.is_empty() || word.eq_ignore_ascii_case("not"),
+        _ => false,
+    }
 }
 
 fn key(rest: &mut Rest<'_>) -> Result<Fact, RuleError> {
     let at = rest.at;
-    let word = rest.take_while(|c| c.is_alphanumeric() || c == '_' || c == '-');
-    let found = Fact::ALL
-        .into_iter()
-        .find(|fact| fact.key().eq_ignore_ascii_case(word));
-    found.ok_or_else(|| {
+    let word = rest.take_while(is_of_word);
+    Fact::named(word).ok_or_else(|| {
         let keys = Fact::ALL.map(Fact::key).join(", ");
         let fault = if word.is_empty() {
             format!("expected one of {keys}")
+        } else if word.eq_ignore_ascii_case("name") {
+            format!("the kernel's names change from boot to boot; use one of {keys}")
         } else {
             format!("`{word}` is not something a disk is chosen by; use one of {keys}")
         };
@@ -186,16 +320,17 @@ fn value(rest: &mut Rest<'_>) -> Result<String, RuleError> {
         }
         return Ok(value);
     }
-    let value = rest.take_while(|c| c != ',').trim();
+    let at = rest.at;
+    let value = rest.take_while(|c| !SPECIAL.contains(&c)).trim();
     if value.is_empty() {
-        return Err(rest.fault(EMPTY));
+        return Err(fault_at(rest.text, at, EMPTY));
     }
     Ok(value.to_owned())
 }
 
-fn wanted(fact: Fact, value: &str) -> Result<Wanted, String> {
+pub(super) fn wanted(fact: Fact, value: &str) -> Result<Wanted, String> {
     match fact {
-        Fact::Size => size(value).map(Wanted::Bytes),
+        Fact::Size | Fact::Sector => size::read(value).map(Wanted::Bytes),
         Fact::Rotational if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") => {
             Err(format!("`rotational` is `true` or `false`, not `{value}`"))
         }
@@ -207,34 +342,13 @@ fn wanted(fact: Fact, value: &str) -> Result<Wanted, String> {
                 TRANSPORTS.join(", ")
             ))
         }
-        Fact::Transport | Fact::Rotational => Ok(Wanted::Text(value.to_ascii_lowercase())),
+        Fact::Path if value.starts_with("/dev/") && !value.starts_with("/dev/disk/by-path/") => Err(format!(
+            "`{value}` is not a path that stays; use a name below /dev/disk/by-path"
+        )),
         _ if value.trim_matches('*').contains('*') => {
             Err("`*` can stand only at the beginning and at the end of a value".to_owned())
         }
+        Fact::Transport | Fact::Rotational => Ok(Wanted::Text(value.to_ascii_lowercase())),
         _ => Ok(Wanted::Text(value.to_owned())),
     }
-}
-
-fn size(value: &str) -> Result<u64, String> {
-    let fault =
-        || format!("`{value}` is not a size; write a number with KB, MB, GB, TB, KiB, MiB, GiB or TiB");
-    let end = value
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(value.len());
-    let (number, unit) = value.split_at(end);
-    let unit = unit.trim().to_ascii_lowercase();
-    let factor = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(fault)?.1;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 9 || fraction.contains('.') || number.ends_with('.') {
-        return Err(fault());
-    }
-    let too_large = || format!("`{value}` is larger than any disk");
-    let whole: u64 = whole.parse().map_err(|_| too_large())?;
-    let mut bytes = u128::from(whole) * u128::from(factor);
-    if !fraction.is_empty() {
-        let digits: u128 = fraction.parse().map_err(|_| fault())?;
-        let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| fault())?);
-        bytes += digits * u128::from(factor) / scale;
-    }
-    u64::try_from(bytes).map_err(|_| too_large())
 }

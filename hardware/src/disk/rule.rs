@@ -2,97 +2,8 @@
 
 use std::fmt;
 
-use imprint_proto::agent::v1 as wire;
-
+use super::{fact::Fact, size};
 use crate::facts::Disk;
-
-/// What a condition looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fact {
-    /// Serial number.
-    Serial,
-    /// World wide name.
-    Wwn,
-    /// NVMe NGUID or EUI-64.
-    Nguid,
-    /// Model.
-    Model,
-    /// Vendor.
-    Vendor,
-    /// `nvme`, `sata`, `sas`, `scsi`, `virtio`, `usb`, `raid`, `iscsi`, `mmc`.
-    Transport,
-    /// PCI address of the controller it hangs on.
-    Pci,
-    /// Link below `/dev/disk/by-path`.
-    Path,
-    /// Size in bytes.
-    Size,
-    /// Whether it turns.
-    Rotational,
-}
-
-impl Fact {
-    /// All facts, in the order in which messages list them.
-    pub const ALL: [Self; 10] = [
-        Self::Serial,
-        Self::Wwn,
-        Self::Nguid,
-        Self::Model,
-        Self::Vendor,
-        Self::Transport,
-        Self::Pci,
-        Self::Path,
-        Self::Size,
-        Self::Rotational,
-    ];
-
-    /// The key in a rule.
-    #[must_use]
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Serial => "serial",
-            Self::Wwn => "wwn",
-            Self::Nguid => "nguid",
-            Self::Model => "model",
-            Self::Vendor => "vendor",
-            Self::Transport => "transport",
-            Self::Pci => "pci",
-            Self::Path => "path",
-            Self::Size => "size",
-            Self::Rotational => "rotational",
-        }
-    }
-
-    fn to_wire(self) -> wire::DiskFact {
-        match self {
-            Self::Serial => wire::DiskFact::Serial,
-            Self::Wwn => wire::DiskFact::Wwn,
-            Self::Nguid => wire::DiskFact::Nguid,
-            Self::Model => wire::DiskFact::Model,
-            Self::Vendor => wire::DiskFact::Vendor,
-            Self::Transport => wire::DiskFact::Transport,
-            Self::Pci => wire::DiskFact::PciAddress,
-            Self::Path => wire::DiskFact::ByPath,
-            Self::Size => wire::DiskFact::Size,
-            Self::Rotational => wire::DiskFact::Rotational,
-        }
-    }
-
-    fn read(self, disk: &Disk) -> String {
-        match self {
-            Self::Serial => disk.serial.clone(),
-            Self::Wwn => disk.wwn.clone(),
-            Self::Nguid => disk.nguid.clone(),
-            Self::Model => disk.model.clone(),
-            Self::Vendor => disk.vendor.clone(),
-            Self::Transport => disk.transport.clone(),
-            Self::Pci => disk.pci_address.clone(),
-            Self::Path => disk.by_path.clone(),
-            Self::Size => disk.size_bytes.to_string(),
-            Self::Rotational => disk.rotational.to_string(),
-        }
-    }
-}
 
 /// How a fact is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,15 +36,10 @@ impl Comparison {
         }
     }
 
-    fn to_wire(self) -> wire::Comparison {
-        match self {
-            Self::Equal => wire::Comparison::Equal,
-            Self::NotEqual => wire::Comparison::NotEqual,
-            Self::Less => wire::Comparison::Less,
-            Self::LessOrEqual => wire::Comparison::LessOrEqual,
-            Self::Greater => wire::Comparison::Greater,
-            Self::GreaterOrEqual => wire::Comparison::GreaterOrEqual,
-        }
+    /// Whether it compares numbers only, and with one value only.
+    #[must_use]
+    pub fn is_ordered(self) -> bool {
+        !matches!(self, Self::Equal | Self::NotEqual)
     }
 }
 
@@ -146,6 +52,35 @@ pub enum Wanted {
     Bytes(u64),
 }
 
+impl Wanted {
+    fn is_of(&self, fact: Fact, disk: &Disk) -> bool {
+        match self {
+            Self::Bytes(bytes) => fact.number(disk) == Some(*bytes),
+            Self::Text(pattern) => fact
+                .spellings(disk)
+                .iter()
+                .any(|spelling| text_matches(pattern, spelling)),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.write_str(&size::written(*bytes)),
+            Self::Text(text) if is_plain(text) => f.write_str(text),
+            Self::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+/// Letters that mean something in a rule, and so end a value that is not in quotes.
+pub(super) const SPECIAL: [char; 9] = [',', '|', '(', ')', '"', '=', '<', '>', '!'];
+
+fn is_plain(text: &str) -> bool {
+    !text.contains(SPECIAL) && text.trim() == text && !text.is_empty()
+}
+
 /// One condition of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
@@ -153,44 +88,26 @@ pub struct Condition {
     pub fact: Fact,
     /// How.
     pub comparison: Comparison,
-    /// Compared with what.
-    pub wanted: Wanted,
+    /// Compared with what: with `=` one of them, with `!=` none of them; never empty.
+    pub wanted: Vec<Wanted>,
 }
 
 impl Condition {
-    /// Whether the disk fulfils it.
+    /// Whether the disk fulfils it. What is not known is neither equal nor different.
     #[must_use]
     pub fn holds(&self, disk: &Disk) -> bool {
-        match &self.wanted {
-            Wanted::Bytes(bytes) => {
-                let order = disk.size_bytes.cmp(bytes);
-                match self.comparison {
-                    Comparison::Equal => order.is_eq(),
-                    Comparison::NotEqual => order.is_ne(),
-                    Comparison::Less => order.is_lt(),
-                    Comparison::LessOrEqual => order.is_le(),
-                    Comparison::Greater => order.is_gt(),
-                    Comparison::GreaterOrEqual => order.is_ge(),
-                }
-            }
-            Wanted::Text(pattern) => {
-                // What is not known is neither equal nor different.
-                let value = self.fact.read(disk);
-                let same = text_matches(pattern, &value);
-                let wants_same = self.comparison != Comparison::NotEqual;
-                !value.is_empty() && same == wants_same
-            }
-        }
-    }
-
-    /// What the disk has instead, for messages.
-    #[must_use]
-    pub fn found(&self, disk: &Disk) -> String {
-        let found = self.fact.read(disk);
-        if found.is_empty() {
-            format!("no {}", self.fact.key())
-        } else {
-            format!("{}={found}", self.fact.key())
+        let same = || self.wanted.iter().any(|wanted| wanted.is_of(self.fact, disk));
+        let order = match (self.fact.number(disk), self.wanted.first()) {
+            (Some(number), Some(Wanted::Bytes(bytes))) => Some(number.cmp(bytes)),
+            _ => None,
+        };
+        match self.comparison {
+            Comparison::Equal => same(),
+            Comparison::NotEqual => !self.fact.spellings(disk).is_empty() && !same(),
+            Comparison::Less => order.is_some_and(std::cmp::Ordering::is_lt),
+            Comparison::LessOrEqual => order.is_some_and(std::cmp::Ordering::is_le),
+            Comparison::Greater => order.is_some_and(std::cmp::Ordering::is_gt),
+            Comparison::GreaterOrEqual => order.is_some_and(std::cmp::Ordering::is_ge),
         }
     }
 }
@@ -198,11 +115,18 @@ impl Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.fact.key(), self.comparison.symbol())?;
-        match &self.wanted {
-            Wanted::Text(text) => f.write_str(text),
-            Wanted::Bytes(bytes) => write!(f, "{bytes}"),
-        }
+        separated(f, &self.wanted, "|")
     }
+}
+
+fn separated(f: &mut fmt::Formatter<'_>, parts: &[impl fmt::Display], by: &str) -> fmt::Result {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            f.write_str(by)?;
+        }
+        part.fmt(f)?;
+    }
+    Ok(())
 }
 
 /// Without regard to case; `*` at either end of the pattern matches the rest.
@@ -224,44 +148,157 @@ fn text_matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// A rule: all conditions must hold, and for exactly one disk.
+/// A part of a rule that holds for a disk or does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Term {
+    /// One condition.
+    Condition(Condition),
+    /// `not(…)`: not all of these hold.
+    Not(Vec<Term>),
+    /// `a|b`: one of these holds.
+    Any(Vec<Term>),
+    /// `(a,b)`: all of these hold.
+    All(Vec<Term>),
+}
+
+impl Term {
+    /// Whether it holds for the disk.
+    #[must_use]
+    pub fn holds(&self, disk: &Disk) -> bool {
+        match self {
+            Self::Condition(condition) => condition.holds(disk),
+            Self::Not(terms) => !terms.iter().all(|term| term.holds(disk)),
+            Self::Any(terms) => terms.iter().any(|term| term.holds(disk)),
+            Self::All(terms) => terms.iter().all(|term| term.holds(disk)),
+        }
+    }
+
+    /// What the disk has of what the term looks at: "serial=A, no wwn".
+    #[must_use]
+    pub fn found(&self, disk: &Disk) -> String {
+        let mut facts = Vec::new();
+        self.facts(&mut facts);
+        facts.sort_unstable();
+        facts.dedup();
+        let found = facts.into_iter().map(|fact| match fact.number(disk) {
+            Some(number) => format!("{}={}", fact.key(), size::written(number)),
+            None => match fact.spellings(disk).first() {
+                Some(spelling) => format!("{}={spelling}", fact.key()),
+                None => format!("no {}", fact.key()),
+            },
+        });
+        found.collect::<Vec<_>>().join(", ")
+    }
+
+    fn facts(&self, found: &mut Vec<Fact>) {
+        match self {
+            Self::Condition(condition) => found.push(condition.fact),
+            Self::Not(terms) | Self::Any(terms) | Self::All(terms) => {
+                for term in terms {
+                    term.facts(found);
+                }
+            }
+        }
+    }
+
+    /// Whether a disk is asked for by name in it: a condition `fact=value` that `test` takes, not one of an exclusion.
+    fn asks(&self, test: &dyn Fn(&Condition) -> bool) -> bool {
+        match self {
+            Self::Condition(condition) => condition.comparison == Comparison::Equal && test(condition),
+            Self::Not(_) => false,
+            Self::Any(terms) | Self::All(terms) => terms.iter().any(|term| term.asks(test)),
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Condition(condition) => condition.fmt(f),
+            Self::Not(terms) => {
+                f.write_str("not(")?;
+                separated(f, terms, ",")?;
+                f.write_str(")")
+            }
+            Self::Any(terms) => separated(f, terms, "|"),
+            Self::All(terms) => {
+                f.write_str("(")?;
+                separated(f, terms, ",")?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+/// What decides between several disks that all conditions and guards leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// There must be one only. Also when the rule says nothing.
+    Only,
+    /// The smallest; two of that size are a tie.
+    Smallest,
+    /// The largest; two of that size are a tie.
+    Largest,
+}
+
+impl Pick {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Only, Self::Smallest, Self::Largest];
+
+    /// The word in a rule.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::Smallest => "smallest",
+            Self::Largest => "largest",
+        }
+    }
+}
+
+/// A rule: all terms must hold, and for exactly one disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskRule {
     /// As the operator wrote it.
     pub text: String,
-    /// Empty: the only disk that may be written at all.
-    pub conditions: Vec<Condition>,
+    /// Empty: any disk that may be written at all.
+    pub terms: Vec<Term>,
+    /// What decides between several; unset like [`Pick::Only`].
+    pub pick: Option<Pick>,
 }
 
 impl DiskRule {
+    /// Whether all of its terms hold for the disk; what decides between several is not asked.
+    #[must_use]
+    pub fn holds(&self, disk: &Disk) -> bool {
+        self.terms.iter().all(|term| term.holds(disk))
+    }
+
     /// Whether it names disks on USB, which are left alone otherwise.
     #[must_use]
     pub fn asks_for_usb(&self) -> bool {
-        self.conditions.iter().any(|condition| {
-            condition.fact == Fact::Transport
-                && condition.comparison == Comparison::Equal
-                && condition.wanted == Wanted::Text("usb".to_owned())
-        })
+        let usb = |wanted: &Wanted| matches!(wanted, Wanted::Text(text) if text.eq_ignore_ascii_case("usb"));
+        self.asks(&|condition| condition.fact == Fact::Transport && condition.wanted.iter().any(usb))
     }
 
-    /// The rule as an agent understands it.
+    /// Whether it names one path to a disk that has several.
     #[must_use]
-    pub fn to_wire(&self) -> wire::DiskRule {
-        let conditions = self.conditions.iter().map(|condition| {
-            let (text, bytes) = match &condition.wanted {
-                Wanted::Text(text) => (text.clone(), 0),
-                Wanted::Bytes(bytes) => (String::new(), *bytes),
-            };
-            wire::DiskCondition {
-                fact: condition.fact.to_wire().into(),
-                comparison: condition.comparison.to_wire().into(),
-                text,
-                bytes,
-            }
-        });
-        wire::DiskRule {
-            text: self.text.clone(),
-            conditions: conditions.collect(),
+    pub fn asks_for_a_path(&self) -> bool {
+        self.asks(&|condition| matches!(condition.fact, Fact::Path | Fact::Hctl))
+    }
+
+    fn asks(&self, test: &dyn Fn(&Condition) -> bool) -> bool {
+        self.terms.iter().any(|term| term.asks(test))
+    }
+}
+
+impl fmt::Display for DiskRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        separated(f, &self.terms, ",")?;
+        match self.pick {
+            Some(pick) if self.terms.is_empty() => f.write_str(pick.word()),
+            Some(pick) => write!(f, ",{}", pick.word()),
+            None => Ok(()),
         }
     }
 }

@@ -52,7 +52,7 @@ impl<'a> NodeFacts<'a> {
         let Some(inventory) = self.inventory else {
             return Vec::new();
         };
-        let rule = self.disk.filter(|rule| !rule.conditions.is_empty());
+        let rule = self.disk.filter(|rule| !rule.terms.is_empty());
         boot_disks(
             rule.or_else(|| self.model.and_then(|model| model.boot.as_ref())),
             &inventory.disks,

@@ -4,9 +4,7 @@ use crate::{disk::DiskRule, facts::Disk};
 
 /// The disks that fulfil every condition of a rule, however many.
 pub(crate) fn named<'a>(rule: &'a DiskRule, disks: &'a [Disk]) -> impl Iterator<Item = &'a Disk> {
-    disks
-        .iter()
-        .filter(|disk| rule.conditions.iter().all(|condition| condition.holds(disk)))
+    disks.iter().filter(|disk| rule.holds(disk))
 }
 
 /// The disks that a server can be started from: those of the rule, or all without one. Disks that are read-only or
@@ -19,6 +17,6 @@ pub fn boot_disks<'a>(rule: Option<&DiskRule>, disks: &'a [Disk]) -> Vec<&'a Dis
         .iter()
         .filter(|disk| !disk.read_only && !disk.removable && (usb || disk.transport != "usb"));
     usable
-        .filter(|disk| rule.is_none_or(|rule| rule.conditions.iter().all(|condition| condition.holds(disk))))
+        .filter(|disk| rule.is_none_or(|rule| rule.holds(disk)))
         .collect()
 }

@@ -260,7 +260,15 @@ fn pci(id: &At<String>, problems: &mut Problems<'_>) -> Option<PciPattern> {
 }
 
 fn disk_rule(text: &At<String>, problems: &mut Problems<'_>) -> Option<DiskRule> {
-    match text.value.parse() {
+    match text.value.parse::<DiskRule>() {
+        Ok(DiskRule { pick: Some(pick), .. }) => {
+            let cause = format!(
+                "the disk rule says `{}`, and here it names any number of disks",
+                pick.word()
+            );
+            problems.add(text.at, cause, "Leave the word out.");
+            None
+        }
         Ok(rule) => Some(rule),
         Err(error) => {
             let remedy = "Write conditions like transport=nvme,size>=400GB.";

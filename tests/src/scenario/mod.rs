@@ -5,6 +5,7 @@ mod compare_bytes;
 mod demo_interrupted;
 pub(crate) mod deploy;
 mod discovered;
+mod disk_rules;
 mod fault;
 mod fault_agent_hangs;
 mod fault_agent_killed;
@@ -118,6 +119,13 @@ pub const ALL: &[Scenario] = &[
         ci: true,
         rough_seconds: 90,
         run: fault_refused::run,
+    },
+    Scenario {
+        name: "disk-rules",
+        about: "six disks of mixed kinds: each rule names the right one or is refused with the list; the others stay as they were",
+        ci: false,
+        rough_seconds: 90,
+        run: disk_rules::run,
     },
     Scenario {
         name: "fault-agent-refuses",

@@ -413,6 +413,12 @@ pub(super) fn grpc() -> Vec<Method> {
         )
         .of_web(),
         calls(
+            "Deployments/PlanDeployment",
+            WriteDeployments,
+            &[(1, "{node}"), (2, "{image}")],
+        )
+        .of_web(),
+        calls(
             "Deployments/GetDeployment",
             ReadDeployments,
             &[(1, "{deployment}")],

@@ -1,8 +1,13 @@
 //! gRPC: deployments.
 
+use imprint_hardware::{
+    Reason,
+    disk::{DiskPlan, Outcome, Verdict},
+};
 use imprint_proto::v1::{
-    CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment, GetDeploymentRequest,
-    ListDeploymentsRequest, ListDeploymentsResponse,
+    CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment,
+    DeploymentPlan as WirePlan, DiskPlan as WireDiskPlan, DiskVerdict, GetDeploymentRequest,
+    ListDeploymentsRequest, ListDeploymentsResponse, Reason as WireReason,
     deployments_server::{Deployments, DeploymentsServer},
 };
 use tonic::{Request, Response, Status, service::RoutesBuilder};
@@ -42,6 +47,65 @@ fn wire(deployment: Deployment) -> WireDeployment {
     }
 }
 
+fn asked(request: CreateDeploymentRequest) -> DeployRequest {
+    DeployRequest {
+        node: request.node,
+        image: request.image,
+        family: Some(request.family),
+        role: Some(request.role),
+        disk: Some(request.disk),
+        user_data: Some(request.user_data),
+        network_config: Some(request.network_config),
+        hostname: Some(request.hostname),
+        boot_order: Some(request.boot_order),
+        grow_root: request.grow_root,
+        finish: request.finish,
+        reinstall: Some(request.reinstall),
+        allow_unverified: Some(request.allow_unverified),
+        wipe: request.wipe,
+        dry_run: false,
+    }
+}
+
+fn reasons(reasons: Vec<Reason>) -> Vec<WireReason> {
+    let wire = |reason: Reason| WireReason {
+        code: reason.code.to_owned(),
+        text: reason.text,
+        remedy: reason.remedy,
+    };
+    reasons.into_iter().map(wire).collect()
+}
+
+fn verdict(verdict: Verdict) -> DiskVerdict {
+    DiskVerdict {
+        disk: verdict.disk,
+        serial: verdict.serial,
+        wwn: verdict.wwn,
+        by_path: verdict.by_path,
+        size_bytes: verdict.size_bytes,
+        on_it: verdict.on_it,
+        outcome: match verdict.outcome {
+            Outcome::Chosen => "chosen",
+            Outcome::Matches => "matches",
+            Outcome::Refused => "refused",
+        }
+        .to_owned(),
+        reasons: reasons(verdict.reasons),
+        warnings: reasons(verdict.warnings),
+    }
+}
+
+fn disk_plan(plan: DiskPlan) -> WireDiskPlan {
+    WireDiskPlan {
+        rule: plan.rule,
+        disk: Some(verdict(plan.disk)),
+        wiped: plan.wiped,
+        stays: plan.stays,
+        others: plan.others.into_iter().map(verdict).collect(),
+        warnings: reasons(plan.warnings),
+    }
+}
+
 #[tonic::async_trait]
 impl Deployments for DeploymentsService {
     async fn create_deployment(
@@ -55,22 +119,7 @@ impl Deployments for DeploymentsService {
             .get("idempotency-key")
             .and_then(|value| value.to_str().ok())
             .map(ToOwned::to_owned);
-        let request = request.into_inner();
-        let request = DeployRequest {
-            node: request.node,
-            image: request.image,
-            family: Some(request.family),
-            role: Some(request.role),
-            disk: Some(request.disk),
-            user_data: Some(request.user_data),
-            network_config: Some(request.network_config),
-            hostname: Some(request.hostname),
-            boot_order: Some(request.boot_order),
-            grow_root: request.grow_root,
-            finish: request.finish,
-            reinstall: Some(request.reinstall),
-            allow_unverified: Some(request.allow_unverified),
-        };
+        let request = asked(request.into_inner());
         let deployment = self
             .0
             .deployments
@@ -78,6 +127,27 @@ impl Deployments for DeploymentsService {
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))
+    }
+
+    async fn plan_deployment(
+        &self,
+        request: Request<CreateDeploymentRequest>,
+    ) -> Result<Response<WirePlan>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteDeployments)?;
+        let plan = self
+            .0
+            .deployments
+            .plan(&caller, &asked(request.into_inner()))
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(WirePlan {
+            node_id: plan.node_id,
+            image_id: plan.image_id,
+            image_name: plan.image_name,
+            warnings: plan.warnings,
+            disk: plan.disk.map(disk_plan),
+        }))
     }
 
     async fn get_deployment(

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    deploy::{DeployRequest, DeploymentView},
+    deploy::{DeployRequest, DeploymentPlan, DeploymentView},
     identity::Permission,
 };
 
@@ -72,6 +72,7 @@ struct DeploymentListQuery {
     ),
     request_body = DeployRequest,
     responses(
+        (status = 200, description = "`dry_run`: what would be done", body = DeploymentPlan),
         (status = 201, description = "Begun", body = DeploymentView),
         (status = 404, description = "No such node or image", body = ProblemDocument,
          content_type = "application/problem+json"),
@@ -99,6 +100,9 @@ async fn create_deployment(
                 "Use a short random text, such as a UUID.",
             )
         })?;
+    if request.dry_run {
+        return Ok(Json(app.deployments.plan(&caller, &request).await?).into_response());
+    }
     let deployment = app.deployments.create(&caller, &request, key).await?;
     let view = app.deployments.view(deployment).await?;
     let location = [(header::LOCATION, format!("/v1/deployments/{}", view.id))];

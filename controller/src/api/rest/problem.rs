@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use imprint_hardware::disk::Verdict;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +23,8 @@ pub struct Problem {
     pub detail: String,
     /// What can be done about it.
     pub remedy: String,
+    /// When it is about the choice of a disk: every disk of the machine, and why it was or was not taken.
+    pub disks: Vec<Verdict>,
 }
 
 /// An RFC 9457 problem document.
@@ -39,6 +42,10 @@ pub struct ProblemDocument {
     pub detail: String,
     /// What can be done about it.
     pub remedy: String,
+    /// When it is about the choice of a disk: every disk of the machine, and why it was or was not taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Verdict>, required = false)]
+    pub disks: Vec<serde_json::Value>,
 }
 
 impl Problem {
@@ -56,7 +63,15 @@ impl Problem {
             title,
             detail: detail.into(),
             remedy: remedy.into(),
+            disks: Vec::new(),
         }
+    }
+
+    /// The same, with every disk that was looked at.
+    #[must_use]
+    pub fn with_disks(mut self, disks: impl Into<Vec<Verdict>>) -> Self {
+        self.disks = disks.into();
+        self
     }
 
     /// A request that does not say what it should.
@@ -112,6 +127,7 @@ impl From<Problem> for ProblemDocument {
             status: problem.status.as_u16(),
             detail: problem.detail,
             remedy: problem.remedy,
+            disks: problem.disks.iter().map(|disk| serde_json::json!(disk)).collect(),
         }
     }
 }

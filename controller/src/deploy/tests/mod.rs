@@ -1,6 +1,7 @@
 mod cancels;
 mod contradictions;
 mod deadlines;
+mod disks;
 mod encrypted;
 mod images;
 mod reinstalls;

@@ -13,7 +13,7 @@ async fn delete(rig: &Rig, node: &str) -> reqwest::Response {
     rig.server.client().delete(url).send().await.unwrap()
 }
 
-fn with_token<T>(rig: &Rig, message: T) -> Request<T> {
+pub(super) fn with_token<T>(rig: &Rig, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let bearer = format!("Bearer {}", rig.server.token).parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::rig::*;
 use crate::{deploy::DeployRequest, testing::problem};
 
-async fn post(rig: &Rig, path: &str, body: &Value) -> reqwest::Response {
+pub(super) async fn post(rig: &Rig, path: &str, body: &Value) -> reqwest::Response {
     rig.server
         .client()
         .post(rig.server.url(path))
@@ -81,7 +81,7 @@ async fn refusals_name_what_is_wrong() {
             json!({ "disk": "serial=Z" }),
             422,
             "no-such-disk",
-            "serial number",
+            "Change the rule to name one of the disks",
         ),
         (json!({ "disk": "name=sda" }), 422, "bad-disk-rule", ""),
         (
@@ -112,7 +112,7 @@ async fn refusals_name_what_is_wrong() {
         "(1) No disk matches",
         "line 4",
         "(3) The host name",
-        "has size=1073741824",
+        "has size=1GiB",
     ] {
         assert!(detail.contains(part), "{detail} should contain {part}");
     }

@@ -470,6 +470,7 @@ pub(super) fn inventory() -> wire::Inventory {
         transport: wire::Transport::Nvme.into(),
         size_bytes: GIB,
         logical_sector_bytes: sector,
+        contents_read: true,
         ..wire::Disk::default()
     };
     wire::Inventory {

@@ -1,0 +1,97 @@
+//! What a deployment would do, by the checks that it would go through. Nothing is begun and nothing is kept.
+
+use imprint_hardware::disk::DiskPlan;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Deployments,
+    disk_policy::{self, DiskPolicy},
+    error::DeployError,
+    image_rules::Chosen,
+    request::{DeployRequest, check},
+};
+use crate::{events::doing, identity::Caller};
+
+/// What a deployment would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeploymentPlan {
+    /// The node.
+    pub node_id: String,
+    /// Its name.
+    pub node_name: String,
+    /// The image.
+    pub image_id: String,
+    /// Its name.
+    pub image_name: String,
+    /// Host name of the installed system.
+    pub hostname: String,
+    /// What is to be known of it, though it would go on.
+    pub warnings: Vec<String>,
+    /// Which disk, what is on it, what goes and what stays; null for a node whose disks nobody has seen.
+    pub disk: Option<DiskPlan>,
+}
+
+impl Deployments {
+    /// The plan of a request, or every reason why it would be refused.
+    ///
+    /// # Errors
+    /// As the deployment itself would be refused.
+    pub async fn plan(&self, by: &Caller, request: &DeployRequest) -> Result<DeploymentPlan, DeployError> {
+        let node = self.nodes.find(&by.viewer(), &request.node).await?;
+        let image = match self.image_of(&by.viewer(), request).await {
+            Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
+            found => found?,
+        };
+        let inventory = self.nodes.inventory(&node.id).await?;
+        let image = match request.family.as_deref().filter(|family| !family.is_empty()) {
+            Some(_) => {
+                self.best_of(&by.viewer(), image, &node, inventory.as_ref())
+                    .await?
+            }
+            None => image,
+        };
+        self.check_shared(by, &image, &node).await?;
+        let replacement = self.replacement_of(&by.viewer(), &image).await?;
+        for disk in image.disks.iter().filter(|disk| disk.encrypted) {
+            self.image_keys.open(&disk.manifest).await?;
+        }
+        let fit = self.fit(request, &node, inventory.as_ref(), &image).await?;
+        let chosen = Chosen {
+            image: &image,
+            replacement: replacement.as_deref(),
+            region: self.catalog.region(),
+            fit: fit.as_ref(),
+        };
+        let policy = self.disk_policy(&node.id, &request.wipe).await?;
+        let checked =
+            check(request, &node, chosen, inventory.as_ref(), policy).map_err(DeployError::Refused)?;
+        Ok(DeploymentPlan {
+            node_id: node.id,
+            node_name: node.name,
+            image_id: image.id,
+            image_name: image.name,
+            hostname: checked.hostname,
+            warnings: checked.warnings,
+            disk: checked.disk_plan,
+        })
+    }
+
+    /// What a deployment of a node may do to disks that are not blank.
+    pub(super) async fn disk_policy(
+        &self,
+        node_id: &str,
+        wipe: &[String],
+    ) -> Result<DiskPolicy, DeployError> {
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("look for the node's disks"))?;
+        Ok(DiskPolicy {
+            wipe: wipe.to_vec(),
+            own: disk_policy::own_disks(&mut connection, node_id).await?,
+            refuse_foreign_systems: self.rules.refuse_foreign_systems,
+        })
+    }
+}
