@@ -136,6 +136,7 @@ async fn kept_disks_need_their_wipe_by_name_and_the_agent_is_told() {
         "{answer}"
     );
 
+    body["disk"] = "serial=OTHER".into();
     body["wipe"] = json!(["a\nb"]);
     let (status, kind, _) = problem(post(&rig, "/v1/deployments", &body).await).await;
     assert_eq!((status, kind.as_str()), (422, "bad-wipe"));
