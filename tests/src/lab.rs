@@ -147,6 +147,17 @@ impl Lab {
         found.explain(|| self.picture(node))
     }
 
+    /// Waits until all disks of a server are known, which is a moment after its state; answers what is known of it.
+    pub fn wait_inventory(&self, node: &Node) -> Result<Value> {
+        let what = format!("the inventory of {}", node.name);
+        interrupt::until(&what, patience::SHORT, || {
+            Ok(self.facts(node)?.filter(|facts| {
+                let disks = facts["inventory"]["disks"].as_array();
+                disks.is_some_and(|disks| disks.len() == node.disks.len())
+            }))
+        })
+    }
+
     /// Waits until a server has failed; answers what is known of it.
     pub fn wait_failed_node(&mut self, node: &mut Node) -> Result<Value> {
         interrupt::until(&format!("{} to be failed", node.name), patience::SHORT, || {
@@ -158,7 +169,8 @@ impl Lab {
     pub fn take_into_service(&mut self, node: &mut Node) -> Result<Value> {
         self.wait_state(node, "discovered", patience::NETWORK_BOOT)?;
         self.cli.approve(&node.mac, &node.name)?;
-        self.wait_state(node, "available", patience::SHORT)
+        self.wait_state(node, "available", patience::SHORT)?;
+        self.wait_inventory(node)
     }
 
     /// A deployment as it stands.

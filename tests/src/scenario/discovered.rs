@@ -29,13 +29,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     tell("power on, with data on both disks");
 
     lab.wait_state(&mut node, "discovered", patience::NETWORK_BOOT)?;
-    let facts = interrupt::until("the inventory of a discovered node", patience::SHORT, || {
-        Ok(lab.facts(&node)?.filter(|facts| {
-            facts["inventory"]["disks"]
-                .as_array()
-                .is_some_and(|disks| !disks.is_empty())
-        }))
-    })?;
+    let facts = lab.wait_inventory(&node)?;
     let inventory = facts["inventory"].to_string();
     for expected in ["LAB-1-0", "LAB-1-1", node.mac.as_str()] {
         ensure!(

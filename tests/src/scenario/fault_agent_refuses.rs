@@ -29,7 +29,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         &mut lab,
         &mut node,
         None,
-        &["2 disks match", "LAB-1-0", "LAB-1-1"],
+        &["more than one disk matches", "LAB-1-0", "LAB-1-1"],
     )?;
 
     node.pull_out(0)?;

@@ -123,7 +123,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "disk-rules",
         about: "six disks of mixed kinds: each rule names the right one or is refused with the list; the others stay as they were",
-        ci: false,
+        ci: true,
         rough_seconds: 90,
         run: disk_rules::run,
     },
