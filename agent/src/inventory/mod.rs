@@ -1,8 +1,8 @@
 //! What the hardware is: read from /sys and /proc below a root folder, so that trees of files can stand in for
 //! machines. Facts only; what is missing stays empty, every read is bounded.
 //!
-//! [`read`] reads files and is done within milliseconds. What only the running kernel and the devices tell is in
-//! [`Live`], and stays unknown where a tree of files is read.
+//! [`read`] reads files, and of each disk the signatures that tell what is on it (half a MiB for each partition). What only
+//! the running kernel and the devices tell is in [`Live`], and stays unknown where a tree of files is read.
 
 use std::path::Path;
 
