@@ -121,11 +121,10 @@ pub async fn run_until(
     );
 
     await_boot_interface(&options.root, stop).await;
-    let inventory = inventory::read(&options.root, &inventory::Live::now(&options.root));
     let defects = selfcheck::defects(
         &options.root,
         inventory::memory_bytes(&options.root),
-        &inventory.kernel_release,
+        &inventory::kernel_release(&options.root),
     );
     for defect in &defects {
         tracing::error!(defect, "the ramdisk is not as it was built");
@@ -147,10 +146,7 @@ pub async fn run_until(
     let credentials = match Credentials::load(&options.state, Timestamp::now())? {
         Some(kept) => Some(kept),
         None => {
-            let fingerprint = || {
-                let now = inventory::read(&options.root, &inventory::Live::now(&options.root));
-                now.fingerprint.unwrap_or_default()
-            };
+            let fingerprint = || inventory::fingerprint(&options.root, &inventory::Live::now(&options.root));
             enroll::enroll(&identity, &key, fingerprint, &boot_id, &options.state, stop).await?
         }
     };
@@ -172,7 +168,6 @@ pub async fn run_until(
     };
     let tasks = Tasks::new(around, Arc::clone(&outbox));
     tasks.resume().map_err(state_error)?;
-    // Addresses have changed since the first reading, which was before the network was up.
     let inventory = inventory::read(&options.root, &inventory::Live::now(&options.root));
     let (publish, inventory) = watch::channel(inventory);
     let learning = tokio::spawn(learn(options.root.clone(), publish, stop.clone()));

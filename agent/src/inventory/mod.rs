@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use imprint_proto::agent::v1::{Fingerprint, Firmware, FirmwareMode, Inventory, Memory, System};
+use imprint_proto::agent::v1::{Disk, Fingerprint, Firmware, FirmwareMode, Inventory, Memory, Nic, System};
 
 pub mod bmc;
 mod contents;
@@ -37,20 +37,8 @@ pub fn read(root: &Path, live: &Live) -> Inventory {
     let smbios = smbios::read(root);
     let nics = nics::read(root, live);
     let system = system(root, &smbios);
-    let mut macs: Vec<String> = nics
-        .iter()
-        .map(|nic| nic.mac.clone())
-        .filter(|mac| is_mac(mac))
-        .collect();
-    macs.sort();
-    macs.dedup();
-    let fingerprint = Fingerprint {
-        smbios_uuid: system.uuid.clone(),
-        smbios_serial: system.serial.clone(),
-        macs,
-    };
     let mut inventory = Inventory {
-        fingerprint: Some(fingerprint),
+        fingerprint: Some(identity_of(&system, &nics)),
         system: Some(system),
         firmware: Some(firmware(root, &smbios)),
         cpu: Some(processors::read(root, &smbios)),
@@ -58,16 +46,49 @@ pub fn read(root: &Path, live: &Live) -> Inventory {
             total_bytes: memory_bytes(root).unwrap_or(0),
             modules: smbios.modules.clone(),
         }),
-        disks: disks::read(root),
+        disks: disks(root),
         nics,
         pci: pci::read(root),
         tpm: tpm::read(root),
         bmc: bmc::announced(&smbios),
         agent_version: crate::VERSION.to_owned(),
-        kernel_release: sysfs::value(root.join("proc/sys/kernel/osrelease")),
+        kernel_release: kernel_release(root),
     };
     live.complete(&mut inventory);
     inventory
+}
+
+/// Whole disks, with what is on them.
+#[must_use]
+pub fn disks(root: &Path) -> Vec<Disk> {
+    disks::read(root)
+}
+
+/// The identity of the hardware, as an [`Inventory`] has it; no disk is looked at.
+#[must_use]
+pub fn fingerprint(root: &Path, live: &Live) -> Fingerprint {
+    identity_of(&system(root, &smbios::read(root)), &nics::read(root, live))
+}
+
+/// Release of the running kernel.
+#[must_use]
+pub fn kernel_release(root: &Path) -> String {
+    sysfs::value(root.join("proc/sys/kernel/osrelease"))
+}
+
+fn identity_of(system: &System, nics: &[Nic]) -> Fingerprint {
+    let mut macs: Vec<String> = nics
+        .iter()
+        .map(|nic| nic.mac.clone())
+        .filter(|mac| is_mac(mac))
+        .collect();
+    macs.sort();
+    macs.dedup();
+    Fingerprint {
+        smbios_uuid: system.uuid.clone(),
+        smbios_serial: system.serial.clone(),
+        macs,
+    }
 }
 
 /// What the kernel can use.

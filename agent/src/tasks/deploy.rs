@@ -178,7 +178,7 @@ impl<'a> Deploy<'a> {
         );
         let read = || {
             let root = self.around.root.clone();
-            let read = move || Ok(inventory::read(&root, &inventory::Live::default()).disks);
+            let read = move || Ok(inventory::disks(&root));
             disk::blocking(disk::STEP_LIMIT, read)
         };
         let disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
