@@ -35,6 +35,7 @@ mod volume;
 
 use std::io;
 
+pub use crate::read::ReadChunk;
 pub use artifact::ArtifactDisk;
 pub use bounds::MAX_FACTS_BYTES;
 pub use disk::{FileDisk, ReadAt};

@@ -1,6 +1,7 @@
 //! The way back: an artifact in a folder read as the disk that it describes.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -34,6 +35,15 @@ pub enum ReadArtifactError {
         #[source]
         source: FrameError,
     },
+}
+
+/// Fetches, proves and decodes single chunks of an artifact, wherever it lies.
+pub trait ReadChunk: fmt::Debug {
+    /// Decodes `chunk` into the beginning of `plain`, which has room for any; says how long it is.
+    ///
+    /// # Errors
+    /// When its frame cannot be had, or is not what the manifest says.
+    fn read_chunk(&mut self, chunk: &Chunk, plain: &mut [u8]) -> io::Result<usize>;
 }
 
 /// Packs that are kept open.
@@ -85,6 +95,12 @@ impl<'a> ChunkReader<'a> {
         frame::verify_and_decode(&mut self.frame, chunk, plain_len, plain, &mut self.decoder)
             .map_err(|source| ReadArtifactError::Frame { path, source })?;
         Ok(plain_len)
+    }
+}
+
+impl ReadChunk for ChunkReader<'_> {
+    fn read_chunk(&mut self, chunk: &Chunk, plain: &mut [u8]) -> io::Result<usize> {
+        self.read(chunk, plain).map_err(io::Error::other)
     }
 }
 

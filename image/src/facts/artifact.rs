@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::ReadAt;
-use crate::read::{ChunkReader, ReadArtifactError};
+use crate::read::{ChunkReader, ReadChunk};
 use crate::{CHUNK_BYTES, Manifest};
 
 /// Chunks that are kept decoded: 16 MiB.
 const CACHED_CHUNKS: usize = 16;
 
-/// The disk that `manifest` describes, from `dir/packs/<digest>`. Chunks are decoded, and proven, when they are
-/// needed; holes of either kind read as zeros.
+/// The disk that `manifest` describes. Chunks are fetched, proven and decoded when they are needed; holes of either
+/// kind read as zeros.
 #[derive(Debug)]
 pub struct ArtifactDisk<'a> {
     manifest: &'a Manifest,
@@ -22,7 +22,7 @@ pub struct ArtifactDisk<'a> {
 
 #[derive(Debug)]
 struct State<'a> {
-    chunks: ChunkReader<'a>,
+    chunks: Box<dyn ReadChunk + Send + 'a>,
     /// The decoded chunks, the one that was used last in front.
     cached: VecDeque<(u64, Arc<Vec<u8>>)>,
 }
@@ -30,17 +30,23 @@ struct State<'a> {
 impl<'a> ArtifactDisk<'a> {
     /// Reads the artifact whose packs lie in `dir/packs`.
     pub fn new(dir: &Path, manifest: &'a Manifest) -> io::Result<Self> {
-        Ok(Self {
+        Ok(Self::over(manifest, ChunkReader::new(dir, manifest)?))
+    }
+
+    /// Reads the artifact whose chunks come from somewhere else.
+    #[must_use]
+    pub fn over(manifest: &'a Manifest, chunks: impl ReadChunk + Send + 'a) -> Self {
+        Self {
             manifest,
             state: Mutex::new(State {
-                chunks: ChunkReader::new(dir, manifest)?,
+                chunks: Box::new(chunks),
                 cached: VecDeque::with_capacity(CACHED_CHUNKS),
             }),
-        })
+        }
     }
 
     /// The plain bytes of chunk `index`; nothing when it is a hole.
-    fn chunk(&self, index: u64) -> Result<Option<Arc<Vec<u8>>>, ReadArtifactError> {
+    fn chunk(&self, index: u64) -> io::Result<Option<Arc<Vec<u8>>>> {
         let Ok(found) = self
             .manifest
             .chunks
@@ -56,7 +62,9 @@ impl<'a> ArtifactDisk<'a> {
             return Ok(Some(entry.1));
         }
         let mut plain = vec![0; CHUNK_BYTES as usize];
-        let plain_len = state.chunks.read(&self.manifest.chunks[found], &mut plain)?;
+        let plain_len = state
+            .chunks
+            .read_chunk(&self.manifest.chunks[found], &mut plain)?;
         plain.truncate(plain_len);
         let plain = Arc::new(plain);
         state.cached.truncate(CACHED_CHUNKS - 1);
@@ -77,7 +85,7 @@ impl ReadAt for ArtifactDisk<'_> {
             let range = self.manifest.chunk_range(index);
             let left = usize::try_from(range.end - offset).expect("less than a chunk");
             let (now, later) = out.split_at_mut(left.min(out.len()));
-            match self.chunk(index).map_err(io::Error::other)? {
+            match self.chunk(index)? {
                 Some(plain) => {
                     let at = usize::try_from(offset - range.start).expect("less than a chunk");
                     now.copy_from_slice(&plain[at..at + now.len()]);

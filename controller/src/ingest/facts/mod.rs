@@ -13,13 +13,13 @@ use std::{
 
 use imprint_image::{
     Manifest,
-    facts::{self, DiskKind, Finding, ReadAt, Severity},
+    facts::{self, ArtifactDisk, DiskKind, Finding, ReadAt, Severity},
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
 use utoipa::ToSchema;
 
-pub(crate) use disk::StoreDisk;
+use disk::StoreChunks;
 
 use super::{ImportError, stop::Stop};
 use crate::{
@@ -78,7 +78,7 @@ impl Examination {
     /// Blocks. Nothing when time ran out before even the partition table was read.
     pub(super) fn run(&self) -> Result<Option<Examined>, ImportError> {
         let until = Instant::now() + self.limit;
-        let disk = StoreDisk::new(
+        let chunks = StoreChunks::new(
             &self.store,
             &self.runtime,
             &self.manifest,
@@ -86,6 +86,7 @@ impl Examination {
             self.stop.clone(),
         )
         .map_err(ImportError::Facts)?;
+        let disk = ArtifactDisk::over(&self.manifest, chunks);
         if let Some(declared) = self.sector {
             require_sector(&disk, declared).map_err(ImportError::Facts)??;
         }
