@@ -7,10 +7,9 @@ use zeroize::Zeroizing;
 
 use super::{
     Deployments,
-    disk_policy::{self, DiskPolicy},
     error::DeployError,
     fit,
-    image_rules::{Chosen, ImageRefusal},
+    image_rules::ImageRefusal,
     network_config,
     record::{Deployment, load},
     request::{Checked, DeployRequest, Refusal, check},
@@ -53,26 +52,7 @@ impl Deployments {
                 return self.get(&by.viewer(), &id).await;
             }
         }
-        let node = self.nodes.find(&by.viewer(), &request.node).await?;
-        let image = match self.image_of(&by.viewer(), request).await {
-            Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
-            found => found?,
-        };
-        let inventory = self.nodes.inventory(&node.id).await?;
-        let image = match request.family.as_deref().filter(|family| !family.is_empty()) {
-            Some(_) => {
-                self.best_of(&by.viewer(), image, &node, inventory.as_ref())
-                    .await?
-            }
-            None => image,
-        };
-        self.check_shared(by, &image, &node).await?;
-        let replacement = self.replacement_of(&by.viewer(), &image).await?;
-        for disk in image.disks.iter().filter(|disk| disk.encrypted) {
-            // Before anything is begun: without its key the image cannot be written.
-            self.image_keys.open(&disk.manifest).await?;
-        }
-        let fit = self.fit(request, &node, inventory.as_ref(), &image).await?;
+        let subject = self.subject(by, request).await?;
 
         let mut change = self.events.begin_by(by.author()).await?;
         if let Some(key) = key
@@ -82,9 +62,9 @@ impl Deployments {
             return self.get(&by.viewer(), &id).await;
         }
         // Read once more: from here on nobody else can change it.
-        let node = inventory::load(change.connection(), &node.id)
+        let node = inventory::load(change.connection(), &subject.node.id)
             .await?
-            .unwrap_or(node);
+            .unwrap_or_else(|| subject.node.clone());
         if !by.viewer().sees(&node.project_id) {
             // It was given to another project in between.
             return Err(DeployError::Node(InventoryError::NotFound {
@@ -92,36 +72,30 @@ impl Deployments {
                 near: Vec::new(),
             }));
         }
-        let chosen = Chosen {
-            image: &image,
-            replacement: replacement.as_deref(),
-            region: self.catalog.region(),
-            fit: fit.as_ref(),
-        };
-        let policy = DiskPolicy {
-            wipe: request.wipe.clone(),
-            own: disk_policy::own_disks(change.connection(), &node.id).await?,
-            refuse_foreign_systems: self.rules.refuse_foreign_systems,
-        };
-        let checked =
-            check(request, &node, chosen, inventory.as_ref(), policy).map_err(DeployError::Refused)?;
-        require_content(change.connection(), &image, &checked.disk.manifest).await?;
-        let id = Ulid::generate().to_string();
-        self.insert(change.connection(), &id, by, &node, &image, &checked)
+        let policy = self
+            .disk_policy(change.connection(), &node.id, &request.wipe)
             .await?;
-        fit::keep(change.connection(), &id, fit.as_ref()).await?;
+        let chosen = subject.chosen(self.catalog.region());
+        let checked = check(request, &node, chosen, subject.inventory.as_ref(), policy)
+            .map_err(DeployError::Refused)?;
+        let image = &subject.image;
+        require_content(change.connection(), image, &checked.disk.manifest).await?;
+        let id = Ulid::generate().to_string();
+        self.insert(change.connection(), &id, by, &node, image, &checked)
+            .await?;
+        fit::keep(change.connection(), &id, subject.fit.as_ref()).await?;
         // Once more as well: it may have been taken back since.
         let viewer = match image.project_id == by.project_id {
             true => by.viewer(),
             false => Viewer::Project(node.project_id.clone()),
         };
         self.catalog
-            .admit(change.connection(), &viewer, &image, &node.project_id, &id)
+            .admit(change.connection(), &viewer, image, &node.project_id, &id)
             .await?;
         if checked.finish {
             let network = match request.network_config.as_deref() {
                 Some(text) if !text.is_empty() => text.to_owned(),
-                _ => network_config::default_for(&node, inventory.as_ref()),
+                _ => network_config::default_for(&node, subject.inventory.as_ref()),
             };
             let user_data = request.user_data.as_deref().unwrap_or_default();
             keep_secrets(change.connection(), &id, &checked.hostname, user_data, &network).await?;
@@ -142,7 +116,7 @@ impl Deployments {
                 .await
                 .map_err(doing("keep the request's key"))?;
         }
-        self.begin(&mut change, &id, by, &node, &image, &checked.warnings)
+        self.begin(&mut change, &id, by, &node, image, &checked.warnings)
             .await?;
         change.commit().await?;
         self.begin_to_act(&id).await;

@@ -2,13 +2,13 @@
 
 use imprint_hardware::disk::DiskPlan;
 use serde::Serialize;
+use sqlx::SqliteConnection;
 use utoipa::ToSchema;
 
 use super::{
     Deployments,
     disk_policy::{self, DiskPolicy},
     error::DeployError,
-    image_rules::Chosen,
     request::{DeployRequest, check},
 };
 use crate::{events::doing, identity::Caller};
@@ -38,34 +38,19 @@ impl Deployments {
     /// # Errors
     /// As the deployment itself would be refused.
     pub async fn plan(&self, by: &Caller, request: &DeployRequest) -> Result<DeploymentPlan, DeployError> {
-        let node = self.nodes.find(&by.viewer(), &request.node).await?;
-        let image = match self.image_of(&by.viewer(), request).await {
-            Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
-            found => found?,
-        };
-        let inventory = self.nodes.inventory(&node.id).await?;
-        let image = match request.family.as_deref().filter(|family| !family.is_empty()) {
-            Some(_) => {
-                self.best_of(&by.viewer(), image, &node, inventory.as_ref())
-                    .await?
-            }
-            None => image,
-        };
-        self.check_shared(by, &image, &node).await?;
-        let replacement = self.replacement_of(&by.viewer(), &image).await?;
-        for disk in image.disks.iter().filter(|disk| disk.encrypted) {
-            self.image_keys.open(&disk.manifest).await?;
-        }
-        let fit = self.fit(request, &node, inventory.as_ref(), &image).await?;
-        let chosen = Chosen {
-            image: &image,
-            replacement: replacement.as_deref(),
-            region: self.catalog.region(),
-            fit: fit.as_ref(),
-        };
-        let policy = self.disk_policy(&node.id, &request.wipe).await?;
-        let checked =
-            check(request, &node, chosen, inventory.as_ref(), policy).map_err(DeployError::Refused)?;
+        let subject = self.subject(by, request).await?;
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("look for the node's disks"))?;
+        let policy = self
+            .disk_policy(&mut connection, &subject.node.id, &request.wipe)
+            .await?;
+        let chosen = subject.chosen(self.catalog.region());
+        let checked = check(request, &subject.node, chosen, subject.inventory.as_ref(), policy)
+            .map_err(DeployError::Refused)?;
+        let (node, image) = (subject.node, subject.image);
         Ok(DeploymentPlan {
             node_id: node.id,
             node_name: node.name,
@@ -80,17 +65,13 @@ impl Deployments {
     /// What a deployment of a node may do to disks that are not blank.
     pub(super) async fn disk_policy(
         &self,
+        connection: &mut SqliteConnection,
         node_id: &str,
         wipe: &[String],
     ) -> Result<DiskPolicy, DeployError> {
-        let mut connection = self
-            .db
-            .acquire()
-            .await
-            .map_err(doing("look for the node's disks"))?;
         Ok(DiskPolicy {
             wipe: wipe.to_vec(),
-            own: disk_policy::own_disks(&mut connection, node_id).await?,
+            own: disk_policy::own_disks(connection, node_id).await?,
             refuse_foreign_systems: self.rules.refuse_foreign_systems,
         })
     }

@@ -34,6 +34,7 @@ mod request;
 mod run;
 mod state;
 mod steps;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod user_data;

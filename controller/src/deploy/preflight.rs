@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::rest::problem::{Problem, sentence},
     catalog::{CatalogError, Image, ImageKind, Price, TermsError, right},
+    events::doing,
     identity::Caller,
     inventory::Node,
 };
@@ -196,7 +197,12 @@ impl Deployments {
         };
         let refusals = match node {
             Some(node) => {
-                let policy = self.disk_policy(&node.id, &request.wipe).await?;
+                let mut connection = self
+                    .db
+                    .acquire()
+                    .await
+                    .map_err(doing("look for the node's disks"))?;
+                let policy = self.disk_policy(&mut connection, &node.id, &request.wipe).await?;
                 check(&request, node, chosen, inventory.as_ref(), policy).err()
             }
             None => image_rules::choose_disk(&request, chosen)
