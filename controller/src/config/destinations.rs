@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{
     problems::ConfigProblem,
-    read::AbsolutePath,
+    read::{AbsolutePath, is_one_word},
     store::{BucketConfig, read_bucket},
     table::Keys,
 };
@@ -96,8 +96,7 @@ impl std::str::FromStr for Word {
     type Err = &'static str;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if (1..=64).contains(&s.len()) && s.chars().all(plain) {
+        if is_one_word(s) {
             Ok(Self(s.to_owned()))
         } else {
             Err("a name is 1 to 64 letters, digits and ._-")

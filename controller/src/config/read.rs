@@ -169,15 +169,20 @@ impl FromStr for KernelArg {
     }
 }
 
-/// The name of a region: one word that a command line and a path can carry.
+/// Whether a text is one word that a command line and a path can carry: 1 to 64 letters, digits and `._-`.
+pub(super) fn is_one_word(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
+}
+
+/// The name of a region.
 struct Region(String);
 
 impl FromStr for Region {
     type Err = &'static str;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if (1..=64).contains(&s.len()) && s.chars().all(plain) {
+        if is_one_word(s) {
             Ok(Self(s.to_owned()))
         } else {
             Err("a region is 1 to 64 letters, digits and ._-")

@@ -38,6 +38,14 @@ fn given(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+fn file(format: String, sha256: String, logical_sector_bytes: u32) -> FileSpec {
+    FileSpec {
+        format: given(format),
+        sha256: given(sha256),
+        logical_sector_bytes: Some(logical_sector_bytes).filter(|bytes| *bytes > 0),
+    }
+}
+
 fn source(said: Option<Source>) -> Result<ImportSource, Problem> {
     let invalid = |detail: String| Problem::invalid(detail, "Say where the file is: url, oci, s3 or upload.");
     match said {
@@ -70,11 +78,7 @@ impl Imports for ImportsService {
         let said = request.into_inner();
         let request = ImportRequest {
             spec: spec(said.spec.unwrap_or_default())?,
-            file: FileSpec {
-                format: given(said.format),
-                sha256: given(said.sha256),
-                logical_sector_bytes: Some(said.logical_sector_bytes).filter(|bytes| *bytes > 0),
-            },
+            file: file(said.format, said.sha256, said.logical_sector_bytes),
             idempotency_key: given(said.idempotency_key),
             by,
         };
@@ -106,11 +110,7 @@ impl Imports for ImportsService {
 fn begun(said: ImportFileBegin, by: Caller) -> Result<ImportRequest, Problem> {
     Ok(ImportRequest {
         spec: spec(said.spec.unwrap_or_default())?,
-        file: FileSpec {
-            format: given(said.format),
-            sha256: given(said.sha256),
-            logical_sector_bytes: Some(said.logical_sector_bytes).filter(|bytes| *bytes > 0),
-        },
+        file: file(said.format, said.sha256, said.logical_sector_bytes),
         idempotency_key: given(said.idempotency_key),
         by,
     })
