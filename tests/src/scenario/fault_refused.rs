@@ -16,11 +16,12 @@ use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
 
 const TOO_LARGE: &str = "too-large";
+const DISK_MIB: u64 = 2048;
 
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
     import_large(&lab)?;
-    let disk = DiskSpec::new(DiskKind::Virtio).size_mib(2048);
+    let disk = DiskSpec::new(DiskKind::Virtio).size_mib(DISK_MIB);
     let mut node = lab.build(
         NodeSpec::new(Firmware::Bios, disk)
             .and_disk(disk)
@@ -128,14 +129,15 @@ fn expect_refusal(lab: &mut Lab, node: &mut Node, order: &Order) -> Result<Strin
     Ok(format!("refused by the agent: {problem}"))
 }
 
-/// A disk of 6 GiB with a little data on it.
+/// An image one sector larger than the disks of the node, with a little data on it.
 fn import_large(lab: &Lab) -> Result<()> {
     let path = lab.folder().join("large.raw");
     let file = File::create(&path).context("cannot create the large image")?;
-    file.set_len(6 << 30).context("cannot size the large image")?;
+    file.set_len((DISK_MIB << 20) + 512)
+        .context("cannot size the large image")?;
     file.write_all_at(b"at the beginning", 4096)
         .context("cannot write the large image")?;
-    file.write_all_at(b"and far behind", 5 << 30)
+    file.write_all_at(b"and far behind", 1 << 30)
         .context("cannot write the large image")?;
     lab.cli.import(&path, TOO_LARGE)?;
     Ok(())
