@@ -7,7 +7,10 @@ use imprint_proto::agent::v1::{Disk, DiskContent};
 
 use crate::finish::table::{self, Partition, Scheme};
 
+mod file_systems;
+mod foreign;
 mod members;
+mod partitions;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -61,22 +64,46 @@ fn read(file: &File, size: u64, sector: u64) -> Option<Vec<DiskContent>> {
     let head = whole.at(0, 512)?;
     let mut found = Vec::new();
     let mut device = file;
-    match table::read(&mut device, sector) {
-        Ok(table) if table.scheme == Scheme::None => {}
-        Ok(table) => {
+    let table = table::read(&mut device, sector);
+    let (scheme, partitions) = match table {
+        Ok(table) if table.scheme != Scheme::None => {
             let kind = if table.scheme == Scheme::Gpt { "gpt" } else { "mbr" };
             found.push(content(None, kind, "", "", ""));
             found.extend(signatures::members_of(&whole));
-            for partition in table.partitions.iter().take(MAX_PARTITIONS) {
-                found.extend(in_partition(&whole, &head, table.scheme, partition, sector));
+            let mut partitions = table.partitions;
+            if kind == "mbr" {
+                partitions.extend(partitions::logical(&whole, &head, sector));
+            }
+            (table.scheme, partitions)
+        }
+        table => {
+            // Damaged, of another size of sectors, or without the MBR in front: whatever it was, its partitions were.
+            let remains = partitions::remains(&whole, sector);
+            if table.is_err() || !remains.is_empty() {
+                found.push(content(None, "gpt", "data", "damaged", ""));
+            }
+            found.extend(signatures::all_of(&whole));
+            if found.is_empty() && holds_something(&whole) {
+                found.push(content(None, "unknown", "data", "", ""));
+            }
+            for (partition, sector) in remains.iter().take(MAX_PARTITIONS) {
+                found.extend(in_partition(&whole, &head, Scheme::None, partition, *sector));
             }
             return Some(found);
         }
-        // What it was is not known, but it was something.
-        Err(_) => found.push(content(None, "gpt", "data", "damaged", "")),
+    };
+    for partition in partitions.iter().take(MAX_PARTITIONS) {
+        found.extend(in_partition(&whole, &head, scheme, partition, sector));
     }
-    found.extend(signatures::all_of(&whole));
     Some(found)
+}
+
+/// Whether there are bytes in the first MiB that neither a new disk nor a wiped one has.
+fn holds_something(whole: &Extent<'_>) -> bool {
+    const BLANK: [u8; 2] = [0, 0xff];
+    let length = usize::try_from(whole.size.min(1 << 20)).unwrap_or(0);
+    let head = whole.at(0, length).unwrap_or_default();
+    !BLANK.iter().any(|blank| head.iter().all(|byte| byte == blank))
 }
 
 fn in_partition(

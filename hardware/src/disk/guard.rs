@@ -190,6 +190,10 @@ fn member(content: &Content) -> Option<(&'static str, &'static str)> {
         "gfs2" => ("shared-file-system", "a GFS2 file system"),
         "ocfs2" => ("shared-file-system", "an OCFS2 file system"),
         "gpfs" => ("shared-file-system", "a GPFS disk"),
+        "oracle-asm" => ("shared-file-system", "an Oracle ASM disk"),
+        "bcache" => ("group-member", "a part of a bcache"),
+        "drbd" => ("group-member", "a disk that DRBD replicates"),
+        "stratis" => ("group-member", "a member of a Stratis pool"),
         _ if content.role == "member" => ("group-member", "a member of a group of disks"),
         _ => return None,
     })

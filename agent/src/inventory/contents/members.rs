@@ -5,12 +5,13 @@ use imprint_proto::agent::v1::DiskContent;
 
 use super::{
     Extent, content,
-    signatures::{be32, le32, le64, text, uuid},
+    signatures::{Reader, be32, le32, le64, text, uuid},
 };
 
 /// Every reader of a kind.
-pub(super) const READERS: [fn(&Extent<'_>) -> Option<DiskContent>; 14] = [
-    lvm, md_1_0, md_1_1, md_1_2, md_0_90, ddf, imsm, zfs, ceph, bcache, vmfs, gfs2, ocfs2, gpfs,
+pub(super) const READERS: [Reader; 17] = [
+    lvm, md_1_0, md_1_1, md_1_2, md_0_90, ddf, imsm, zfs, ceph, bcache, drbd, stratis, vmfs, gfs2, ocfs2,
+    gpfs, oracle_asm,
 ];
 
 fn member(kind: &str, group: &str, id: String) -> DiskContent {
@@ -28,9 +29,22 @@ fn lvm(extent: &Extent<'_>) -> Option<DiskContent> {
         .position(|sector| sector.starts_with(b"LABELONE") && sector[24..32] == *b"LVM2 001")?
         * 512;
     let header = label + usize::try_from(le32(&head, label + 20)?).ok()?;
-    let id = head.get(header..header + 32).map(text).unwrap_or_default();
+    let id = head.get(header..header + 32).map(lvm_id).unwrap_or_default();
     let group = lvm_group(extent, &head, header).unwrap_or_default();
     Some(member("lvm-pv", &group, id))
+}
+
+/// 32 letters, as LVM shows them.
+fn lvm_id(letters: &[u8]) -> String {
+    let letters = text(letters);
+    let mut shown = String::new();
+    for (at, letter) in letters.chars().enumerate() {
+        if [6, 10, 14, 18, 22, 26].contains(&at) {
+            shown.push('-');
+        }
+        shown.push(letter);
+    }
+    shown
 }
 
 fn lvm_group(extent: &Extent<'_>, head: &[u8], header: usize) -> Option<String> {
@@ -84,12 +98,17 @@ fn md_0_90(extent: &Extent<'_>) -> Option<DiskContent> {
     let reserved = 64 << 10;
     let offset = (extent.size & !(reserved - 1)).checked_sub(reserved)?;
     let block = extent.at(offset, 128)?;
-    // Written in the order of bytes of the machine that made it.
-    let words = [le32, be32].map(|word| (word(&block, 0), word(&block, 4), word(&block, 8)));
-    let known = (Some(MD_MAGIC), Some(0), Some(90));
-    words
-        .contains(&known)
-        .then(|| member("md-raid", "", String::new()))
+    // Written in the order of bytes of the machine that made it; so are the words of the array's id.
+    let word = [le32, be32].into_iter().find(|word| {
+        let version = [word(&block, 0), word(&block, 4), word(&block, 8)];
+        matches!(version, [Some(MD_MAGIC), Some(0), Some(90 | 91)])
+    })?;
+    let id: Vec<u8> = [20, 52, 56, 60]
+        .into_iter()
+        .filter_map(|at| word(&block, at))
+        .flat_map(u32::to_be_bytes)
+        .collect();
+    Some(member("md-raid", "", uuid(&id)))
 }
 
 /// The anchor stands in the last sector; some controllers keep more behind it.
@@ -98,8 +117,17 @@ fn ddf(extent: &Extent<'_>) -> Option<DiskContent> {
     [1, 257].into_iter().find_map(|sectors| {
         let block = extent.at(extent.size.checked_sub(sectors * 512)?, 32)?;
         (be32(&block, 0) == Some(MAGIC) || le32(&block, 0) == Some(MAGIC))
-            .then(|| member("ddf", "", text(&block[8..32])))
+            .then(|| member("ddf", "", ddf_id(&block[8..32])))
     })
+}
+
+/// A vendor's eight letters, then what it likes.
+fn ddf_id(bytes: &[u8]) -> String {
+    let (vendor, rest) = bytes.split_at(8);
+    match text(vendor) {
+        vendor if vendor.is_empty() => String::new(),
+        vendor => format!("{vendor}-{}", hex::encode(rest)),
+    }
 }
 
 fn imsm(extent: &Extent<'_>) -> Option<DiskContent> {
@@ -153,8 +181,35 @@ fn bcache(extent: &Extent<'_>) -> Option<DiskContent> {
     const MAGIC: [u8; 16] = [
         0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca, 0x82, 0x65, 0xf5, 0x7f, 0x48, 0xba, 0x6d, 0x81,
     ];
+    // Later versions of the superblock with this magic are those of bcachefs.
+    const VERSIONS: std::ops::Range<u64> = 0..10;
     let block = extent.at(4096, 64)?;
-    (block[24..40] == MAGIC).then(|| member("bcache", "", uuid(&block[40..56])))
+    (block[24..40] == MAGIC && VERSIONS.contains(&le64(&block, 16)?))
+        .then(|| member("bcache", "", uuid(&block[40..56])))
+}
+
+/// Metadata in the last 4 KiB of a replicated disk: versions 8 (clean and not) and 9.
+fn drbd(extent: &Extent<'_>) -> Option<DiskContent> {
+    const MAGICS: [u32; 3] = [0x8374_026b, 0x8374_026c, 0x8374_026d];
+    let block = extent.at((extent.size & !4095).checked_sub(4096)?, 512)?;
+    MAGICS
+        .contains(&be32(&block, 60)?)
+        .then(|| member("drbd", "", String::new()))
+}
+
+/// The second and the tenth sector have the same.
+fn stratis(extent: &Extent<'_>) -> Option<DiskContent> {
+    [512, 9 * 512].into_iter().find_map(|offset| {
+        let block = extent.at(offset, 128)?;
+        (block[4..20] == *b"!Stra0tis\x86\xff\x02^\x41rh")
+            .then(|| member("stratis", "", text(&block[32..64])))
+    })
+}
+
+/// A disk of Oracle ASM, whose groups several machines write.
+fn oracle_asm(extent: &Extent<'_>) -> Option<DiskContent> {
+    let block = extent.at(0, 64)?;
+    (block[32..40] == *b"ORCLDISK").then(|| member("oracle-asm", &text(&block[40..64]), String::new()))
 }
 
 /// The volume's header at 1 MiB, the file system's at 2 MiB.

@@ -4,6 +4,9 @@ use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, process::Command}
 
 use super::*;
 
+mod real;
+mod remains;
+
 const MIB: u64 = 1 << 20;
 
 struct Image {
@@ -220,6 +223,13 @@ fn members_of_groups_and_shared_file_systems_are_known() {
             "ocfs2",
             "shared",
         ),
+        (&[(512, at(4, b"!Stra0tis\x86\xff\x02^\x41rh"))], "stratis", ""),
+        (&[(0, at(32, b"ORCLDISKDATA01"))], "oracle-asm", "DATA01"),
+        (
+            &[(size - 4096, at(60, &0x8374_026d_u32.to_be_bytes()))],
+            "drbd",
+            "",
+        ),
         (
             &[(1024, b"NSD descriptor for /dev/sdx created by GPFS".to_vec())],
             "gpfs",
@@ -236,6 +246,17 @@ fn members_of_groups_and_shared_file_systems_are_known() {
             "{kind}"
         );
     }
+}
+
+fn bcachefs(devices: u8) -> Vec<u8> {
+    let magic = [
+        0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9, 0xd9, 0x6a, 0x60, 0xcf, 0x80, 0x3d, 0xf7, 0xef,
+    ];
+    let mut block = at(24, &magic);
+    block.resize(128, 0);
+    block[56..72].fill(8);
+    block[123] = devices;
+    block
 }
 
 /// Laid out by hand, as above.
@@ -262,6 +283,24 @@ fn file_systems_are_known() {
                 "btrfs",
                 "member",
                 "dataa btrfs on several devices, 07000000-0000-0000-0000-000000000000",
+            ),
+        ),
+        (0, at(3, b"-FVE-FS-"), triple("bitlocker", "data", "")),
+        (0, at(3, b"ReFS\0"), triple("refs", "data", "")),
+        (0, at(32, b"NXSB"), triple("apfs", "data", "")),
+        (0, at(0, b"integrt\0"), triple("dm-integrity", "data", "")),
+        (0, at(0, b"dmvdo001"), triple("vdo", "data", "")),
+        (1024, at(0, b"H+\0\x04"), triple("hfsplus", "data", "")),
+        (1024, at(0, b"\xf5\xfc\x01\xa5"), triple("vxfs", "data", "")),
+        (4086, at(0, b"S1SUSPEND\0"), triple("swap", "data", "")),
+        (4096, bcachefs(1), triple("bcachefs", "data", "")),
+        (
+            4096,
+            bcachefs(2),
+            triple(
+                "bcachefs",
+                "member",
+                "a bcachefs on several devices, 08080808-0808-0808-0808-080808080808",
             ),
         ),
         (0, at(3, b"NTFS    "), triple("ntfs", "data", "")),
@@ -334,7 +373,7 @@ fn a_blank_disk_has_nothing_and_noise_does_no_harm() {
     noise.put(24, b"LVM2 001");
     for content in noise.read() {
         assert!(
-            ["lvm-pv", "gpt", "mbr"].contains(&content.kind.as_str()),
+            ["lvm-pv", "gpt", "mbr", "unknown"].contains(&content.kind.as_str()),
             "{content:?}"
         );
     }
