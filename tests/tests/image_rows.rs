@@ -8,10 +8,10 @@ use serde_json::Value;
 
 /// The rows that the image service answers for: those of its catalogue and its bills, without capture from a server and
 /// without what needs a deployed system.
-const ROWS: [u32; 59] = [
-    1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 15, 19, 20, 24, 25, 26, 27, 28, 29, 30, 31, 32, 36, 39, 41, 43, 44, 45,
-    46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 69, 70, 71, 75, 77,
-    78, 81, 82, 83, 94,
+const ROWS: [u32; 60] = [
+    1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 19, 20, 24, 25, 26, 27, 28, 29, 30, 31, 32, 36, 39, 41, 43, 44,
+    45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 69, 70, 71, 75,
+    77, 78, 81, 82, 83, 94,
 ];
 
 /// What is done with images: the route, the method, the command. One without a command of its own is a part of another one.

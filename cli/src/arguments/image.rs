@@ -37,7 +37,9 @@ Examples:
   imprint image list
   imprint image list --family debian --state active
   imprint image list --software nginx=1.26.3-3 --boot uefi --output json
-  imprint image list --q shop --tag production --owner own")]
+  imprint image list --q shop --tag production --owner own
+  imprint image list --fits web-07
+  imprint image list --fits nvme-mellanox --visibility public")]
     List(Box<ImageListArguments>),
     /// Write an image as a file of a format that others read, or into a bucket
     Export(ExportArguments),

@@ -50,6 +50,9 @@ pub struct ImageListArguments {
     /// Of the own project (`own`), or of the project with this id or name
     #[arg(long, value_name = "PROJECT")]
     pub owner: Option<String>,
+    /// That fit this server, or else servers of this hardware model
+    #[arg(long, value_name = "NODE_OR_MODEL")]
+    pub fits: Option<String>,
 }
 
 impl ImageListArguments {
@@ -71,6 +74,7 @@ impl ImageListArguments {
             ("q", &self.q),
             ("certified_for", &self.certified_for),
             ("owner", &self.owner),
+            ("fits", &self.fits),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.clone()?)))

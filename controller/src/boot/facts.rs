@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use imprint_hardware::model::LocalBoot;
 use uuid::Uuid;
 
 /// Longest serial number that is taken over; SMBIOS strings of real machines are far shorter.
@@ -145,11 +146,15 @@ pub enum BootAction {
     Ramdisk {
         /// Why, for the operator's log and the machine's screen.
         reason: String,
+        /// What the kernel of this kind of machine needs besides.
+        kernel_arguments: Vec<String>,
     },
     /// Leave the network boot; the firmware goes on to the local disk.
     LocalDisk {
         /// Why, for the operator's log and the machine's screen.
         reason: String,
+        /// How this kind of machine gets there.
+        how: LocalBoot,
     },
 }
 

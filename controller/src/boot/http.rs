@@ -118,14 +118,20 @@ async fn node(State(site): Site, Query(query): Query<NodeQuery>) -> Response {
         }
     };
     match action {
-        BootAction::LocalDisk { reason } => {
+        BootAction::LocalDisk { reason, how } => {
             tracing::info!(mac = %facts.mac, reason, "machine boots its local disk");
-            script_response(script::local_disk(&facts, &reason))
+            script_response(script::local_disk(&facts, how, &reason))
         }
-        BootAction::Ramdisk { reason } => match site.tokens.issue(&facts).await {
+        BootAction::Ramdisk {
+            reason,
+            kernel_arguments,
+        } => match site.tokens.issue(&facts).await {
             Ok(issued) => {
                 tracing::info!(mac = %facts.mac, reason, "machine boots the ramdisk");
-                script_response(site.scripts.ramdisk(&facts, &issued.nonce, &reason))
+                script_response(
+                    site.scripts
+                        .ramdisk(&facts, &issued.nonce, &kernel_arguments, &reason),
+                )
             }
             Err(error) => {
                 tracing::error!(mac = %facts.mac, error = &error as &dyn std::error::Error, "cannot issue a boot token");

@@ -5,6 +5,8 @@
 
 use url::Url;
 
+use imprint_hardware::model::{LocalBoot, usable_argument};
+
 use super::facts::{BootFacts, Platform};
 
 /// Console on screen and first serial port; a panic restarts the machine, so that nobody has to.
@@ -102,8 +104,9 @@ exit 1
         )
     }
 
-    /// Loads kernel, ramdisk and the identity initrd of `nonce`.
-    pub fn ramdisk(&self, facts: &BootFacts, nonce: &str, reason: &str) -> String {
+    /// Loads kernel, ramdisk and the identity initrd of `nonce`. The machine's own arguments come last, and so win; what
+    /// iPXE would not pass on as it is is left out.
+    pub fn ramdisk(&self, facts: &BootFacts, nonce: &str, own: &[String], reason: &str) -> String {
         let base = &self.base;
         let mac = facts.mac.as_str();
         let mut names = String::from("initrd=initrd.img");
@@ -116,7 +119,8 @@ exit 1
         }
         let bootif = mac.replace(':', "-");
         let mut arguments = FIXED_ARGUMENTS.to_owned();
-        for argument in &self.kernel_arguments {
+        let own = own.iter().filter(|argument| usable_argument(argument));
+        for argument in self.kernel_arguments.iter().chain(own) {
             arguments.push(' ');
             arguments.push_str(argument);
         }
@@ -156,14 +160,19 @@ chain --replace {base}/boot/start.ipxe || goto again
 /// Leaves the network boot.
 ///
 /// UEFI takes a plain `exit` for a success and stops at its setup menu; a failure makes it go on to the next boot
-/// entry. A BIOS goes on either way, but iPXE prints an error for the latter.
-pub fn local_disk(facts: &BootFacts, reason: &str) -> String {
+/// entry. A BIOS goes on either way, but iPXE prints an error for the latter. Firmware that goes nowhere after that needs
+/// iPXE to start the first disk: the boot sector of a BIOS, the removable path of UEFI. When that fails, iPXE ends.
+pub fn local_disk(facts: &BootFacts, how: LocalBoot, reason: &str) -> String {
     let exit = match facts.platform {
         Platform::Efi => "exit 1",
         Platform::Pcbios => "exit",
     };
+    let start = match how {
+        LocalBoot::Exit => "",
+        LocalBoot::Sanboot => "sanboot --no-describe --drive 0x80 ||\n",
+    };
     format!(
-        "#!ipxe\necho Imprint: {} boots its local disk: {}\n{exit}\n",
+        "#!ipxe\necho Imprint: {} boots its local disk: {}\n{start}{exit}\n",
         facts.mac,
         echo(reason)
     )
@@ -191,15 +200,6 @@ fn echo(text: &str) -> String {
         .take(MAX_ECHO)
         .map(|c| if plain(c) { c } else { '.' })
         .collect()
-}
-
-fn usable_argument(argument: &str) -> bool {
-    !argument.is_empty()
-        && argument.bytes().all(|b| b.is_ascii_graphic())
-        && !argument.contains("${")
-        && !argument.contains("&&")
-        && !argument.contains("||")
-        && !argument.starts_with('#')
 }
 
 #[cfg(test)]

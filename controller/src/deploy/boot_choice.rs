@@ -1,5 +1,6 @@
 //! What a machine boots, by its node's state.
 
+use imprint_hardware::model::{HardwareModel, LocalBoot};
 use serde_json::json;
 
 use super::{
@@ -30,9 +31,9 @@ impl Deployments {
                 if let Err(error) = self.note_contradiction(facts, &conflict).await {
                     tracing::error!(mac = %facts.mac, error = %chain(&error), "a contradiction could not be kept");
                 }
-                return Ok(BootAction::LocalDisk {
-                    reason: "this machine contradicts what is known of the servers (a moved NIC, a new mainboard or doubled SMBIOS data); it is left alone".to_owned(),
-                });
+                return Ok(local(
+                    "this machine contradicts what is known of the servers (a moved NIC, a new mainboard or doubled SMBIOS data); it is left alone",
+                ));
             }
         };
         if let Err(error) = self.forget_contradictions(facts).await {
@@ -48,7 +49,21 @@ impl Deployments {
         {
             self.note_power(&deployment.id).await?;
         }
-        Ok(choose(&node, deployment.as_ref()))
+        let action = choose(&node, deployment.as_ref());
+        // The machine gets its answer whether or not its model can be told.
+        match self.model_at_boot(&node).await {
+            Ok(Some(model)) => Ok(as_model(action, &model)),
+            Ok(None) => Ok(action),
+            Err(error) => {
+                tracing::error!(node.id = node.id, error = %chain(&error), "the hardware model of a booting machine could not be told; it boots as others do");
+                Ok(action)
+            }
+        }
+    }
+
+    async fn model_at_boot(&self, node: &Node) -> Result<Option<HardwareModel>, DeployError> {
+        let inventory = self.nodes.inventory(&node.id).await?;
+        Ok(self.matching.hardware_model(inventory.as_ref()).await?)
     }
 
     /// The machine has asked what to boot: it has power.
@@ -92,51 +107,61 @@ impl Deployments {
     }
 }
 
+fn ramdisk(reason: impl Into<String>) -> BootAction {
+    BootAction::Ramdisk {
+        reason: reason.into(),
+        kernel_arguments: Vec::new(),
+    }
+}
+
+fn local(reason: impl Into<String>) -> BootAction {
+    BootAction::LocalDisk {
+        reason: reason.into(),
+        how: LocalBoot::Exit,
+    }
+}
+
+/// The same, in the way of a model.
+fn as_model(action: BootAction, model: &HardwareModel) -> BootAction {
+    match action {
+        BootAction::Ramdisk { reason, .. } => BootAction::Ramdisk {
+            reason,
+            kernel_arguments: model.boot_arguments(),
+        },
+        BootAction::LocalDisk { reason, how } => BootAction::LocalDisk {
+            reason,
+            how: model.quirks.local_boot.unwrap_or(how),
+        },
+    }
+}
+
 fn unknown(policy: UnknownPolicy) -> BootAction {
     match policy {
-        UnknownPolicy::Discover => BootAction::Ramdisk {
-            reason: "this machine is not known yet: it is discovered, nothing is written".to_owned(),
-        },
-        UnknownPolicy::Ignore => BootAction::LocalDisk {
-            reason: "this machine is not known, and unknown machines are left alone".to_owned(),
-        },
+        UnknownPolicy::Discover => {
+            ramdisk("this machine is not known yet: it is discovered, nothing is written")
+        }
+        UnknownPolicy::Ignore => local("this machine is not known, and unknown machines are left alone"),
     }
 }
 
 fn choose(node: &Node, deployment: Option<&Deployment>) -> BootAction {
     let name = &node.name;
     match (node.state, deployment) {
-        (NodeState::Discovered, _) => BootAction::Ramdisk {
-            reason: format!("{name} waits for approval"),
-        },
-        (NodeState::Enrolled, _) => BootAction::Ramdisk {
-            reason: format!("{name} is to take its inventory"),
-        },
-        (NodeState::Available, _) => BootAction::Ramdisk {
-            reason: format!("{name} is available and waits for a deployment"),
-        },
-        (NodeState::Active, _) => BootAction::LocalDisk {
-            reason: format!("{name} is active and runs its own system"),
-        },
+        (NodeState::Discovered, _) => ramdisk(format!("{name} waits for approval")),
+        (NodeState::Enrolled, _) => ramdisk(format!("{name} is to take its inventory")),
+        (NodeState::Available, _) => ramdisk(format!("{name} is available and waits for a deployment")),
+        (NodeState::Active, _) => local(format!("{name} is active and runs its own system")),
         (NodeState::Deploying, Some(deployment)) if deployment.phase == Phase::AwaitReport => {
-            BootAction::LocalDisk {
-                reason: format!("{name} starts its new system for the first time"),
-            }
+            local(format!("{name} starts its new system for the first time"))
         }
-        (NodeState::Deploying, _) => BootAction::Ramdisk {
-            reason: format!("{name} is to get its system"),
-        },
+        (NodeState::Deploying, _) => ramdisk(format!("{name} is to get its system")),
         (NodeState::Failed, Some(deployment)) if deployment.disk_state == DiskState::Written => {
-            BootAction::LocalDisk {
-                reason: format!(
-                    "{name} failed after its disk was written: its system may still come up; deploy again to replace it"
-                ),
-            }
+            local(format!(
+                "{name} failed after its disk was written: its system may still come up; deploy again to replace it"
+            ))
         }
-        (NodeState::Failed, _) => BootAction::Ramdisk {
-            reason: format!(
-                "{name} failed before its disk was complete: the agent waits for another deployment"
-            ),
-        },
+        (NodeState::Failed, _) => ramdisk(format!(
+            "{name} failed before its disk was complete: the agent waits for another deployment"
+        )),
     }
 }

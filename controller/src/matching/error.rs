@@ -19,6 +19,14 @@ pub enum MatchError {
     /// There is no such model.
     #[error("no hardware model is called `{0}`")]
     NotFound(String),
+    /// Neither a node nor a model is called that.
+    #[error("neither a node nor a hardware model is called `{wanted}`{}", near_text(near))]
+    Nothing {
+        /// What was asked for.
+        wanted: String,
+        /// Names of nodes that are close.
+        near: Vec<String>,
+    },
     /// The version is not newer.
     #[error("model {name} already has version {newest}, and version {given} is another document")]
     Version {
@@ -49,6 +57,13 @@ pub enum MatchError {
     Database(#[from] DatabaseError),
 }
 
+fn near_text(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        names => format!("; nodes are called {}", names.join(", ")),
+    }
+}
+
 impl From<MatchError> for Problem {
     fn from(error: MatchError) -> Self {
         let detail = sentence(&error.to_string());
@@ -74,6 +89,13 @@ impl From<MatchError> for Problem {
                 "There is no such hardware model",
                 detail,
                 "`imprint model list` shows all models (API: GET /v1/models).",
+            ),
+            MatchError::Nothing { .. } => Self::new(
+                StatusCode::NOT_FOUND,
+                "node-or-model-not-found",
+                "There is neither a node nor a hardware model of that name",
+                detail,
+                "`imprint node list` and `imprint model list` show what there is (API: GET /v1/nodes, GET /v1/models).",
             ),
             MatchError::Version { newest, .. } => Self::new(
                 StatusCode::CONFLICT,

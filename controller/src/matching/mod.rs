@@ -2,13 +2,15 @@
 //!
 //! [`imprint_hardware`] decides; here is what it decides over: the models, built in or applied ([`models`]), what the
 //! catalogue knows of images ([`needs`]), and the nodes' inventories. [`Matching`] answers for one node over all images
-//! ([`of_node`]), for one image over all nodes ([`of_image`]) and for one deployment, and tells what a new model or image
-//! changes ([`changes`]).
+//! ([`of_node`]), for one image over all nodes ([`of_image`]) and for one deployment, narrows lists of images to those that
+//! fit ([`fitting`]), and tells what a new model or image changes ([`changes`]).
 
 mod builtin;
 mod changes;
+mod current;
 mod digest;
 mod error;
+mod fitting;
 mod models;
 mod needs;
 mod of_image;
@@ -43,6 +45,7 @@ use crate::{
     identity::Caller,
     inventory::{Inventory, Node, Nodes},
 };
+use current::Current;
 use digest::FactsDigest;
 
 /// How many of each verdict.
@@ -77,6 +80,8 @@ pub struct Matching {
     catalog: Catalog,
     /// What was read from the facts of manifests, which never change.
     digests: Arc<Mutex<HashMap<String, Arc<FactsDigest>>>>,
+    /// The models of the newest state of their table.
+    models: Arc<Mutex<Option<Current>>>,
 }
 
 impl Matching {
@@ -90,6 +95,7 @@ impl Matching {
             nodes,
             catalog,
             digests: Arc::default(),
+            models: Arc::default(),
         }
     }
 
@@ -116,13 +122,22 @@ impl Matching {
         Ok(Fleet::new(self.site(), &nodes, &needs).answer(0, 0))
     }
 
-    /// The name of a node's model.
-    pub async fn model_of(&self, inventory: Option<&Inventory>) -> Result<Option<String>, DatabaseError> {
+    /// A node's model.
+    pub(crate) async fn hardware_model(
+        &self,
+        inventory: Option<&Inventory>,
+    ) -> Result<Option<HardwareModel>, DatabaseError> {
         let Some(inventory) = inventory else {
             return Ok(None);
         };
         let models = self.current().await?;
-        Ok(choose(&models, inventory).map(|model| model.name.clone()))
+        Ok(choose(models.iter(), inventory).cloned())
+    }
+
+    /// The name of a node's model.
+    pub async fn model_of(&self, inventory: Option<&Inventory>) -> Result<Option<String>, DatabaseError> {
+        let model = self.hardware_model(inventory).await?;
+        Ok(model.map(|model| model.name))
     }
 }
 

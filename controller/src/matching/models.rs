@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 use utoipa::ToSchema;
 
-use super::{MatchError, Matching, builtin, changes::Change};
+use super::{MatchError, Matching, builtin, changes::Change, current::with_built_in};
 use crate::{
     clock::timestamp_from_ms,
     events::{DatabaseError, NewEvent, doing},
@@ -83,7 +83,7 @@ pub struct Applied {
 }
 
 #[derive(Debug, sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     name: String,
     version: u32,
     document: String,
@@ -92,34 +92,52 @@ struct Row {
     deleted_at: Option<i64>,
 }
 
-async fn rows(connection: &mut SqliteConnection) -> Result<Vec<Row>, DatabaseError> {
+pub(super) async fn rows(connection: &mut SqliteConnection) -> Result<Vec<Row>, DatabaseError> {
     sqlx::query_as("SELECT * FROM hardware_models ORDER BY name, version DESC")
         .fetch_all(connection)
         .await
         .map_err(doing("read the models"))
 }
 
-/// Every model that counts now, by name.
-fn current(rows: &[Row]) -> Vec<(HardwareModel, ModelView)> {
-    let mut models: Vec<(HardwareModel, ModelView)> = Vec::new();
+/// The rows that were applied and count now, with what they say. `rows` has the newest version of a name first.
+fn applied(rows: &[Row]) -> Vec<(HardwareModel, &Row)> {
+    let mut models: Vec<(HardwareModel, &Row)> = Vec::new();
     for row in rows.iter().filter(|row| row.deleted_at.is_none()) {
-        let known = models.iter().any(|(model, _)| model.name == row.name);
+        if models.iter().any(|(model, _)| model.name == row.name) {
+            continue;
+        }
         // A document that an earlier version took and this one does not is left out; the list of versions has it still.
-        if let (false, Ok(model)) = (known, HardwareModel::read(&row.document)) {
-            let view = view(&model, ModelOrigin::Applied, &row.document, Some(row), rows);
-            models.push((model, view));
+        match HardwareModel::read(&row.document) {
+            Ok(model) => models.push((model, row)),
+            Err(error) => tracing::warn!(
+                model = row.name,
+                version = row.version,
+                %error,
+                "a hardware model is not understood by this version of the controller and left out; apply a corrected one"
+            ),
         }
     }
-    for (model, document) in builtin::all() {
-        if !models.iter().any(|(known, _)| known.name == model.name) {
-            models.push((
-                model.clone(),
-                view(model, ModelOrigin::BuiltIn, document, None, rows),
-            ));
-        }
-    }
-    models.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     models
+}
+
+/// Every model that counts now, by name.
+pub(super) fn counting(rows: &[Row]) -> Vec<HardwareModel> {
+    with_built_in(applied(rows).into_iter().map(|(model, _)| model).collect())
+}
+
+/// The same, as callers see them.
+fn views(rows: &[Row]) -> Vec<ModelView> {
+    let applied = applied(rows);
+    let of = |model: &HardwareModel| match applied.iter().find(|(known, _)| known.name == model.name) {
+        Some((_, row)) => Some(view(model, ModelOrigin::Applied, &row.document, Some(row), rows)),
+        None => {
+            let (_, document) = builtin::all()
+                .iter()
+                .find(|(known, _)| known.name == model.name)?;
+            Some(view(model, ModelOrigin::BuiltIn, document, None, rows))
+        }
+    };
+    counting(rows).iter().filter_map(of).collect()
 }
 
 fn view(
@@ -155,19 +173,10 @@ impl Matching {
         rows(&mut connection).await
     }
 
-    /// All models that count now.
-    pub(super) async fn current(&self) -> Result<Vec<HardwareModel>, DatabaseError> {
-        Ok(current(&self.model_rows().await?)
-            .into_iter()
-            .map(|(model, _)| model)
-            .collect())
-    }
-
     /// All models, by name.
     pub async fn models(&self) -> Result<ModelPage, MatchError> {
-        let models = current(&self.model_rows().await?);
         Ok(ModelPage {
-            items: models.into_iter().map(|(_, view)| view).collect(),
+            items: views(&self.model_rows().await?),
             next_page_token: None,
         })
     }
@@ -188,11 +197,10 @@ impl Matching {
         let model = HardwareModel::read(document).map_err(MatchError::Model)?;
         let mut change = self.events.begin_by(by.author()).await?;
         let before = rows(change.connection()).await?;
-        let models_before = current(&before);
-        let now = models_before.iter().find(|(known, _)| known.name == model.name);
-        if let Some((_, view)) = now.filter(|(_, view)| view.document == document) {
+        let now = views(&before).into_iter().find(|known| known.name == model.name);
+        if let Some(view) = now.filter(|view| view.document == document) {
             return Ok(Applied {
-                model: view.clone(),
+                model: view,
                 change: Change::default(),
             });
         }
@@ -220,10 +228,8 @@ impl Matching {
         .execute(change.connection())
         .await
         .map_err(doing("keep the model"))?;
-        let after = current(&rows(change.connection()).await?);
-        let of =
-            |models: &[(HardwareModel, ModelView)]| models.iter().map(|(m, _)| m.clone()).collect::<Vec<_>>();
-        let told = self.model_change(&of(&models_before), &of(&after)).await?;
+        let after = counting(&rows(change.connection()).await?);
+        let told = self.model_change(&counting(&before), &after).await?;
         change
             .append(NewEvent {
                 kind: "model.applied",

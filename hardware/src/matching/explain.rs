@@ -134,7 +134,7 @@ pub(super) fn not_shared(i: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
 }
 
 pub(super) fn architecture(i: I<'_>, n: N<'_>, _: Site<'_>) -> Said {
-    let theirs = n.inventory.map_or("", |inventory| &inventory.cpu.architecture);
+    let theirs = n.architecture();
     let text = format!(
         "Image {} was made for {} processors, and the node's is {theirs}.",
         i.name, i.architecture

@@ -3,7 +3,7 @@
 use crate::{
     disk::DiskRule,
     facts::{Disk, Inventory},
-    model::{HardwareModel, boot_disks, drivers_of},
+    model::{Condition, HardwareModel, boot_disks, drivers_of},
 };
 
 /// A server as far as it matters to images.
@@ -71,6 +71,20 @@ impl<'a> NodeFacts<'a> {
     #[must_use]
     pub fn model_drivers(&self) -> &'a [String] {
         self.model.map_or(&[], |model| model.needs.drivers.as_slice())
+    }
+
+    /// The processor's architecture: as the agent saw it, else as the model says; empty when neither is known.
+    #[must_use]
+    pub fn architecture(&self) -> &'a str {
+        if let Some(inventory) = self.inventory {
+            return &inventory.cpu.architecture;
+        }
+        let conditions = self.model.map_or(&[][..], |model| &model.conditions);
+        let said = conditions.iter().find_map(|condition| match condition {
+            Condition::Architecture(architecture) => Some(architecture.as_str()),
+            _ => None,
+        });
+        said.unwrap_or_default()
     }
 
     /// The firmware's mode, if it is known.

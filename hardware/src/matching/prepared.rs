@@ -185,7 +185,7 @@ pub(super) fn node(of: &NodeFacts<'_>, names: &mut Names, words: &Vocabulary) ->
     Node {
         known: of.inventory.is_some(),
         project: names.number(of.project),
-        architecture: names.folded(of.inventory.map_or("", |inventory| &inventory.cpu.architecture)),
+        architecture: names.folded(of.architecture()),
         modes: bit("uefi", 1).zip(bit("bios", 2)).map(|(uefi, bios)| uefi | bios),
         mode_against_model: mode_against_model(of).is_some(),
         secure_boot: of.secure_boot(),

@@ -7,6 +7,7 @@
 //! When several models match, the one with the most conditions in `[match]` is taken; of equals, the first by name. The
 //! order in which models were made never matters.
 
+mod arguments;
 mod boot_disks;
 mod condition;
 mod drivers;
@@ -19,12 +20,13 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub use arguments::usable_argument;
 pub use boot_disks::boot_disks;
 pub use condition::{Condition, TextFact};
 pub use drivers::{drivers_of, module_name};
 pub use fields::{ModelErrors, ModelProblem};
 pub use pattern::{PciPattern, TextPattern};
-pub use quirks::{BmcQuirk, BootOrderQuirk, LocalBoot, Quirks};
+pub use quirks::{BootOrderQuirk, LocalBoot, Quirks};
 pub use select::{Choice, choose, judge};
 pub use suggest::suggest;
 
@@ -48,6 +50,8 @@ pub struct HardwareModel {
     pub needs: ModelNeeds,
     /// Which disks it can be started from; all that are fixed and writable without a rule.
     pub boot: Option<DiskRule>,
+    /// Arguments that the kernel of the ramdisk gets and images need not have.
+    pub ramdisk_arguments: Vec<String>,
     /// How it behaves.
     pub quirks: Quirks,
 }
@@ -63,7 +67,7 @@ pub struct ModelNeeds {
     pub secure_boot: Option<bool>,
     /// Logical sector sizes that it can be started from; empty: all.
     pub sector_sizes: Vec<u32>,
-    /// Arguments that the image's kernel command line must have.
+    /// Arguments that every kernel needs: that of the ramdisk gets them, and an image's command line must have them.
     pub kernel_arguments: Vec<String>,
     /// It starts from volumes that an SDI card presents.
     pub sdi: bool,
@@ -75,5 +79,16 @@ impl HardwareModel {
     /// Reads a model. Every mistake is in the answer.
     pub fn read(text: &str) -> Result<Self, ModelErrors> {
         read::read(text)
+    }
+
+    /// What the kernel of the ramdisk is started with on such a server.
+    #[must_use]
+    pub fn boot_arguments(&self) -> Vec<String> {
+        let needed = &self.needs.kernel_arguments;
+        let more = self
+            .ramdisk_arguments
+            .iter()
+            .filter(|more| !needed.contains(more));
+        needed.iter().chain(more).cloned().collect()
     }
 }

@@ -7,10 +7,18 @@ words! {
     BootOrderQuirk, {
         /// It keeps them.
         Kept => "kept",
-        /// It puts its own before them at some boots, and they have to be written again.
+        /// It puts its own before them at some boots.
         ResetByFirmware => "reset-by-firmware",
         /// It drops entries that it did not make: only the removable path starts a system.
         EntriesDropped => "entries-dropped",
+    }
+}
+
+impl BootOrderQuirk {
+    /// Whether an order that a system has written lasts.
+    #[must_use]
+    pub fn lasts(self) -> bool {
+        self == Self::Kept
     }
 }
 
@@ -19,26 +27,8 @@ words! {
     LocalBoot, {
         /// iPXE ends, and the firmware goes on with its next entry.
         Exit => "exit",
-        /// iPXE starts the first disk through the firmware.
+        /// iPXE starts the first disk through the firmware; where it cannot, it ends.
         Sanboot => "sanboot",
-        /// iPXE starts the loader on the removable path.
-        Chain => "chain",
-    }
-}
-
-words! {
-    /// What is odd about a management controller.
-    BmcQuirk, {
-        /// "Once" is forgotten: the next boot has to be set before each reset.
-        BootOnceIgnored => "boot-once-ignored",
-        /// "Once" stays: it has to be taken back.
-        BootOnceSticks => "boot-once-sticks",
-        /// A graceful power-off never ends.
-        ForcedPowerOff => "forced-power-off",
-        /// It cannot present virtual media.
-        NoVirtualMedia => "no-virtual-media",
-        /// It answers only minutes after power has come.
-        SlowStart => "slow-start",
     }
 }
 
@@ -49,8 +39,6 @@ pub struct Quirks {
     pub boot_order: Option<BootOrderQuirk>,
     /// How it boots its own disk.
     pub local_boot: Option<LocalBoot>,
-    /// What is odd about its management controller.
-    pub bmc: Vec<BmcQuirk>,
     /// Seconds from power to the first request from the network, when it is longer than usual.
     pub boot_seconds: Option<u32>,
 }

@@ -6,6 +6,7 @@ use toml::de::DeTable;
 
 use super::{
     Condition, HardwareModel, ModelErrors, ModelNeeds, PciPattern, Quirks, SCHEMA, TextFact, TextPattern,
+    arguments::{MAX_ARGUMENT, MAX_ARGUMENTS, usable_argument},
     fields::{At, Problems, Section},
     module_name,
 };
@@ -15,6 +16,7 @@ use crate::{disk::DiskRule, size::read_size};
 const MAX_TEXT: usize = 64 * 1024;
 const MAX_DESCRIPTION: usize = 1024;
 const MAX_LIST: usize = 64;
+const MAX_BOOT_SECONDS: u32 = 7200;
 const ARCHITECTURES: [&str; 5] = ["x86_64", "aarch64", "riscv64", "ppc64le", "s390x"];
 
 pub(super) fn read(text: &str) -> Result<HardwareModel, ModelErrors> {
@@ -70,6 +72,10 @@ pub(super) fn read(text: &str) -> Result<HardwareModel, ModelErrors> {
         .unwrap_or_default();
     let boot = top.section("disks", &mut problems);
     let boot = boot.and_then(|section| boot_rule(section, &mut problems));
+    let ramdisk = top.section("ramdisk", &mut problems);
+    let ramdisk_arguments = ramdisk
+        .map(|section| ramdisk_of(section, &mut problems))
+        .unwrap_or_default();
     let quirks = top.section("quirks", &mut problems);
     let quirks = quirks
         .map(|section| quirks_of(section, &mut problems))
@@ -83,6 +89,7 @@ pub(super) fn read(text: &str) -> Result<HardwareModel, ModelErrors> {
         conditions,
         needs,
         boot,
+        ramdisk_arguments,
         quirks,
     })
 }
@@ -194,18 +201,50 @@ fn needs_of(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> ModelN
             "Use 512, 4096, or both.",
         );
     }
-    let arguments = section.texts("kernel_arguments", problems);
+    let arguments = arguments(&mut section, problems);
     let needs = ModelNeeds {
         drivers: drivers.iter().map(|driver| module_name(&driver.value)).collect(),
         firmware: values(firmware),
         secure_boot: section.flag("secure_boot", problems),
         sector_sizes: sectors.into_iter().map(|sector| sector.value).collect(),
-        kernel_arguments: values(bounded(arguments, "kernel_arguments", problems)),
+        kernel_arguments: arguments,
         sdi: section.flag("sdi", problems).unwrap_or(false),
         guest_plugin: section.flag("guest_plugin", problems).unwrap_or(false),
     };
     section.end(problems);
     needs
+}
+
+fn ramdisk_of(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Vec<String> {
+    let arguments = arguments(&mut section, problems);
+    section.end(problems);
+    arguments
+}
+
+fn arguments(section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Vec<String> {
+    let found = section.texts("kernel_arguments", problems);
+    let found = bounded(found, "kernel_arguments", problems);
+    let mut bytes = 0;
+    for argument in &found {
+        bytes += argument.value.len() + 1;
+        if argument.value.len() > MAX_ARGUMENT || !usable_argument(&argument.value) {
+            let shown: String = argument.value.chars().take(40).collect();
+            problems.add(
+                argument.at,
+                format!("`{shown}` cannot be passed to a kernel"),
+                format!(
+                    "Write one argument of at most {MAX_ARGUMENT} printable ASCII characters, without spaces, `${{`, `&&`, `||` or a leading `#`."
+                ),
+            );
+        } else if bytes > MAX_ARGUMENTS && bytes - argument.value.len() - 1 <= MAX_ARGUMENTS {
+            problems.add(
+                argument.at,
+                format!("the arguments are longer than {MAX_ARGUMENTS} bytes together"),
+                "Write fewer.",
+            );
+        }
+    }
+    values(found)
 }
 
 fn boot_rule(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<DiskRule> {
@@ -218,17 +257,25 @@ fn boot_rule(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Optio
 fn quirks_of(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Quirks {
     let boot_order = section.text("boot_order", problems);
     let local_boot = section.text("local_boot", problems);
-    let bmc = section.texts("bmc", problems);
     let quirks = Quirks {
         boot_order: boot_order.and_then(|text| word(&text, problems)),
         local_boot: local_boot.and_then(|text| word(&text, problems)),
-        bmc: bmc.iter().filter_map(|text| word(text, problems)).collect(),
-        boot_seconds: section
-            .number("boot_seconds", problems)
-            .map(|number| number.value),
+        boot_seconds: boot_seconds(&mut section, problems),
     };
     section.end(problems);
     quirks
+}
+
+fn boot_seconds(section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<u32> {
+    let found = section.number("boot_seconds", problems)?;
+    if found.value > MAX_BOOT_SECONDS {
+        problems.add(
+            found.at,
+            format!("`quirks.boot_seconds` is more than {MAX_BOOT_SECONDS}"),
+            "Write the seconds from power to the first request from the network.",
+        );
+    }
+    Some(found.value)
 }
 
 fn word<T: FromStr<Err = crate::words::UnknownWord>>(

@@ -28,13 +28,15 @@ secure_boot = true
 sector_sizes = [512, 4096]
 kernel_arguments = ["console=ttyS1"]
 
+[ramdisk]
+kernel_arguments = ["nomodeset", "console=ttyS1"]
+
 [disks]
 boot = "transport=nvme"
 
 [quirks]
 boot_order = "reset-by-firmware"
 local_boot = "sanboot"
-bmc = ["boot-once-ignored"]
 boot_seconds = 240
 "#;
 
@@ -89,7 +91,9 @@ fn a_model_says_all_it_can() {
     assert_eq!(model.needs.drivers, ["nvme", "virtio_blk"]);
     assert_eq!(model.needs.secure_boot, Some(true));
     assert_eq!(model.quirks.boot_order, Some(BootOrderQuirk::ResetByFirmware));
-    assert_eq!(model.quirks.bmc, [BmcQuirk::BootOnceIgnored]);
+    assert_eq!(model.quirks.local_boot, Some(LocalBoot::Sanboot));
+    assert_eq!(model.quirks.boot_seconds, Some(240));
+    assert_eq!(model.boot_arguments(), ["console=ttyS1", "nomodeset"]);
     assert_eq!(judge(&model, &server()).against, [""; 0]);
 }
 
@@ -134,6 +138,53 @@ fn all_mistakes_are_told_at_once_with_their_places() {
     let unknown = &errors[3];
     assert_eq!(unknown.problem, "`verion` is not a key of models");
     assert!(unknown.remedy.contains("version"), "{}", unknown.remedy);
+}
+
+#[test]
+fn what_nothing_would_heed_or_a_script_would_run_is_refused() {
+    let long = "x".repeat(129);
+    let many =
+        vec!["\"0123456789012345678901234567890123456789012345678901234567890123456789\""; 16].join(", ");
+    let rows = [
+        (
+            "[quirks]\nbmc = [\"boot-once-ignored\"]".to_owned(),
+            "is not a key",
+        ),
+        (
+            "[quirks]\nlocal_boot = \"chain\"".to_owned(),
+            "`chain` is not a known quirk",
+        ),
+        ("[quirks]\nboot_seconds = 86400".to_owned(), "more than 7200"),
+        (
+            "[needs]\nkernel_arguments = [\"a b\"]".to_owned(),
+            "`a b` cannot be passed",
+        ),
+        (
+            "[ramdisk]\nkernel_arguments = [\"a${net0/ip}\"]".to_owned(),
+            "cannot be passed",
+        ),
+        (
+            "[ramdisk]\nkernel_arguments = [\"a||reboot\"]".to_owned(),
+            "cannot be passed",
+        ),
+        (
+            format!("[ramdisk]\nkernel_arguments = [\"{long}\"]"),
+            "cannot be passed",
+        ),
+        (
+            format!("[ramdisk]\nkernel_arguments = [{many}]"),
+            "longer than 1024 bytes",
+        ),
+    ];
+    for (text, part) in rows {
+        let text = format!("schema = 1\nname = \"a\"\nversion = 1\n[match]\nvendor = \"A\"\n{text}\n");
+        let errors = HardwareModel::read(&text).expect_err("it is refused").0;
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        assert!(
+            errors[0].problem.contains(part) && errors[0].line >= 7,
+            "{errors:#?}"
+        );
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, service::RoutesBuilder};
 
 use super::{
     caller,
-    nodes::{problem, status, timestamp},
+    nodes::{fit, problem, status, timestamp},
 };
 use crate::{
     app::App,
@@ -44,6 +44,7 @@ fn wire(deployment: Deployment) -> WireDeployment {
         created_at: Some(timestamp(deployment.created_at)),
         finished_at: deployment.finished_at.map(timestamp),
         warnings: deployment.warnings,
+        fit: deployment.fit.map(fit),
     }
 }
 

@@ -59,13 +59,23 @@ impl Images for ImagesService {
         request: Request<ListImagesRequest>,
     ) -> Result<Response<ListImagesResponse>, Status> {
         let caller = allowed(&request, Permission::ReadImages)?;
-        let query = request::query(request.into_inner())?;
-        let page = self
-            .0
-            .catalog
-            .list(&caller.viewer(), &query)
-            .await
-            .map_err(Problem::from)?;
+        let mut request = request.into_inner();
+        let fits = std::mem::take(&mut request.fits);
+        let query = request::query(request)?;
+        let page = if fits.is_empty() {
+            self.0
+                .catalog
+                .list(&caller.viewer(), &query)
+                .await
+                .map_err(Problem::from)?
+        } else {
+            caller.require(Permission::ReadNodes)?;
+            let matching = self.0.deployments.matching();
+            matching
+                .fitting(&caller, &query, &fits)
+                .await
+                .map_err(Problem::from)?
+        };
         Ok(Response::new(ListImagesResponse {
             images: page.items.into_iter().map(message::image).collect(),
             next_page_token: page.next_page_token.unwrap_or_default(),

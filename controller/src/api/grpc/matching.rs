@@ -40,7 +40,7 @@ fn model(view: ModelView) -> Model {
     }
 }
 
-fn reasons(list: Vec<Reason>) -> Vec<MatchReason> {
+pub(super) fn reasons(list: Vec<Reason>) -> Vec<MatchReason> {
     let wire = |reason: Reason| MatchReason {
         code: reason.code,
         text: reason.text,

@@ -1,18 +1,21 @@
 //! gRPC: nodes.
 
+use imprint_hardware::matching::Answer;
 use imprint_proto::v1::{
     ApproveNodeRequest, AssignNodeRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest,
-    ListNodesResponse, Node as WireNode, Problem as WireProblem, WhyRequest, WhyResponse,
+    ListNodesResponse, MatchFit as WireFit, Node as WireNode, Problem as WireProblem, WhyRequest,
+    WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
 use tonic::{Request, Response, Status, service::RoutesBuilder};
 
-use super::caller;
+use super::{caller, matching::reasons};
 use crate::{
     api::rest::problem::Problem,
     app::App,
     deploy::DeployError,
+    events::DatabaseError,
     identity::{Permission, TenantError},
     inventory::{InventoryError, Node, NodeProblem, NodeQuery, NodeState},
 };
@@ -48,8 +51,18 @@ pub(super) fn problem(problem: NodeProblem) -> WireProblem {
     }
 }
 
+/// Why an image was thought to fit, as the wire has it.
+pub(super) fn fit(answer: Answer) -> WireFit {
+    WireFit {
+        verdict: answer.verdict.to_string(),
+        reasons: reasons(answer.reasons),
+        notes: reasons(answer.notes),
+    }
+}
+
 fn wire(app: &App, node: Node) -> WireNode {
     WireNode {
+        model: None,
         agent_connected: app.deployments.hub().is_connected(&node.id),
         id: node.id,
         name: node.name,
@@ -108,7 +121,19 @@ impl Nodes for NodesService {
             .find(&caller.viewer(), &request.into_inner().node)
             .await
             .map_err(status::<InventoryError>)?;
-        Ok(Response::new(wire(&self.0, node)))
+        let inventory = self.0.nodes.inventory(&node.id).await;
+        let inventory = inventory.map_err(status::<InventoryError>)?;
+        let model = self
+            .0
+            .deployments
+            .matching()
+            .model_of(inventory.as_ref())
+            .await
+            .map_err(status::<DatabaseError>)?;
+        Ok(Response::new(WireNode {
+            model,
+            ..wire(&self.0, node)
+        }))
     }
 
     async fn approve_node(&self, request: Request<ApproveNodeRequest>) -> Result<Response<WireNode>, Status> {
@@ -169,6 +194,8 @@ impl Nodes for NodesService {
             summary: why.summary,
             deadline: why.deadline.map(timestamp),
             problem: why.problem.map(problem),
+            waiting_for: why.waiting_for.unwrap_or_default(),
+            fit: why.fit.map(fit),
         }))
     }
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use imprint_hardware::model::LocalBoot;
 use imprint_proto::agent::v1::Fingerprint;
 
 const MAC: &str = "52:54:00:00:00:01";
@@ -83,7 +84,11 @@ impl Lab {
 
     async fn ramdisk() -> Self {
         let reason = "deployment of debian-12".to_owned();
-        Self::new(Ok(BootAction::Ramdisk { reason })).await
+        Self::new(Ok(BootAction::Ramdisk {
+            reason,
+            kernel_arguments: vec!["nomodeset".to_owned()],
+        }))
+        .await
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -147,7 +152,11 @@ async fn a_machine_that_shall_be_written_to_boots_the_ramdisk() {
 #[tokio::test]
 async fn a_machine_with_nothing_to_do_boots_its_disk() {
     let reason = "it is active".to_owned();
-    let lab = Lab::new(Ok(BootAction::LocalDisk { reason })).await;
+    let lab = Lab::new(Ok(BootAction::LocalDisk {
+        reason,
+        how: LocalBoot::Exit,
+    }))
+    .await;
     for (platform, end) in [("efi", "\nexit 1\n"), ("pcbios", "\nexit\n")] {
         let answer = lab
             .get(&format!("/boot/node.ipxe?mac={MAC}&platform={platform}"))

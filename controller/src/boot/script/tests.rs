@@ -14,12 +14,13 @@ fn ramdisk_script_loads_everything_and_starts_over_on_failure() {
     let script = scripts(&["imprint.debug=1", "nomodeset"], 1).unwrap().ramdisk(
         &facts("efi"),
         "abc123",
+        &["console=ttyS1".to_owned(), "a||reboot".to_owned()],
         "deployment of debian-12",
     );
     let expected = "#!ipxe
 echo Imprint: 52:54:00:aa:00:01 boots the ramdisk: deployment of debian-12
 imgfree
-kernel http://10.0.0.1:8080/ramdisk/vmlinuz initrd=initrd.img initrd=extra0.img initrd=identity.img BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 imprint.debug=1 nomodeset || goto failed
+kernel http://10.0.0.1:8080/ramdisk/vmlinuz initrd=initrd.img initrd=extra0.img initrd=identity.img BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 imprint.debug=1 nomodeset console=ttyS1 || goto failed
 initrd --name initrd.img http://10.0.0.1:8080/ramdisk/initrd.img || goto failed
 initrd --name extra0.img http://10.0.0.1:8080/boot/extra/0 || goto failed
 initrd --name identity.img http://10.0.0.1:8080/boot/identity/abc123 || goto failed
@@ -35,10 +36,15 @@ chain --replace http://10.0.0.1:8080/boot/start.ipxe || goto failed
 
 #[test]
 fn firmware_goes_on_to_the_disk() {
-    let efi = local_disk(&facts("efi"), "nothing to do");
+    let efi = local_disk(&facts("efi"), LocalBoot::Exit, "nothing to do");
     assert!(efi.ends_with("nothing to do\nexit 1\n"), "{efi}");
-    let bios = local_disk(&facts("pcbios"), "nothing to do");
+    let bios = local_disk(&facts("pcbios"), LocalBoot::Exit, "nothing to do");
     assert!(bios.ends_with("nothing to do\nexit\n"), "{bios}");
+    for (platform, end) in [("efi", "exit 1\n"), ("pcbios", "exit\n")] {
+        let script = local_disk(&facts(platform), LocalBoot::Sanboot, "nothing to do");
+        let end = format!("nothing to do\nsanboot --no-describe --drive 0x80 ||\n{end}");
+        assert!(script.ends_with(&end), "{script}");
+    }
 }
 
 #[test]
@@ -61,7 +67,7 @@ fn a_reason_cannot_add_commands() {
         "# note",
         "é\u{0}",
     ] {
-        let script = local_disk(&facts("efi"), evil);
+        let script = local_disk(&facts("efi"), LocalBoot::Exit, evil);
         assert_eq!(script.lines().count(), 3, "{script}");
         let line = script.lines().nth(1).unwrap();
         assert!(!line.contains(['$', '{', '&', '|', '#', '\0', 'é']), "{line}");

@@ -227,8 +227,8 @@ impl Rig {
 
     pub(super) async fn boots_ramdisk(&self) -> bool {
         match self.app().deployments.boot_action(&facts()).await.unwrap() {
-            BootAction::Ramdisk { reason } => !reason.is_empty(),
-            BootAction::LocalDisk { reason } => reason.is_empty(),
+            BootAction::Ramdisk { reason, .. } => !reason.is_empty(),
+            BootAction::LocalDisk { reason, .. } => reason.is_empty(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Models and matching through REST.
 
+mod fits;
+
 use serde_json::{Value, json};
 
 use super::builtin;

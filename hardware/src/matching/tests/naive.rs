@@ -48,10 +48,19 @@ pub(super) fn failed(image: &ImageNeeds, node: &NodeFacts<'_>, site: Site<'_>) -
             SeenBy::Projects(list) => !list.iter().any(|project| project == node.project),
         },
     );
-    let (ours, theirs) = (&inventory.cpu.architecture, &image.architecture);
+    let said = node.model.iter().flat_map(|model| &model.conditions);
+    let said = said.filter_map(|condition| match condition {
+        crate::model::Condition::Architecture(architecture) => Some(architecture),
+        _ => None,
+    });
+    let ours = match known {
+        true => inventory.cpu.architecture.clone(),
+        false => said.take(1).cloned().collect(),
+    };
+    let theirs = &image.architecture;
     add(
         "architecture-differs",
-        system && !ours.is_empty() && !theirs.is_empty() && ours != theirs,
+        system && !ours.is_empty() && !theirs.is_empty() && ours != *theirs,
     );
     add(
         "firmware-mode-differs",

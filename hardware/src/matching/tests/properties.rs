@@ -107,8 +107,10 @@ prop_compose! {
         kernel_arguments in vec(word(&["quiet", "iommu=pt"]), 0..2),
         (sdi, guest_plugin) in (any::<bool>(), any::<bool>()),
         boot in option::of(word(&["transport=nvme", "size>=2GB"])),
+        architecture in option::of(word(&["x86_64", "aarch64"])),
     ) -> HardwareModel {
         let mut model = model("");
+        model.conditions.extend(architecture.map(crate::model::Condition::Architecture));
         model.needs = crate::model::ModelNeeds {
             drivers, firmware, secure_boot, sector_sizes, kernel_arguments, sdi, guest_plugin,
         };

@@ -55,6 +55,9 @@ pub(super) struct ImageListQuery {
     certified_for: Option<String>,
     /// Of the caller's own project (`own`), or of the project with this id or name.
     owner: Option<String>,
+    /// That fit this node (id, name, UUID, serial number or MAC address), or else servers of this hardware model. A page
+    /// may have less images than it could and still be followed by another one.
+    fits: Option<String>,
     /// At most this many: 100 when 0 or not given, 1,000 at most.
     #[serde(default)]
     page_size: u32,
@@ -96,6 +99,8 @@ impl From<ImageListQuery> for ImageQuery {
         (status = 200, description = "A page of images", body = ImageList),
         (status = 400, description = "A word that is none of the known ones, or a page token of another list",
          body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`fits` names neither a node nor a hardware model", body = ProblemDocument,
+         content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list_images(
@@ -104,8 +109,15 @@ pub(super) async fn list_images(
     query: Result<Query<ImageListQuery>, QueryRejection>,
 ) -> Result<Json<ImageList>, Problem> {
     caller.require(Permission::ReadImages)?;
-    let Query(query) = query?;
-    let page = app.catalog.list(&caller.viewer(), &query.into()).await?;
+    let Query(mut query) = query?;
+    let page = match query.fits.take().filter(|fits| !fits.is_empty()) {
+        None => app.catalog.list(&caller.viewer(), &query.into()).await?,
+        Some(fits) => {
+            caller.require(Permission::ReadNodes)?;
+            let matching = app.deployments.matching();
+            matching.fitting(&caller, &query.into(), &fits).await?
+        }
+    };
     Ok(Json(ImageList {
         items: page.items,
         next_page_token: page.next_page_token,
