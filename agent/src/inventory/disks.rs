@@ -122,9 +122,11 @@ fn disk(root: &Path, name: &str, around: &Around, by_path: Option<&String>) -> D
     }
 }
 
+/// 512 for what no disk has: nothing may divide by it.
 fn sector(folder: &Path, name: &str) -> u32 {
     sysfs::number(folder.join("queue").join(name))
         .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| bytes.is_power_of_two() && (512..=1 << 20).contains(bytes))
         .unwrap_or(512)
 }
 

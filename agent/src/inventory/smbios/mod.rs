@@ -17,6 +17,9 @@ mod tests;
 
 use table::Structure;
 
+/// Addresses of Redfish after which no further interface is read.
+const MAX_SERVICES: usize = 16;
+
 /// What the tables tell. Empty texts and lists where they tell nothing.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Smbios {
@@ -93,7 +96,7 @@ fn parse(table: &[u8], version: (u8, u8)) -> Smbios {
             }
             17 if found.modules.len() < memory::MAX_MODULES => found.modules.extend(memory::module(&part)),
             38 => found.ipmi = true,
-            42 => found.redfish.extend(host_interface::redfish(&part)),
+            42 if found.redfish.len() < MAX_SERVICES => found.redfish.extend(host_interface::redfish(&part)),
             _ => {}
         }
     }
