@@ -6,6 +6,7 @@ mod binaries;
 mod fresh;
 mod image;
 mod lab;
+mod network_tools;
 mod packages;
 mod ramdisk;
 mod screen;
@@ -47,6 +48,8 @@ enum Command {
     },
     /// Builds the Debian 12 image of the lab
     Image,
+    /// Unpacks the programs that tests of network data ask (netplan, nmcli, ifup, cloud-init); none is installed
+    NetworkTools,
     /// Measurements against other tools
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -171,6 +174,7 @@ fn run(command: Command) -> Result<bool> {
             packages::install_missing()?;
             println!("{}", image::build(&source.join("target/lab-cache"))?.display());
         }
+        Command::NetworkTools => println!("{}", network_tools::unpack(source)?.display()),
         Command::Bench(bench) => return bench::run(source, &bench),
         Command::Lab(Lab::List) => lab::list(source)?,
         Command::Lab(Lab::Run { names, jobs }) => {

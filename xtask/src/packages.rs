@@ -55,14 +55,18 @@ pub fn install_nextest() -> Result<()> {
     tool::run_visible(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))
 }
 
-fn missing(list: &'static str) -> Result<Vec<&'static str>> {
-    let names = list.lines().filter_map(|line| {
+/// The names of a list: one package a line, then anything.
+pub fn names(list: &'static str) -> impl Iterator<Item = &'static str> {
+    list.lines().filter_map(|line| {
         line.split_whitespace()
             .next()
             .filter(|name| !name.starts_with('#'))
-    });
+    })
+}
+
+fn missing(list: &'static str) -> Result<Vec<&'static str>> {
     let mut missing = Vec::new();
-    for name in names {
+    for name in names(list) {
         let mut query = Command::new("dpkg-query");
         query.args(["--show", "--showformat=${db:Status-Status}", name]);
         let answer = query
@@ -75,7 +79,8 @@ fn missing(list: &'static str) -> Result<Vec<&'static str>> {
     Ok(missing)
 }
 
-fn update() -> Result<()> {
+/// Fetches the lists of packages anew.
+pub fn update() -> Result<()> {
     tool::run_visible(apt_get().args(["update", "--quiet"]))
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::{binaries, lab, packages, screen};
+use crate::{binaries, lab, network_tools, packages, screen};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ struct Stage {
 pub fn run(source: &Path, with_lab: bool) -> Result<bool> {
     packages::install_missing()?;
     packages::install_nextest()?;
+    network_tools::unpack(source)?;
     let mut stages = vec![
         cargo_stage(source, "formatting", &["fmt", "--check"]),
         cargo_stage(

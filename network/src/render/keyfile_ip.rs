@@ -20,9 +20,6 @@ pub(super) fn families(link: &Link, ini: &mut Ini) {
         ini.key("link-local", 3);
     }
     common(ip, false, ini);
-    if link.optional || ip.of_family(true).next().is_some() || ip.dhcp6.is_some() {
-        ini.key("may-fail", "true");
-    }
     ini.section("ipv6");
     let method = method6(ip);
     ini.key("method", method);
