@@ -1,7 +1,6 @@
 //! Networks brought up in network namespaces of their own, and what the kernel has then.
 
 use std::{
-    fs,
     path::Path,
     process::{Command, Stdio},
 };
@@ -163,7 +162,7 @@ fn compare(kernel: &Kernel, network: &Network) {
                 let from = rule.from.unwrap();
                 shown["src"] == from.addr().to_string()
                     && shown["srclen"] == from.prefix_len()
-                    && shown["table"] == rule.table.to_string()
+                    && shown["table"].as_str().and_then(|table| table.parse().ok()) == Some(rule.table)
                     && rule.priority.is_none_or(|priority| shown["priority"] == priority)
             });
             assert!(found, "{rule:?} is missing:\n{:#?}", kernel.rules);
