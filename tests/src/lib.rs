@@ -10,6 +10,7 @@
 
 pub mod accel;
 pub mod assassin;
+pub mod bmc;
 pub mod cli;
 pub mod compare;
 pub mod controller;

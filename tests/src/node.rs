@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::accel::Accel;
+use crate::bmc::{self, Bmc, BmcSpec};
 use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
@@ -42,6 +43,8 @@ pub struct NodeSpec {
     pub processors: u32,
     /// Whether QEMU ends instead of restarting the machine, so that the disk can be looked at as the agent left it.
     pub stop_at_reboot: bool,
+    /// What manages it.
+    pub bmc: BmcSpec,
 }
 
 impl NodeSpec {
@@ -53,12 +56,19 @@ impl NodeSpec {
             memory_mib: 1024,
             processors: 2,
             stop_at_reboot: false,
+            bmc: BmcSpec::None,
         }
     }
 
     /// The same with a further disk.
     pub fn and_disk(mut self, disk: DiskSpec) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// The same with a management controller.
+    pub fn with_bmc(mut self, bmc: BmcSpec) -> Self {
+        self.bmc = bmc;
         self
     }
 
@@ -84,6 +94,7 @@ pub struct Node {
     uuid: String,
     folder: PathBuf,
     boots: u32,
+    bmc: Option<Bmc>,
     machine: Option<(Service, Qmp)>,
     powered: Instant,
 }
@@ -100,7 +111,12 @@ impl Node {
         if spec.firmware == Firmware::Uefi {
             fs::copy(OVMF_VARS, folder.join(format!("{name}.vars"))).context(OVMF_VARS)?;
         }
+        let bmc = match spec.bmc {
+            BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
+            BmcSpec::None | BmcSpec::WithoutLan => None,
+        };
         Ok(Self {
+            bmc,
             mac: format!("52:54:00:77:00:{:02x}", 0x0f + number),
             uuid: format!("5254aaaa-7700-4000-8000-{number:012}"),
             folder: folder.to_owned(),
@@ -118,6 +134,9 @@ impl Node {
     /// Switches the server on.
     pub fn power_on(&mut self) -> Result<()> {
         self.power_off()?;
+        if let Some(bmc) = &mut self.bmc {
+            bmc.expect_running()?;
+        }
         self.boots += 1;
         let socket = self.folder.join(format!("{}-{}.qmp", self.name, self.boots));
         let mut command = Command::new("qemu-system-x86_64");
@@ -326,6 +345,11 @@ impl Node {
         }
         for (index, disk) in self.disks.iter().enumerate() {
             arguments.extend(disk.arguments(index));
+        }
+        match &self.bmc {
+            Some(bmc) => arguments.extend(bmc.arguments()),
+            None if self.spec.bmc == BmcSpec::WithoutLan => arguments.extend(bmc::without_lan()),
+            None => {}
         }
         arguments.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
         if self.spec.stop_at_reboot {

@@ -5,6 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::bmc::BmcSpec;
 use crate::cli::Order;
 use crate::compare;
 use crate::disk::{DiskKind, DiskSpec};
@@ -40,7 +41,13 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         before.push(disk.digest()?);
     }
     node.power_on()?;
-    lab.take_into_service(&mut node)?;
+    let facts = lab.take_into_service(&mut node)?;
+    // It is there, and knows nothing of a network: no fact, and no fault either.
+    let bmc = &facts["inventory"]["bmc"];
+    ensure!(
+        bmc["address"] == "" && bmc["mac"] == "" && bmc["channel"].is_null(),
+        "the management controller is told as {bmc}"
+    );
 
     for (rule, wipe, expected) in cases() {
         check(&lab, &node, rule, wipe, &expected).with_context(|| format!("the rule `{rule}`"))?;
@@ -96,6 +103,7 @@ fn spec() -> NodeSpec {
             NodeSpec::new(Firmware::Bios, disk(DiskKind::Nvme, 0)),
             NodeSpec::and_disk,
         )
+        .with_bmc(BmcSpec::WithoutLan)
         .stop_at_reboot()
 }
 
