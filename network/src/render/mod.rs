@@ -3,6 +3,7 @@
 //! The files hold the whole network: what was there before of the same system has to go, which the caller sees to
 //! ([`Format::places`]).
 
+mod cloud_init;
 mod ifcfg;
 mod ifcfg_family;
 mod ifupdown;
@@ -16,6 +17,8 @@ mod resolv;
 mod v2;
 mod wicked;
 mod yaml;
+
+pub use cloud_init::cloud_init_loses;
 
 use crate::model::Network;
 
