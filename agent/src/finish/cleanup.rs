@@ -2,48 +2,11 @@
 //!
 //! Tables, not code, say what goes where; what a distribution doesn't have is not there and does no harm.
 
-use super::confined::{ConfinedError, ConfinedRoot, Kind};
-
-const FILES: &[&str] = &[
-    "var/lib/dbus/machine-id",
-    "var/lib/systemd/random-seed",
-    "var/lib/systemd/credential.secret",
-    "etc/udev/rules.d/70-persistent-net.rules",
-    "etc/udev/rules.d/75-persistent-net-generator.rules",
-    "var/lib/NetworkManager/secret_key",
-    ".dockerenv",
-    "run/.containerenv",
-];
-
-const TREES: &[&str] = &[
-    "var/lib/cloud/instance",
-    "var/lib/cloud/instances",
-    "var/lib/cloud/data",
-    "var/lib/cloud/sem",
-    "var/lib/cloud/seed",
-];
-
-const LEASE_FOLDERS: &[&str] = &[
-    "var/lib/dhcp",
-    "var/lib/dhclient",
-    "var/lib/dhcpcd",
-    "var/lib/NetworkManager",
-    "var/lib/systemd/network",
-];
-
-/// Left by installers and image builders; they keep cloud-init from doing its work.
-const CLOUD_INIT_LEFTOVERS: &[&str] = &[
-    "etc/cloud/cloud-init.disabled",
-    "etc/cloud/ds-identify.cfg",
-    "etc/cloud/cloud.cfg.d/90_dpkg.cfg",
-    "etc/cloud/cloud.cfg.d/99-installer.cfg",
-    "etc/cloud/cloud.cfg.d/90-installer-network.cfg",
-    "etc/cloud/cloud.cfg.d/subiquity-disable-cloudinit-networking.cfg",
-    "etc/netplan/50-cloud-init.yaml",
-    "etc/netplan/00-installer-config.yaml",
-    "etc/network/interfaces.d/50-cloud-init",
-    "etc/network/interfaces.d/50-cloud-init.cfg",
-];
+use super::{
+    confined::{ConfinedError, ConfinedRoot, Kind},
+    family::Family,
+    profile::{self, Profile},
+};
 
 const SMALL: u64 = 64 << 10;
 
@@ -51,49 +14,67 @@ const SMALL: u64 = 64 << 10;
 ///
 /// # Errors
 /// When something can't be removed.
-pub fn identity(root: &ConfinedRoot, cloud_init: bool) -> Result<Vec<&'static str>, ConfinedError> {
+pub fn identity(root: &ConfinedRoot, profile: &Profile) -> Result<Vec<String>, ConfinedError> {
+    let family = &profile.family;
     let mut done = Vec::new();
-    if super::profile::has_systemd(root)? || root.kind("etc/machine-id")?.is_some() {
+    let mut note = |what: &str| done.push(what.to_owned());
+    if profile::has_systemd(root)? || root.kind("etc/machine-id")?.is_some() {
         // Empty, not absent: systemd makes a new one and takes this boot for no first boot with all its questions.
         root.write("etc/machine-id", b"", 0o444)?;
-        done.push("machine-id");
+        note("machine-id");
     }
-    for path in FILES {
+    // As a link it leads to the other one.
+    let dbus = "var/lib/dbus/machine-id";
+    if root.kind(dbus)? == Some(Kind::File) && root.remove_file(dbus)? {
+        note(dbus);
+    }
+    for path in family.all(|family| &family.identity_files) {
         if root.remove_file(path)? {
-            done.push(path);
+            note(path);
         }
     }
-    for path in TREES {
+    for path in family.all(|family| &family.identity_trees) {
         if root.remove_tree(path)? {
-            done.push(path);
+            note(path);
         }
     }
     if remove_matching(root, "etc/ssh", |name| name.starts_with("ssh_host_"))? {
-        done.push("ssh host keys");
+        note("ssh host keys");
     }
-    for folder in LEASE_FOLDERS {
+    let mut leases = false;
+    for folder in family.all(|family| &family.lease_folders) {
         let lease = |name: &str| name.contains("lease") || name == "timestamps" || name.starts_with("duid");
-        if remove_matching(root, folder, lease)? {
-            done.push("DHCP leases");
-        }
+        leases |= remove_matching(root, folder, lease)?;
     }
-    if cloud_init {
-        for path in CLOUD_INIT_LEFTOVERS {
+    if leases {
+        note("DHCP leases");
+    }
+    if profile.cloud_init {
+        for path in family.all(|family| &family.cloud_init_leftovers) {
             if root.remove_file(path)? {
-                done.push(path);
+                note(path);
             }
         }
     }
-    done.extend(storage_names(root)?);
-    if resolv_conf(root)? {
-        done.push("resolv.conf");
+    storage_names(root)?.into_iter().for_each(&mut note);
+    if resolv_conf(root, family)? {
+        note("resolv.conf");
     }
-    if root.kind("var/tmp")?.is_none() && root.kind("var")? == Some(Kind::Folder) {
-        root.make_folder("var/tmp", 0o1777)?;
-        done.push("var/tmp");
+    if root.kind("var")? == Some(Kind::Folder) && shared_folder(root, "var/tmp")? {
+        note("var/tmp");
     }
-    done.dedup();
     Ok(done)
+}
+
+/// Everybody may write there and only remove what is theirs. True when it was not so.
+fn shared_folder(root: &ConfinedRoot, path: &str) -> Result<bool, ConfinedError> {
+    const SHARED: u32 = 0o1777;
+    match root.kind(path)? {
+        None => root.make_folder(path, SHARED).map(|()| true),
+        Some(Kind::Folder) => root.set_folder_mode(path, SHARED),
+        // Wherever a link leads: that is the image's own choice.
+        Some(_) => Ok(false),
+    }
 }
 
 /// Two hosts with one NVMe or iSCSI name take each other's volumes.
@@ -130,23 +111,16 @@ fn storage_names(root: &ConfinedRoot) -> Result<Vec<&'static str>, ConfinedError
     Ok(done)
 }
 
-/// A file that the builder's network left; systems with resolved want the link.
-fn resolv_conf(root: &ConfinedRoot) -> Result<bool, ConfinedError> {
-    const ENABLED: [&str; 3] = [
-        "etc/systemd/system/dbus-org.freedesktop.resolve1.service",
-        "etc/systemd/system/sysinit.target.wants/systemd-resolved.service",
-        "etc/systemd/system/multi-user.target.wants/systemd-resolved.service",
-    ];
-    if root.kind("etc/resolv.conf")? != Some(Kind::File) {
+/// A file that the builder's network left, or none at all; what resolves names wants its link.
+fn resolv_conf(root: &ConfinedRoot, family: &Family) -> Result<bool, ConfinedError> {
+    const PATH: &str = "etc/resolv.conf";
+    if !matches!(root.kind(PATH)?, None | Some(Kind::File)) {
         return Ok(false);
     }
-    for path in ENABLED {
-        if root.kind(path)?.is_some() {
-            root.link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")?;
-            return Ok(true);
-        }
+    match family.resolv_conf(root)? {
+        Some(target) => root.link(PATH, target).map(|()| true),
+        None => Ok(false),
     }
-    Ok(false)
 }
 
 fn remove_matching(
@@ -164,65 +138,4 @@ fn remove_matching(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink};
-
-    use super::*;
-
-    #[test]
-    fn removes_the_builder_and_keeps_the_system() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let gone = [
-            "var/lib/dbus/machine-id",
-            "var/lib/cloud/instances/i-1/user-data.txt",
-            "etc/ssh/ssh_host_ed25519_key",
-            "etc/ssh/ssh_host_ed25519_key.pub",
-            "var/lib/dhcp/dhclient.eth0.leases",
-            "etc/cloud/cloud-init.disabled",
-            ".dockerenv",
-        ];
-        let kept = [
-            "etc/ssh/sshd_config",
-            "etc/fstab",
-            "var/lib/dhcp/other",
-            "usr/lib/systemd/systemd",
-        ];
-        for path in gone.iter().chain(&kept) {
-            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            fs::write(root.join(path), "x").unwrap();
-        }
-        fs::write(root.join("etc/machine-id"), "0123456789abcdef").unwrap();
-        fs::create_dir_all(root.join("etc/iscsi")).unwrap();
-        fs::write(
-            root.join("etc/iscsi/initiatorname.iscsi"),
-            "# x\nInitiatorName=iqn.2004-10.com.ubuntu:01:abc\n",
-        )
-        .unwrap();
-        fs::write(root.join("etc/resolv.conf"), "nameserver 10.0.2.3\n").unwrap();
-        fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
-        symlink(
-            "/nowhere",
-            root.join("etc/systemd/system/dbus-org.freedesktop.resolve1.service"),
-        )
-        .unwrap();
-
-        let confined = ConfinedRoot::open(root).unwrap();
-        for _ in 0..2 {
-            identity(&confined, true).unwrap();
-            for path in gone {
-                assert!(fs::symlink_metadata(root.join(path)).is_err(), "{path}");
-            }
-            for path in kept {
-                assert!(root.join(path).exists(), "{path}");
-            }
-            assert_eq!(fs::read(root.join("etc/machine-id")).unwrap(), b"");
-            assert!(root.join("etc/resolv.conf").is_symlink());
-        }
-        let name = fs::read_to_string(root.join("etc/iscsi/initiatorname.iscsi")).unwrap();
-        assert!(
-            name.starts_with("InitiatorName=iqn.2004-10.com.ubuntu:01:") && !name.contains("abc\n"),
-            "{name}"
-        );
-    }
-}
+mod tests;

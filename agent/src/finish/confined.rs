@@ -8,7 +8,10 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -139,6 +142,22 @@ impl ConfinedRoot {
         make().map_err(failed("make the folder", path))
     }
 
+    /// Sets the mode of a folder that is there, links followed inside the root. True when it had another one.
+    ///
+    /// # Errors
+    /// When it can't be changed.
+    pub fn set_folder_mode(&self, path: &str, mode: u32) -> Result<bool, ConfinedError> {
+        let set = || {
+            let folder = self.open_at(&relative(path)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            if fstat(&folder)?.st_mode & 0o7777 == mode {
+                return Ok(false);
+            }
+            fchmod(&folder, Mode::from_bits_truncate(mode))?;
+            Ok(true)
+        };
+        set().map_err(failed("set the mode of", path))
+    }
+
     /// Replaces a file as a whole: the old content or the new, never a half. A link at its place is replaced, not
     /// followed. Folders above it are made 0755.
     ///
@@ -174,6 +193,34 @@ impl ConfinedRoot {
             Ok(())
         };
         write().map_err(failed("write", path))
+    }
+
+    /// Changes a regular file where it lies, links followed inside the root: it keeps its blocks, owner, mode and label.
+    /// `edit` answers text of the same length, or nothing to leave it. True when it was changed.
+    ///
+    /// # Errors
+    /// When it is no regular file, too long, of another length afterwards, or can't be written.
+    pub fn rewrite(
+        &self,
+        path: &str,
+        limit: u64,
+        edit: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<bool, ConfinedError> {
+        let Some(old) = self.read(path, limit)? else {
+            return Ok(false);
+        };
+        let Some(new) = edit(&old) else {
+            return Ok(false);
+        };
+        let write = || {
+            if new.len() != old.len() {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput));
+            }
+            let file = File::from(self.open_at(&relative(path)?, OFlag::O_WRONLY | OFlag::O_NONBLOCK)?);
+            file.write_all_at(&new, 0)?;
+            file.sync_all()
+        };
+        write().map(|()| true).map_err(failed("change", path))
     }
 
     /// Makes a symbolic link, in place of what is there. Folders above it are made 0755.

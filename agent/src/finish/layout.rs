@@ -25,6 +25,8 @@ const SUBVOLUMES: [&str; 3] = ["root", "@", "@rootfs"];
 pub struct Layout {
     /// The partition table.
     pub table: Table,
+    /// All partitions, as the kernel shows them.
+    pub partitions: Vec<PartitionNode>,
     /// The partition (or whole disk) that holds the root.
     pub root: PartitionNode,
     /// Its file system.
@@ -120,6 +122,7 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
     let esp = find_esp(&table, &nodes);
     Ok(Layout {
         table,
+        partitions: nodes,
         root,
         system,
         subvolume,

@@ -17,7 +17,9 @@ use crate::sys::mount::{self, Mount};
 pub mod cleanup;
 pub mod confined;
 pub mod efi;
+pub mod family;
 pub mod filesystem;
+mod fresh;
 pub mod guest;
 mod layout;
 pub mod profile;
@@ -277,6 +279,25 @@ pub fn partitions(
             )),
         }
     }
+    let mut file = File::open(&device).map_err(kernel)?;
+    let needed = fresh::needed(disk, &mut file)?;
+    drop(file);
+    if let Some(fresh) = needed {
+        match fresh.rename(places, &layout)? {
+            fresh::Outcome::Renamed(files) => {
+                change(&mut |file| table::set_identity(file, disk.sector_bytes, fresh.identity()))?;
+                layout = find_layout(places, disk)?;
+                words.push("fresh identifiers of disk and partitions".to_owned());
+                if !files.is_empty() {
+                    done.notes
+                        .push(format!("partitions are named by their new identifiers in {}", files.join(", ")));
+                }
+            }
+            fresh::Outcome::Kept(file) => done.notes.push(format!(
+                "disk and partitions keep the identifiers of the image: {file} may name them and cannot be changed"
+            )),
+        }
+    }
     words.push(format!(
         "{} is the root of {}",
         layout.root.path.display(),
@@ -435,7 +456,9 @@ pub fn boot_entry(
     let mut done = Done::default();
     let names = &efi::loader::NAMES;
     let root = ConfinedRoot::open(mount.point())?;
-    let loader = efi::loader::find(&root, names, &layout.profile.id)?.ok_or(efi::EfiError::NoLoader)?;
+    let profile = &layout.profile;
+    let folder = profile.family.efi_folder(&profile.id);
+    let loader = efi::loader::find(&root, names, folder)?.ok_or(efi::EfiError::NoLoader)?;
     if efi::loader::removable(&root, names)?.is_none() {
         // Only now is the partition written to; its bytes stay the image's otherwise.
         drop(root);

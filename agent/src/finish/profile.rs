@@ -1,6 +1,9 @@
 //! Facts about the installed system that decide how it is finished.
 
-use super::confined::{ConfinedError, ConfinedRoot};
+use super::{
+    confined::{ConfinedError, ConfinedRoot},
+    family::{self, Family},
+};
 
 const SMALL: u64 = 256 << 10;
 
@@ -11,6 +14,8 @@ pub struct Profile {
     pub id: String,
     /// PRETTY_NAME of os-release.
     pub name: String,
+    /// What is known of its family.
+    pub family: Family,
     /// Has cloud-init.
     pub cloud_init: bool,
     /// Has systemd.
@@ -39,17 +44,18 @@ pub fn read(root: &ConfinedRoot) -> Result<Profile, ConfinedError> {
     let release = text("etc/os-release")?;
     let selinux = assignment(&text("etc/selinux/config")?, "SELINUX");
     let cloud_init = any(&["usr/bin/cloud-init", "bin/cloud-init", "usr/local/bin/cloud-init"])?;
+    let id = assignment(&release, "ID");
+    let family = family::of(&id, &assignment(&release, "ID_LIKE"));
+    let makers: Vec<&str> = family.all(|family| &family.host_key_makers).collect();
+    let makes_ssh_keys = cloud_init || any(&makers)?;
     Ok(Profile {
-        id: assignment(&release, "ID"),
+        id,
         name: assignment(&release, "PRETTY_NAME"),
         cloud_init,
         systemd: has_systemd(root)?,
         selinux: matches!(selinux.as_str(), "enforcing" | "permissive"),
-        makes_ssh_keys: cloud_init
-            || any(&[
-                "usr/lib/systemd/system/sshd-keygen.target",
-                "usr/lib/systemd/system/sshdgenkeys.service",
-            ])?,
+        makes_ssh_keys,
+        family,
         separate: separate_mounts(&text("etc/fstab")?),
     })
 }

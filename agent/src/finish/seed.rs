@@ -36,7 +36,7 @@ pub fn apply(
     let mut notes = Vec::new();
     // An earlier agent of this task may have left a seed, which would be removed below but stay on the disk.
     secrets::erase_seed(root)?;
-    let removed = cleanup::identity(root, profile.cloud_init)?;
+    let removed = cleanup::identity(root, profile)?;
     let seed = plan.seed.as_ref();
     let detail = if profile.cloud_init {
         match seed {

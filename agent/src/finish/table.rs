@@ -7,6 +7,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use gptman::{GPT, GPTHeader};
 
+mod identity;
+
+pub use identity::{Identity, identity, set_identity};
+
 /// Partitions end on this boundary after growing.
 const ALIGNMENT: u64 = 1 << 20;
 const MAX_ENTRIES: u32 = 1024;

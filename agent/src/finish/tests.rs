@@ -34,7 +34,7 @@ impl Drop for Loop {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     output
         .status
