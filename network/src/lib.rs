@@ -23,4 +23,4 @@ pub use model::Network;
 pub use name::{BadName, LinkName, MAX_NAME};
 pub use problem::{Problem, Refused};
 pub use read::{Read, read};
-pub use render::{File, Format, Rendered, render};
+pub use render::{File, Format, Rendered, cloud_init_loses, render};

@@ -22,6 +22,7 @@ pub mod filesystem;
 mod fresh;
 pub mod guest;
 mod layout;
+mod network;
 pub mod profile;
 mod secrets;
 pub mod seed;

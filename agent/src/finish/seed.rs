@@ -1,10 +1,11 @@
-//! Who the installed system is: cloud-init's seed, or a host name without it.
+//! Who the installed system is: cloud-init's seed, or host name and network without it.
 
 use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan};
 
 use super::{
     cleanup,
     confined::{ConfinedError, ConfinedRoot},
+    network,
     profile::Profile,
     secrets::{self, SEED},
 };
@@ -38,18 +39,22 @@ pub fn apply(
     secrets::erase_seed(root)?;
     let removed = cleanup::identity(root, profile)?;
     let seed = plan.seed.as_ref();
+    let data = seed
+        .map(|seed| seed.network_config.as_slice())
+        .unwrap_or_default();
+    let network = network::apply(root, profile, data)?;
     let detail = if profile.cloud_init {
         match seed {
             Some(seed) => {
-                write_seed(root, seed)?;
+                write_seed(root, seed, network.seed.as_deref())?;
                 "cloud-init seed written"
             }
             None => "no cloud-init seed in the plan",
         }
     } else {
-        if seed.is_some_and(|seed| !seed.user_data.is_empty() || !seed.network_config.is_empty()) {
+        if seed.is_some_and(|seed| !seed.user_data.is_empty()) {
             notes.push(
-                "the image has no cloud-init: user-data and network-config have no effect; only the host name is set"
+                "the image has no cloud-init: user-data has no effect; only host name and network are set"
                     .to_owned(),
             );
         }
@@ -71,17 +76,31 @@ pub fn apply(
         root.write(".autorelabel", b"", 0o644)?;
         notes.push("SELinux is on: the first boot labels the files and restarts once".to_owned());
     }
+    notes.extend(network.notes);
+    let network = if network.detail.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", network.detail)
+    };
     Ok((
-        format!("{detail}; identity of the image removed: {}", removed.join(", ")),
+        format!(
+            "{detail}{network}; identity of the image removed: {}",
+            removed.join(", ")
+        ),
         notes,
     ))
 }
 
-fn write_seed(root: &ConfinedRoot, seed: &CloudInitSeed) -> Result<(), ConfinedError> {
+/// `network` is what cloud-init is told of the network; nothing where that is written already.
+fn write_seed(
+    root: &ConfinedRoot,
+    seed: &CloudInitSeed,
+    network: Option<&[u8]>,
+) -> Result<(), ConfinedError> {
     root.make_folder(SEED, 0o700)?;
     let optional = [
-        ("vendor-data", &seed.vendor_data),
-        ("network-config", &seed.network_config),
+        ("vendor-data", seed.vendor_data.as_slice()),
+        ("network-config", network.unwrap_or_default()),
     ];
     for (name, bytes) in optional {
         let path = format!("{SEED}/{name}");
@@ -141,7 +160,7 @@ mod tests {
             meta_data: b"instance-id: 1\n".to_vec(),
             user_data: b"#cloud-config\n".to_vec(),
             vendor_data: vec![],
-            network_config: b"version: 2\n".to_vec(),
+            network_config: b"version: 2\nethernets: {lan0: {dhcp4: true}}\n".to_vec(),
         };
         FinishPlan {
             seed: Some(seed),
@@ -166,7 +185,11 @@ mod tests {
         for (name, content) in [
             ("meta-data", "instance-id: 1\n"),
             ("user-data", "#cloud-config\n"),
-            ("network-config", "version: 2\n"),
+            (
+                "network-config",
+                "# Written by Imprint from the deployment's network data.\n\
+                 version: 2\nethernets:\n  lan0:\n    dhcp4: true\n",
+            ),
         ] {
             assert_eq!(fs::read_to_string(seed.join(name)).unwrap(), content);
             assert_eq!(fs::metadata(seed.join(name)).unwrap().mode() & 0o7777, 0o600);
