@@ -249,7 +249,8 @@ pub struct DeployArguments {
     /// Which disk of an image that has several
     #[arg(long)]
     pub role: Option<String>,
-    /// The disk to write: a rule, or root device hints of Ironic or Metal3 (docs/disk-rules.md)
+    /// The disk to write: a rule, or root device hints of Ironic or Metal3 (docs/disk-rules.md); without it the one that the
+    /// server's hardware model starts from, else the only one
     #[arg(long, value_name = "RULE")]
     pub disk: Option<String>,
     /// Let go what is on the disk of this name: serial, WWN, NGUID, EUI-64, volume id; repeatable
@@ -258,7 +259,7 @@ pub struct DeployArguments {
     /// Only tell what would be done: which disk, what is on it, what goes, what stays
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
-    /// cloud-init user-data, at most 64 KiB
+    /// cloud-init user-data, as it is or packed by gzip, at most 64 KiB
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,
     /// cloud-init network-config, version 2; without it DHCP on the boot interface

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 use ulid::Ulid;
 
@@ -102,10 +103,6 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         ("role", arguments.role.clone()),
         ("disk", arguments.disk.clone()),
         (
-            "user_data",
-            arguments.user_data.as_deref().map(text_file).transpose()?,
-        ),
-        (
             "network_config",
             arguments.network.as_deref().map(text_file).transpose()?,
         ),
@@ -122,6 +119,15 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         if let Some(text) = text {
             body.insert(key.into(), text.into());
         }
+    }
+    if let Some(path) = &arguments.user_data {
+        match String::from_utf8(small_file(path)?) {
+            Ok(text) => body.insert("user_data".into(), text.into()),
+            Err(packed) => {
+                let text = STANDARD.encode(packed.as_bytes());
+                body.insert("user_data_base64".into(), text.into())
+            }
+        };
     }
     if !arguments.wipe.is_empty() {
         body.insert("wipe".into(), arguments.wipe.clone().into());
@@ -142,6 +148,13 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
 }
 
 fn text_file(path: &Path) -> Result<String, Fault> {
+    String::from_utf8(small_file(path)?).map_err(|error| {
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        Fault::unreadable(path, &error)
+    })
+}
+
+fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
     let unreadable = |error| Fault::unreadable(path, &error);
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_USER_DATA {
@@ -151,7 +164,7 @@ fn text_file(path: &Path) -> Result<String, Fault> {
             "Shorten it, or let it fetch the rest from a server of yours.",
         ));
     }
-    std::fs::read_to_string(path).map_err(unreadable)
+    std::fs::read(path).map_err(unreadable)
 }
 
 /// With a key of its own, so that a repeated request cannot begin a second deployment.
@@ -231,6 +244,12 @@ mod tests {
                 .unwrap_err()
                 .contains("one server only")
         );
+        std::fs::write(&file, [0x1f, 0x8b, 8]).unwrap();
+        assert_eq!(
+            body(&["n", "--image", "i", "--user-data", path]),
+            Ok(json!({"image": "i", "user_data_base64": "H4sI"}))
+        );
+        assert!(body(&["n", "--image", "i", "--network", path]).is_err());
         std::fs::write(&file, "x".repeat(65_537)).unwrap();
         assert!(
             body(&["n", "--image", "i", "--user-data", path])

@@ -17,7 +17,13 @@ pub(super) fn lines(plan: &Value) -> String {
             "not known: nobody has seen the disks of this server; the agent will choose by the rule",
         );
     } else {
-        line("rule", text(disk, "rule"));
+        match text(plan, "disk_rule_model") {
+            "" => line("rule", text(disk, "rule")),
+            model => line(
+                "rule",
+                &format!("{} (of the hardware model {model})", text(disk, "rule")),
+            ),
+        }
         line("disk", text(&disk["disk"], "disk"));
         for (name, key) in [("wiped", "wiped"), ("stays", "stays")] {
             each(&disk[key], |item| line(name, item.as_str().unwrap_or_default()));

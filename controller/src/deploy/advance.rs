@@ -90,6 +90,8 @@ impl Deployments {
         let watched = |at: Timestamp| at.max(self.watching_since);
         let progress = self.hub.moved_at(&deployment.node_id, &deployment.task_id);
         let limits = &self.timeouts;
+        // As its hardware model says.
+        let longer = u64::from(deployment.boot_seconds);
         Facts {
             now: self.clock.now(),
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
@@ -108,9 +110,9 @@ impl Deployments {
             moved_at: watched(progress.map_or(deployment.moved_at, |at| at.max(deployment.moved_at))),
             cancel_requested_at: deployment.cancel_requested_at.map(watched),
             limits: Limits {
-                boot: seconds(limits.boot_seconds),
+                boot: seconds(limits.boot_seconds + longer),
                 step: seconds(limits.step_progress_seconds),
-                first_boot: seconds(limits.first_boot_seconds),
+                first_boot: seconds(limits.first_boot_seconds + longer),
                 cancel: seconds(limits.agent_silence_seconds),
             },
         }

@@ -12,7 +12,7 @@ use super::{
     image_rules::ImageRefusal,
     network_config,
     record::{Deployment, load},
-    request::{Checked, DeployRequest, Refusal, check},
+    request::{Checked, DeployRequest, Refusal, user_data_of},
     state::{Step, StepState},
     steps::{self, StepChange},
 };
@@ -75,10 +75,7 @@ impl Deployments {
         let policy = self
             .disk_policy(change.connection(), &node.id, &request.wipe)
             .await?;
-        let chosen = subject.chosen(self.catalog.region());
-        let checked = check(request, &node, chosen, subject.inventory.as_ref(), policy)
-            .map_err(DeployError::Refused)?;
-        let image = &subject.image;
+        let (image, checked) = subject.check(request, &node, self.catalog.region(), policy)?;
         require_content(change.connection(), image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, image, &checked)
@@ -97,8 +94,8 @@ impl Deployments {
                 Some(text) if !text.is_empty() => text.to_owned(),
                 _ => network_config::default_for(&node, subject.inventory.as_ref()),
             };
-            let user_data = request.user_data.as_deref().unwrap_or_default();
-            keep_secrets(change.connection(), &id, &checked.hostname, user_data, &network).await?;
+            let user_data = user_data_of(request).map_err(|refusal| DeployError::Refused(vec![refusal]))?;
+            keep_secrets(change.connection(), &id, &checked.hostname, &user_data, &network).await?;
         }
         if let Some(key) = key {
             let now = self.clock.now_ms();
@@ -188,8 +185,9 @@ impl Deployments {
         sqlx::query(
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
-             phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy, disk_rule_model, \
+             boot_seconds) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
@@ -213,6 +211,8 @@ impl Deployments {
         .bind(&node.project_id)
         .bind(by.author().actor)
         .bind(json!(checked.disk_policy).to_string())
+        .bind(&checked.rule_model)
+        .bind(checked.boot_seconds)
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;
@@ -385,19 +385,19 @@ async fn keep_secrets(
     connection: &mut SqliteConnection,
     id: &str,
     hostname: &str,
-    user_data: &str,
+    user_data: &[u8],
     network: &str,
 ) -> Result<(), DeployError> {
     // cloud-init reads a file without user-data as an error of its own kind; an empty cloud-config says nothing.
     let user_data = if user_data.is_empty() {
-        "#cloud-config\n{}\n"
+        b"#cloud-config\n{}\n".as_slice()
     } else {
         user_data
     };
     let meta_data = format!("instance-id: {id}\nlocal-hostname: {hostname}\n");
     sqlx::query("INSERT INTO deployment_secrets (deployment_id, user_data, network_config, meta_data) VALUES (?, ?, ?, ?)")
         .bind(id)
-        .bind(user_data.as_bytes())
+        .bind(user_data)
         .bind(network.as_bytes())
         .bind(meta_data.as_bytes())
         .execute(connection)

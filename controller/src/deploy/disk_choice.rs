@@ -21,6 +21,28 @@ pub struct NoDisk {
     pub verdicts: Vec<Verdict>,
 }
 
+/// The one disk that a rule names does not suit the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsuited {
+    /// What of it does not, and every other disk.
+    pub text: String,
+    /// Every disk of the machine, with the reasons.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl NoDisk {
+    /// The same, where the rule is not the caller's.
+    #[must_use]
+    pub(super) fn by_model(mut self, rule: &DiskRule, model: &str) -> Self {
+        self.text = format!(
+            "{}; the request names no disk, and servers of the hardware model {model} start from {rule}",
+            self.text
+        );
+        self.remedy = format!("Name a disk with --disk (API: `disk`). {}", self.remedy);
+        self
+    }
+}
+
 impl From<ChoiceError> for NoDisk {
     fn from(error: ChoiceError) -> Self {
         Self {
@@ -66,27 +88,42 @@ pub(super) fn find(
         return Err(vec![Refusal::NoDisk(error.into())]);
     };
     let disk = choice.disk;
+    let title = disk.title();
+    let others: Vec<String> = error
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.disk != title)
+        .map(ToString::to_string)
+        .collect();
+    let others = match others.as_slice() {
+        [] => String::new(),
+        others => format!("; of the other disks, {}", others.join("; ")),
+    };
+    let unsuited = |text: String| Unsuited {
+        text: text + &others,
+        verdicts: error.verdicts.clone(),
+    };
     let mut refusals = Vec::new();
     if disk.size_bytes < needs.size_bytes {
-        refusals.push(Refusal::TooSmall(format!(
+        refusals.push(Refusal::TooSmall(unsuited(format!(
             "the image {} needs {} bytes, the disk {} has {}",
-            image.name,
-            needs.size_bytes,
-            disk.title(),
-            disk.size_bytes
-        )));
+            image.name, needs.size_bytes, title, disk.size_bytes
+        ))));
     }
     if disk.logical_sector_bytes != needs.logical_sector_bytes {
-        refusals.push(Refusal::Sectors(format!(
+        refusals.push(Refusal::Sectors(unsuited(format!(
             "the image {} was made for sectors of {} bytes, the disk {} has sectors of {}",
-            image.name,
-            needs.logical_sector_bytes,
-            disk.title(),
-            disk.logical_sector_bytes
-        )));
+            image.name, needs.logical_sector_bytes, title, disk.logical_sector_bytes
+        ))));
     }
     if refusals.is_empty() {
         refusals.push(Refusal::NoDisk(error.into()));
     }
     Err(refusals)
+}
+
+/// The same while nobody knows the image.
+pub(super) fn find_any(rule: &DiskRule, inventory: &Inventory, policy: &Policy) -> Option<Refusal> {
+    let error = choose(rule, None, policy, &inventory.disks).err()?;
+    Some(Refusal::NoDisk(error.into()))
 }

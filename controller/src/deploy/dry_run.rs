@@ -9,7 +9,7 @@ use super::{
     Deployments,
     disk_policy::{self, DiskPolicy},
     error::DeployError,
-    request::{DeployRequest, check},
+    request::DeployRequest,
 };
 use crate::{events::doing, identity::Caller};
 
@@ -28,6 +28,8 @@ pub struct DeploymentPlan {
     pub hostname: String,
     /// What is to be known of it, though it would go on.
     pub warnings: Vec<String>,
+    /// Name of the hardware model whose rule chose the disk; null: the request's rule, or none.
+    pub disk_rule_model: Option<String>,
     /// Which disk, what is on it, what goes and what stays; null for a node whose disks nobody has seen.
     pub disk: Option<DiskPlan>,
 }
@@ -47,16 +49,14 @@ impl Deployments {
         let policy = self
             .disk_policy(&mut connection, &subject.node.id, &request.wipe)
             .await?;
-        let chosen = subject.chosen(self.catalog.region());
-        let checked = check(request, &subject.node, chosen, subject.inventory.as_ref(), policy)
-            .map_err(DeployError::Refused)?;
-        let (node, image) = (subject.node, subject.image);
+        let (image, checked) = subject.check(request, &subject.node, self.catalog.region(), policy)?;
         Ok(DeploymentPlan {
-            node_id: node.id,
-            node_name: node.name,
-            image_id: image.id,
-            image_name: image.name,
+            node_id: subject.node.id.clone(),
+            node_name: subject.node.name.clone(),
+            image_id: image.id.clone(),
+            image_name: image.name.clone(),
             hostname: checked.hostname,
+            disk_rule_model: checked.rule_model,
             warnings: checked.warnings,
             disk: checked.disk_plan,
         })

@@ -41,6 +41,9 @@ pub enum DeployError {
     /// Images and nodes could not be compared.
     #[error(transparent)]
     Match(#[from] MatchError),
+    /// A fault of the controller that was found while reasons were collected; its causes are in the log.
+    #[error("{}", .0.detail)]
+    Fault(Box<Problem>),
     /// It cannot work, for these reasons.
     #[error("the deployment was refused")]
     Refused(Vec<Refusal>),
@@ -76,6 +79,7 @@ impl From<DeployError> for Problem {
             DeployError::Terms(error) => error.into(),
             DeployError::Match(error) => error.into(),
             DeployError::Database(error) => error.into(),
+            DeployError::Fault(problem) => *problem,
             DeployError::Refused(refusals) => refused(&refusals),
             DeployError::NotFound(_) => Self::new(
                 StatusCode::NOT_FOUND,
@@ -115,6 +119,7 @@ impl From<DeployError> for Problem {
 
 fn refused(refusals: &[Refusal]) -> Problem {
     match refusals {
+        [Refusal::Other(problem)] => (**problem).clone(),
         [one] => Problem::new(
             one.status(),
             one.kind(),
@@ -142,12 +147,13 @@ fn refused(refusals: &[Refusal]) -> Problem {
                 list(&|refusal| refusal.to_string()),
                 list(&|refusal| refusal.remedy()),
             )
+            // They are all of one machine, and every refusal that has them has all.
             .with_disks(
                 several
                     .iter()
-                    .flat_map(Refusal::disks)
-                    .cloned()
-                    .collect::<Vec<_>>(),
+                    .map(Refusal::disks)
+                    .find(|disks| !disks.is_empty())
+                    .unwrap_or_default(),
             )
         }
     }

@@ -61,16 +61,22 @@ pub(super) fn warnings(answer: Option<&Answer>) -> Vec<String> {
         .collect()
 }
 
-/// Says nothing twice: what the choice of the disk and the matching both found.
+/// Says nothing twice: what the choice of the disk and the matching both found. The former has every disk.
 pub(super) fn without_doubles(refusals: &mut Vec<Refusal>) {
-    let fits = |refusal: &Refusal| matches!(refusal, Refusal::Fit(_));
-    let said: Vec<&'static str> = refusals.iter().filter(|r| fits(r)).map(Refusal::kind).collect();
+    let of_disk = |refusal: &Refusal| matches!(refusal, Refusal::TooSmall(_) | Refusal::Sectors(_));
+    let said: Vec<&'static str> = refusals
+        .iter()
+        .filter(|r| of_disk(r))
+        .map(Refusal::kind)
+        .collect();
     let no_disk = refusals
         .iter()
         .any(|refusal| matches!(refusal, Refusal::NoDisk(_)));
     refusals.retain(|refusal| match refusal {
-        Refusal::Fit(reason) => !(no_disk && reason.code == "no-boot-disk"),
-        other => !said.contains(&other.kind()),
+        Refusal::Fit(reason) => {
+            !(no_disk && reason.code == "no-boot-disk" || said.contains(&reason.code.as_str()))
+        }
+        _ => true,
     });
 }
 

@@ -280,18 +280,22 @@ pub(super) fn choose_disk(
             return Err(refusals);
         }
     };
-    let has_system = match image.kind {
-        ImageKind::DataDisk => false,
-        ImageKind::FullMachine => disk.role == "system",
-        ImageKind::SystemDisk | ImageKind::Iso => true,
-    };
-    if !has_system && request.finish != Some(false) {
+    if !has_system(image, disk) && request.finish != Some(false) {
         refusals.push(ImageRefusal::Data { name: name() });
     }
     if refusals.is_empty() {
         Ok(disk.clone())
     } else {
         Err(refusals)
+    }
+}
+
+/// Whether a system is on a disk of an image.
+pub(super) fn has_system(image: &Image, disk: &ImageDisk) -> bool {
+    match image.kind {
+        ImageKind::DataDisk => false,
+        ImageKind::FullMachine => disk.role == "system",
+        ImageKind::SystemDisk | ImageKind::Iso => true,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Deployments,
     error::DeployError,
     image_rules::{self, Chosen},
-    request::{DeployRequest, Refusal, check},
+    request::{DeployRequest, Refusal, Server, check},
 };
 use crate::{
     api::rest::problem::{Problem, sentence},
@@ -203,7 +203,13 @@ impl Deployments {
                     .await
                     .map_err(doing("look for the node's disks"))?;
                 let policy = self.disk_policy(&mut connection, &node.id, &request.wipe).await?;
-                check(&request, node, chosen, inventory.as_ref(), policy).err()
+                let model = self.matching.hardware_model(inventory.as_ref()).await?;
+                let server = Server {
+                    node,
+                    inventory: inventory.as_ref(),
+                    model: model.as_ref(),
+                };
+                check(&request, server, Some(chosen), Vec::new(), policy).err()
             }
             None => image_rules::choose_disk(&request, chosen)
                 .err()

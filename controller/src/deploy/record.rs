@@ -125,6 +125,10 @@ pub struct Deployment {
     pub logical_sector_bytes: u32,
     /// The rule as it was written.
     pub disk_rule: String,
+    /// Name of the hardware model whose rule it is; unset: the request's, or none.
+    pub disk_rule_model: Option<String>,
+    /// Seconds that this kind of server takes longer than others from power to its first request.
+    pub boot_seconds: u32,
     /// What it may do to disks that are not blank.
     pub disk_policy: DiskPolicy,
     /// Host name of the installed system.
@@ -208,6 +212,8 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             disk_size_bytes: u64::try_from(size).unwrap_or(0),
             logical_sector_bytes: row.try_get("logical_sector_bytes")?,
             disk_rule: row.try_get("disk_rule")?,
+            disk_rule_model: row.try_get("disk_rule_model")?,
+            boot_seconds: row.try_get("boot_seconds")?,
             disk_policy: document(row, "disk_policy")?.unwrap_or_default(),
             hostname: row.try_get("hostname")?,
             boot_order: row.try_get("boot_order")?,

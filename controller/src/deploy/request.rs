@@ -1,23 +1,26 @@
 //! What a caller asks for, and every reason why it cannot work. Pure: all facts come in as values.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use imprint_hardware::{
     disk::{DiskPlan, DiskRule},
     matching::Reason,
+    model::HardwareModel,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    disk_choice::{self, NoDisk},
+    disk_choice::{self, NoDisk, Unsuited},
     disk_policy::{self, DiskPolicy},
     fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
-    network_config, user_data,
+    model_rules, network_config, network_nics, user_data,
 };
 use crate::{
+    api::rest::problem::Problem,
     catalog::ImageDisk,
     inventory::{Inventory, Node, NodeState},
 };
@@ -38,12 +41,15 @@ pub struct DeployRequest {
     #[serde(default)]
     pub role: Option<String>,
     /// Rule that names the disk (`transport=nvme,size>=400GB`), or root device hints of Ironic or Metal3 as JSON or YAML;
-    /// empty: the only one.
+    /// empty: for a system the one that servers of the node's hardware model start from, else the only one.
     #[serde(default)]
     pub disk: Option<String>,
     /// cloud-init user-data, at most 64 KiB. Deleted from the controller as soon as it is on the disk.
     #[serde(default)]
     pub user_data: Option<String>,
+    /// The same in base64, for what is not text: user-data that is packed by gzip.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_base64: Option<String>,
     /// cloud-init network-config, version 2; empty: DHCP on the boot interface. Deleted like `user_data`.
     #[serde(default)]
     pub network_config: Option<String>,
@@ -94,6 +100,8 @@ pub enum Refusal {
     Image(ImageRefusal),
     /// The image does not fit the node's hardware, or nobody knows.
     Fit(Reason),
+    /// Something else of what the request names: it is not there, or may not be used.
+    Other(Box<Problem>),
     /// The node's state does not allow it.
     NodeState(String, NodeState),
     /// The node runs a system, and nobody said that it may go.
@@ -105,9 +113,9 @@ pub enum Refusal {
     /// What may be wiped is not said in names of disks.
     Wipe(String),
     /// The image does not fit.
-    TooSmall(String),
+    TooSmall(Unsuited),
     /// The sectors differ.
-    Sectors(String),
+    Sectors(Unsuited),
     /// user-data is not what cloud-init reads.
     UserData(String),
     /// network-config is not what cloud-init reads.
@@ -135,9 +143,9 @@ impl fmt::Display for Refusal {
             ),
             Self::NoDisk(found) => f.write_str(&capital(&found.text)),
             Self::Wipe(fault) => write!(f, "It is not clear what may be wiped: {fault}."),
-            Self::DiskRule(fault) | Self::TooSmall(fault) | Self::Sectors(fault) => {
-                write!(f, "{}", capital(fault))
-            }
+            Self::DiskRule(fault) => f.write_str(&capital(fault)),
+            Self::TooSmall(found) | Self::Sectors(found) => f.write_str(&capital(&found.text)),
+            Self::Other(problem) => f.write_str(&problem.detail),
             Self::UserData(fault) => write!(f, "The user-data cannot be used: {fault}."),
             Self::NetworkConfig(fault) => write!(f, "The network-config cannot be used: {fault}."),
             Self::Hostname(fault) => write!(f, "The host name cannot be used: {fault}."),
@@ -162,6 +170,7 @@ impl Refusal {
         match self {
             Self::Image(refusal) => refusal.kind(),
             Self::Fit(reason) => fit::kind(reason),
+            Self::Other(problem) => problem.kind,
             Self::NodeState(..) => "node-not-available",
             Self::Active(_) => "node-active",
             Self::DiskRule(_) => "bad-disk-rule",
@@ -183,6 +192,7 @@ impl Refusal {
         match self {
             Self::Image(refusal) => refusal.title(),
             Self::Fit(reason) => fit::title(reason),
+            Self::Other(problem) => problem.title,
             Self::NodeState(..) => "The node is not available",
             Self::Active(_) => "The node runs a system",
             Self::DiskRule(_) => "The disk rule cannot be understood",
@@ -204,6 +214,7 @@ impl Refusal {
         match self {
             Self::Image(refusal) => refusal.remedy(),
             Self::Fit(reason) => reason.remedy.clone(),
+            Self::Other(problem) => problem.remedy.clone(),
             Self::NodeState(name, NodeState::Discovered | NodeState::Enrolled) => {
                 format!("Approve it first: imprint node approve {name}.")
             }
@@ -239,6 +250,7 @@ impl Refusal {
     pub fn disks(&self) -> &[imprint_hardware::disk::Verdict] {
         match self {
             Self::NoDisk(found) => &found.verdicts,
+            Self::TooSmall(found) | Self::Sectors(found) => &found.verdicts,
             _ => &[],
         }
     }
@@ -248,6 +260,7 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Image(refusal) => refusal.status(),
+            Self::Other(problem) => problem.status,
             Self::NodeState(..) | Self::Active(_) => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         }
@@ -260,34 +273,66 @@ pub(super) struct Checked {
     pub disk: ImageDisk,
     pub warnings: Vec<String>,
     pub rule: DiskRule,
+    /// Name of the hardware model whose rule it is.
+    pub rule_model: Option<String>,
     pub disk_policy: DiskPolicy,
     /// Unknown for a node whose disks nobody has seen.
     pub disk_plan: Option<DiskPlan>,
     pub hostname: String,
     pub boot_order: &'static str,
+    /// Seconds that this kind of server takes longer than others to ask what to boot.
+    pub boot_seconds: u32,
     pub grow_root: bool,
     pub finish: bool,
+}
+
+/// The node of a request, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Server<'a> {
+    pub node: &'a Node,
+    pub inventory: Option<&'a Inventory>,
+    pub model: Option<&'a HardwareModel>,
+}
+
+/// The user-data of a request as bytes.
+pub(super) fn user_data_of(request: &DeployRequest) -> Result<Cow<'_, [u8]>, Refusal> {
+    let text = request.user_data.as_deref().unwrap_or_default();
+    let packed = request.user_data_base64.as_deref().unwrap_or_default();
+    match (text, packed) {
+        (text, "") => Ok(Cow::Borrowed(text.as_bytes())),
+        ("", packed) => STANDARD
+            .decode(packed.trim())
+            .map(Cow::Owned)
+            .map_err(|error| Refusal::UserData(format!("it is not base64: {error}"))),
+        _ => Err(Refusal::UserData(
+            "it is given twice, as text and in base64".to_owned(),
+        )),
+    }
 }
 
 /// Checks everything that can be known before a byte is written.
 pub(super) fn check(
     request: &DeployRequest,
-    node: &Node,
-    chosen: Chosen<'_>,
-    inventory: Option<&Inventory>,
+    server: Server<'_>,
+    chosen: Option<Chosen<'_>>,
+    against: Vec<Refusal>,
     disk_policy: DiskPolicy,
 ) -> Result<Checked, Vec<Refusal>> {
-    let mut refusals = Vec::new();
-    let image = chosen.image;
+    let mut refusals = against;
+    let Server {
+        node,
+        inventory,
+        model,
+    } = server;
     let mut disk_plan = None;
-    let disk = match image_rules::choose_disk(request, chosen) {
+    let disk = chosen.and_then(|chosen| match image_rules::choose_disk(request, chosen) {
         Ok(disk) => Some(disk),
         Err(against) => {
             refusals.extend(against.into_iter().map(Refusal::Image));
             None
         }
-    };
-    refusals.extend(fit::refusals(request, chosen.fit));
+    });
+    refusals.extend(fit::refusals(request, chosen.and_then(|chosen| chosen.fit)));
     match node.state {
         NodeState::Available | NodeState::Failed => {}
         NodeState::Active if request.reinstall == Some(true) => {}
@@ -295,50 +340,94 @@ pub(super) fn check(
         state => refusals.push(Refusal::NodeState(node.name.clone(), state)),
     }
     let finish = request.finish.unwrap_or(true);
-    let user_data = request.user_data.as_deref().unwrap_or_default();
+    let user_data = user_data_of(request);
+    let is_empty = user_data.as_ref().is_ok_and(|data| data.is_empty());
     let network = request.network_config.as_deref().unwrap_or_default();
     let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
-    if !finish && (!user_data.is_empty() || !network.is_empty() || asked_name.is_some()) {
+    if !finish && (!is_empty || !network.is_empty() || asked_name.is_some()) {
         refusals.push(Refusal::NothingToFinish);
     }
     refusals.extend(disk_policy::fault(&request.wipe).map(Refusal::Wipe));
     let rule = match disk_choice::read(request.disk.as_deref().unwrap_or_default()) {
         Ok(rule) => {
-            if let (Some(inventory), Some(disk)) = (inventory, &disk) {
-                match disk_choice::find(&rule, image, disk, inventory, &disk_policy.to_policy()) {
-                    Ok(plan) => disk_plan = Some(plan),
-                    Err(against) => refusals.extend(against),
+            let policy = disk_policy.to_policy();
+            let image = chosen.map(|chosen| chosen.image);
+            let found = model_rules::disk_rule(
+                rule,
+                model,
+                image
+                    .zip(disk.as_ref())
+                    .is_some_and(|(image, disk)| image_rules::has_system(image, disk)),
+            );
+            match (inventory, image.zip(disk.as_ref())) {
+                (Some(inventory), Some((image, disk))) => {
+                    match disk_choice::find(&found.rule, image, disk, inventory, &policy) {
+                        Ok(plan) => disk_plan = Some(plan),
+                        Err(against) => refusals.extend(against.into_iter().map(|refusal| {
+                            match (refusal, &found.model) {
+                                (Refusal::NoDisk(none), Some(model)) => {
+                                    Refusal::NoDisk(none.by_model(&found.rule, model))
+                                }
+                                (refusal, _) => refusal,
+                            }
+                        })),
+                    }
                 }
+                // What the image would need is not known; which disk was meant, the request says.
+                (Some(inventory), None) if !found.rule.terms.is_empty() => {
+                    refusals.extend(disk_choice::find_any(&found.rule, inventory, &policy));
+                }
+                _ => {}
             }
-            Some(rule)
+            Some(found)
         }
         Err(refusal) => {
             refusals.push(refusal);
             None
         }
     };
-    refusals.extend(user_data::fault(user_data.as_bytes()).map(Refusal::UserData));
-    refusals.extend(network_config::fault(network).map(Refusal::NetworkConfig));
+    let mut warnings = Vec::new();
+    match user_data {
+        Ok(data) => {
+            let found = user_data::look(&data);
+            if !found.faults.is_empty() {
+                refusals.push(Refusal::UserData(found.faults.join("; ")));
+            }
+            let ignored = found.warnings.into_iter();
+            warnings.extend(ignored.map(|warning| format!("The user-data: {warning}.")));
+        }
+        Err(refusal) => refusals.push(refusal),
+    }
+    let network_fault =
+        network_config::fault(network).or_else(|| network_nics::fault(network, node, inventory));
+    refusals.extend(network_fault.map(Refusal::NetworkConfig));
     let hostname = asked_name.unwrap_or(&node.name).to_owned();
     refusals.extend(hostname::fault(&hostname).map(Refusal::Hostname));
-    let boot_order = match request.boot_order.as_deref().unwrap_or_default() {
-        "" | "network-first" => Some("network-first"),
-        "disk-first" => Some("disk-first"),
-        other => {
-            refusals.push(Refusal::BootOrder(other.chars().take(40).collect()));
+    let boot_order = match model_rules::boot_order(request.boot_order.as_deref(), model) {
+        Ok((order, warning)) => {
+            warnings.extend(warning);
+            Some(order)
+        }
+        Err(refusal) => {
+            refusals.push(refusal);
             None
         }
     };
     fit::without_doubles(&mut refusals);
+    if let Some(chosen) = chosen {
+        warnings.splice(0..0, image_rules::warnings(chosen));
+    }
     match (rule, boot_order, disk) {
-        (Some(rule), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
+        (Some(found), Some(boot_order), Some(disk)) if refusals.is_empty() => Ok(Checked {
             disk,
-            warnings: warnings(image_rules::warnings(chosen), disk_plan.as_ref()),
-            rule,
+            warnings: with_disk(warnings, disk_plan.as_ref()),
+            rule: found.rule,
+            rule_model: found.model,
             disk_policy,
             disk_plan,
             hostname,
             boot_order,
+            boot_seconds: model_rules::boot_seconds(model),
             grow_root: request.grow_root.unwrap_or(true),
             finish,
         }),
@@ -346,11 +435,14 @@ pub(super) fn check(
     }
 }
 
-fn warnings(mut of_image: Vec<String>, plan: Option<&DiskPlan>) -> Vec<String> {
+fn with_disk(mut warnings: Vec<String>, plan: Option<&DiskPlan>) -> Vec<String> {
     let of_disk = plan.iter().flat_map(|plan| {
         let told = |warning| format!("The disk {}: {warning}.", plan.disk.disk);
         plan.warnings.iter().map(told)
     });
-    of_image.extend(of_disk);
-    of_image
+    warnings.extend(of_disk);
+    warnings
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,66 +1,160 @@
-//! What a request is about: its node, its image, and what is known of both, for a deployment and for its plan alike.
+//! A request with everything that it is judged by, and what is against it before the judgement: a deployment and its plan
+//! begin with the same look, and every reason is kept until all are known.
 
-use imprint_hardware::matching::Answer;
+use imprint_hardware::{matching::Answer, model::HardwareModel};
 
-use super::{Deployments, error::DeployError, image_rules::Chosen, request::DeployRequest};
+use super::{
+    Deployments,
+    disk_policy::DiskPolicy,
+    error::DeployError,
+    image_rules::{Chosen, ImageRefusal},
+    request::{Checked, DeployRequest, Refusal, Server, check},
+};
 use crate::{
-    catalog::Image,
+    api::rest::problem::Problem,
+    catalog::{Catalog, Content, Image, ImageState},
+    events::doing,
     identity::Caller,
     inventory::{Inventory, Node},
 };
 
-/// What a request is about.
+/// What is known of a request.
+#[derive(Debug)]
 pub(super) struct Subject {
     pub node: Node,
+    /// What its agent read.
     pub inventory: Option<Inventory>,
-    pub image: Image,
+    /// The node's model.
+    pub model: Option<HardwareModel>,
+    /// Unset when it cannot be found or used; then `against` has the reason.
+    pub image: Option<Image>,
     /// Name of the image to use instead, if there is one that the caller may use.
-    replacement: Option<String>,
+    pub replacement: Option<String>,
     /// How the image stands to the node.
     pub fit: Option<Answer>,
+    /// What is known to be against it already.
+    pub against: Vec<Refusal>,
 }
 
 impl Subject {
-    /// The image, as the checks take it.
-    pub fn chosen<'a>(&'a self, region: &'a str) -> Chosen<'a> {
-        Chosen {
-            image: &self.image,
+    /// The judgement, with all that is against it. `node` as it is now.
+    pub(super) fn check(
+        &self,
+        request: &DeployRequest,
+        node: &Node,
+        region: &str,
+        policy: DiskPolicy,
+    ) -> Result<(&Image, Checked), DeployError> {
+        let chosen = self.image.as_ref().map(|image| Chosen {
+            image,
             replacement: self.replacement.as_deref(),
             region,
             fit: self.fit.as_ref(),
+        });
+        let server = Server {
+            node,
+            inventory: self.inventory.as_ref(),
+            model: self.model.as_ref(),
+        };
+        match check(request, server, chosen, self.against.clone(), policy) {
+            Ok(checked) => self
+                .image
+                .as_ref()
+                .map(|image| (image, checked))
+                .ok_or(DeployError::Refused(Vec::new())),
+            Err(refusals) => Err(DeployError::Refused(refusals)),
         }
     }
 }
 
+/// What the caller can do something about is one reason among others; a fault of the controller is the answer.
+fn reason(error: impl Into<Problem>) -> Result<Refusal, DeployError> {
+    let problem: Problem = error.into();
+    if problem.status.is_server_error() {
+        return Err(DeployError::Fault(Box::new(problem)));
+    }
+    Ok(Refusal::Other(Box::new(problem)))
+}
+
 impl Deployments {
-    /// Looks for all of it, and refuses what the caller may not use or nobody could write.
+    /// Looks at everything that a request names.
     pub(super) async fn subject(&self, by: &Caller, request: &DeployRequest) -> Result<Subject, DeployError> {
         let node = self.nodes.find(&by.viewer(), &request.node).await?;
-        let image = match self.image_of(&by.viewer(), request).await {
-            Err(DeployError::Image(error)) => return Err(self.explained(by, &request.image, error).await),
-            found => found?,
-        };
         let inventory = self.nodes.inventory(&node.id).await?;
+        let model = self.matching.hardware_model(inventory.as_ref()).await?;
+        let mut subject = Subject {
+            node,
+            inventory,
+            model,
+            image: None,
+            replacement: None,
+            fit: None,
+            against: Vec::new(),
+        };
+        let image = match self.image_of(&by.viewer(), request).await {
+            Ok(image) => image,
+            Err(DeployError::Refused(refusals)) => {
+                subject.against.extend(refusals);
+                return Ok(subject);
+            }
+            Err(DeployError::Image(error)) => {
+                let explained = self.explained(by, &request.image, error).await;
+                subject.against.push(reason(explained)?);
+                return Ok(subject);
+            }
+            Err(error) => return Err(error),
+        };
         let image = match request.family.as_deref().filter(|family| !family.is_empty()) {
             Some(_) => {
-                self.best_of(&by.viewer(), image, &node, inventory.as_ref())
+                self.best_of(&by.viewer(), image, &subject.node, subject.inventory.as_ref())
                     .await?
             }
             None => image,
         };
-        self.check_shared(by, &image, &node).await?;
-        let replacement = self.replacement_of(&by.viewer(), &image).await?;
+        self.against_image(by, request, &image, &mut subject).await?;
+        subject.replacement = self.replacement_of(&by.viewer(), &image).await?;
+        subject.fit = self
+            .fit(request, &subject.node, subject.inventory.as_ref(), &image)
+            .await?;
+        subject.image = Some(image);
+        Ok(subject)
+    }
+
+    /// Whether the node's project may use it, and whether its content can be read.
+    async fn against_image(
+        &self,
+        by: &Caller,
+        request: &DeployRequest,
+        image: &Image,
+        subject: &mut Subject,
+    ) -> Result<(), DeployError> {
+        if let Err(error) = self.check_shared(by, image, &subject.node).await {
+            subject.against.push(reason(error)?);
+        }
+        match self.catalog.unpaid(image, &subject.node.project_id).await {
+            Ok(None) => {}
+            Ok(Some(terms)) => subject.against.push(reason(DeployError::from(terms))?),
+            Err(error) => return Err(error.into()),
+        }
         for disk in image.disks.iter().filter(|disk| disk.encrypted) {
             // Before anything is begun: without its key the image cannot be written.
-            self.image_keys.open(&disk.manifest).await?;
+            if let Err(error) = self.image_keys.open(&disk.manifest).await {
+                subject.against.push(reason(DeployError::from(error))?);
+                break;
+            }
         }
-        let fit = self.fit(request, &node, inventory.as_ref(), &image).await?;
-        Ok(Subject {
-            node,
-            inventory,
-            image,
-            replacement,
-            fit,
-        })
+        let usable = matches!(image.state, ImageState::Active | ImageState::Deprecated);
+        let role = request.role.as_deref().filter(|role| !role.is_empty());
+        if let (true, Some(disk)) = (usable, image.disk(role)) {
+            let read = || doing("look for the image's content");
+            let mut connection = self.db.acquire().await.map_err(read())?;
+            let content = Catalog::content_of(&mut connection, &image.id, &disk.manifest).await;
+            if content.map_err(read())? == Content::Damaged {
+                let name = image.name.clone();
+                let damaged = Refusal::Image(ImageRefusal::Damaged { name });
+                subject.against.push(damaged);
+            }
+        }
+        Ok(())
     }
 }

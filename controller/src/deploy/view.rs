@@ -44,6 +44,8 @@ pub struct DeploymentView {
     pub attempt: u32,
     /// The rule that names the disk.
     pub disk_rule: String,
+    /// Name of the hardware model whose rule it is; null: the request's, or none.
+    pub disk_rule_model: Option<String>,
     /// Host name of the installed system.
     pub hostname: String,
     /// Why it failed.
@@ -109,6 +111,7 @@ impl Deployments {
             step: deployment.step,
             attempt: deployment.attempt,
             disk_rule: deployment.disk_rule,
+            disk_rule_model: deployment.disk_rule_model,
             hostname: deployment.hostname,
             problem: deployment.problem,
             created_at: deployment.created_at,

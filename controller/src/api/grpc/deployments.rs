@@ -1,5 +1,6 @@
 //! gRPC: deployments.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imprint_hardware::{
     Reason,
     disk::{DiskPlan, Outcome, Verdict},
@@ -56,6 +57,8 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         role: Some(request.role),
         disk: Some(request.disk),
         user_data: Some(request.user_data),
+        user_data_base64: (!request.user_data_bytes.is_empty())
+            .then(|| STANDARD.encode(&request.user_data_bytes)),
         network_config: Some(request.network_config),
         hostname: Some(request.hostname),
         boot_order: Some(request.boot_order),
@@ -147,6 +150,7 @@ impl Deployments for DeploymentsService {
             image_id: plan.image_id,
             image_name: plan.image_name,
             warnings: plan.warnings,
+            disk_rule_model: plan.disk_rule_model,
             disk: plan.disk.map(disk_plan),
         }))
     }

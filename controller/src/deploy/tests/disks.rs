@@ -20,7 +20,7 @@ fn member(kind: &str, group: &str) -> wire::DiskContent {
 }
 
 /// A node with the disk D1, one with an LVM group, and one with a system of somebody else.
-async fn rig_with_three_disks() -> (Rig, Machine, FakeAgent) {
+pub(super) async fn rig_with_three_disks() -> (Rig, Machine, FakeAgent) {
     let rig = Rig::start().await;
     let (machine, mut agent) = rig.available().await;
     let mut found = inventory();

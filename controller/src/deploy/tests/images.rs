@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::rig::*;
 use crate::{
+    api::rest::problem::Problem,
     catalog::{
         ComposeRequest, Image, ImageKind, ImageSpec, ImageState, Part, Target, TransitionRequest, Visibility,
     },
-    deploy::{DeployError, DeployRequest},
+    deploy::DeployRequest,
     identity::{Caller, Role},
     store::StoreObject,
     testing::{made, problem, project},
@@ -247,7 +248,7 @@ async fn row_56_and_6_an_image_is_deployed_by_those_who_may_use_it() {
         ..DeployRequest::default()
     };
     let refused = app.deployments.create(&stranger, &request, None).await;
-    assert!(matches!(refused, Err(DeployError::Image(_))), "{refused:?}");
+    assert_eq!(Problem::from(refused.unwrap_err()).kind, "image-not-found");
     sqlx::query("UPDATE images SET visibility = 'shared' WHERE id = ?")
         .bind(&image.id)
         .execute(&app.db)
@@ -316,7 +317,12 @@ async fn row_53_a_deployment_that_runs_outlives_its_image() {
     agent.outcome(&task.task_id, success(&deployment)).await;
     // A reinstallation from it is refused: it is gone.
     let body = json!({ "node": machine.node_id, "image": deployment.image_id, "reinstall": true });
-    assert_eq!(problem(post(&rig, &body).await).await.1, "image-not-found");
+    let (_, kind, detail, _) = refused(&rig, &body).await;
+    assert_eq!(
+        kind, "deployment-refused",
+        "and the node waits for its first report"
+    );
+    assert!(detail.contains("There is no image"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@ mod deadlines;
 mod disks;
 mod encrypted;
 mod images;
+mod models;
+mod preflights;
 mod reinstalls;
 mod removals;
 mod requests;

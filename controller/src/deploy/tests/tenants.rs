@@ -1,8 +1,9 @@
 //! Two projects on one controller: whose image comes onto whose machine, and who hears of it.
 
 use crate::{
+    api::rest::problem::Problem,
     app::App,
-    catalog::{CatalogError, ImageSpec},
+    catalog::ImageSpec,
     deploy::{DeployError, DeployRequest, DeploymentState},
     events::EventQuery,
     identity::{Caller, PLATFORM, Role, Viewer},
@@ -80,18 +81,12 @@ async fn an_image_of_others_is_refused_at_the_deployment_not_only_in_lists() {
     let image = made(&two.app, &two.web, &ImageSpec::named("secret"), &[7; 4096]).await;
     for name in ["secret", image.id.as_str()] {
         let refused = deployments.create(&two.other, &onto("other-1", name), None).await;
-        assert!(
-            matches!(refused, Err(DeployError::Image(CatalogError::NotFound { .. }))),
-            "{refused:?}"
-        );
+        assert_eq!(Problem::from(refused.unwrap_err()).kind, "image-not-found");
         // An operator sees it, which makes it nobody else's either.
         let refused = deployments
             .create(&two.operator, &onto("other-1", &image.id), None)
             .await;
-        assert!(
-            matches!(refused, Err(DeployError::NotShared { .. })),
-            "{refused:?}"
-        );
+        assert_eq!(Problem::from(refused.unwrap_err()).kind, "image-not-shared");
     }
     let refused = deployments
         .create(&two.web, &onto("other-1", "secret"), None)

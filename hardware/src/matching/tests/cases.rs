@@ -273,15 +273,22 @@ fn codes_are_unique_words() {
 #[test]
 fn the_documentation_has_every_check_in_order() {
     let document = include_str!("../../../../docs/matching.md");
-    let told: Vec<&str> = document
+    let told: Vec<(&str, &str, &str)> = document
         .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-        .filter(|(_, rest)| {
-            ["refused |", "unverified |", "note |"]
-                .iter()
-                .any(|word| rest.starts_with(word))
+        .filter_map(|line| {
+            let (code, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            let (verdict, about) = rest.split_once(" | ")?;
+            Some((code, verdict, about.strip_suffix(" |")?))
         })
-        .map(|(code, _)| code)
+        .filter(|(_, verdict, _)| ["refused", "unverified", "note"].contains(verdict))
         .collect();
-    assert_eq!(told, CHECKS.iter().map(|check| check.code).collect::<Vec<_>>());
+    let verdict = |weight| match weight {
+        Weight::Refuses => "refused",
+        Weight::Unverified => "unverified",
+        Weight::Note => "note",
+    };
+    let known = CHECKS
+        .iter()
+        .map(|check| (check.code, verdict(check.weight), check.about));
+    assert_eq!(told, known.collect::<Vec<_>>());
 }
