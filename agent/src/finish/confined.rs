@@ -188,6 +188,7 @@ impl ConfinedRoot {
                 Ok(()) | Err(Errno::EPERM) => {}
                 Err(error) => return Err(error.into()),
             }
+            label::inherit(&folder, TEMPORARY.as_ref(), Some(name))?;
             file.sync_all()?;
             renameat(&folder, TEMPORARY, &folder, name)?;
             Ok(())
@@ -234,6 +235,7 @@ impl ConfinedRoot {
             };
             remove_name(&folder, OsStr::new(TEMPORARY))?;
             symlinkat(target, &folder, TEMPORARY)?;
+            label::inherit(&folder, TEMPORARY.as_ref(), Some(name))?;
             renameat(&folder, TEMPORARY, &folder, name)?;
             Ok(())
         };
@@ -314,6 +316,37 @@ impl ConfinedRoot {
         })
     }
 
+    /// Whether something has an SELinux label; what is not there has none.
+    ///
+    /// # Errors
+    /// When that can't be known.
+    pub fn is_labelled(&self, path: &str) -> Result<bool, ConfinedError> {
+        let label = || match self.parent(path, None)? {
+            (Some(folder), name) => label::of(&folder, name),
+            (None, _) => Ok(None),
+        };
+        Ok(label().map_err(failed("read the label of", path))?.is_some())
+    }
+
+    /// Gives a file the SELinux label that the first of the others has; without one it keeps its own.
+    ///
+    /// # Errors
+    /// When it can't be labelled.
+    pub fn label_like(&self, path: &str, others: &[&str]) -> Result<(), ConfinedError> {
+        let set = || {
+            for other in others {
+                if let (Some(folder), name) = self.parent(other, None)?
+                    && let Some(found) = label::of(&folder, name)?
+                {
+                    let (folder, name) = self.parent(path, None)?;
+                    return label::set(&folder.ok_or_else(not_found)?, name, &found);
+                }
+            }
+            Ok(())
+        };
+        set().map_err(failed("label", path))
+    }
+
     fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -345,6 +378,7 @@ impl ConfinedRoot {
                     Err(Errno::EEXIST) => return Err(io::Error::other("a link on the way points nowhere")),
                     other => other?,
                 }
+                label::inherit(&above, name, None)?;
                 let made = self.open_at(path, flags)?;
                 match fchmod(&made, Mode::from_bits_truncate(mode)) {
                     Ok(()) | Err(Errno::EPERM) => Ok(made),
@@ -453,5 +487,6 @@ fn remove_below(folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<bool
     Ok(true)
 }
 
+mod label;
 #[cfg(test)]
 mod tests;

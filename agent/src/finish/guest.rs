@@ -110,12 +110,38 @@ pub fn install(
         .map(|(step, seconds)| json!({ "step": step, "seconds": seconds }))
         .collect();
     root.write("var/log/imprint-install.json", pretty(&log).as_bytes(), 0o640)?;
+    root.write("var/log/imprint-install.log", told(traces).as_bytes(), 0o640)?;
     Ok(detail)
+}
+
+/// The same for people.
+fn told(traces: &Traces) -> String {
+    let mut out = format!(
+        "{} imprint-agent {} began deployment {}\n",
+        traces.started_at,
+        crate::VERSION,
+        traces.deployment_id
+    );
+    out.push_str(&format!(
+        "image {}, digest {}, on the disk {}\n",
+        traces.image_name, traces.image_digest, traces.disk
+    ));
+    for (step, seconds) in &traces.steps {
+        out.push_str(&format!("step {step}: {seconds:.1} s\n"));
+    }
+    out.push_str(&format!(
+        "{} the files of the system are finished\n",
+        traces.finished_at
+    ));
+    out
 }
 
 fn copy(root: &ConfinedRoot, from: &Path) -> Result<usize, GuestError> {
     let read = |path: PathBuf| fs::read(&path).map_err(|source| GuestError::Ramdisk { path, source });
-    root.write(&format!("opt/imprint/{BINARY}"), &read(from.join(BINARY))?, 0o755)?;
+    let binary = format!("opt/imprint/{BINARY}");
+    root.write(&binary, &read(from.join(BINARY))?, 0o755)?;
+    // With the label that /opt gives its files, systemd would not start it in a domain of its own.
+    root.label_like(&binary, &["usr/bin/env", "usr/bin/bash"])?;
     let list = |source| GuestError::Ramdisk {
         path: from.to_path_buf(),
         source,
@@ -209,6 +235,21 @@ mod tests {
             log.contains("\"seconds\": 7.5") && !log.contains("secret"),
             "{log}"
         );
+        let log = fs::read_to_string(installed.path().join("var/log/imprint-install.log")).unwrap();
+        let lines: Vec<_> = log.lines().collect();
+        assert!(
+            lines[0].starts_with("2026-01-01T00:00:00Z") && lines[0].ends_with("deployment D"),
+            "{log}"
+        );
+        assert_eq!(
+            lines[1..3],
+            ["image debian-12, digest ab, on the disk S1", "step write: 7.5 s"]
+        );
+        assert!(
+            lines[3].starts_with("2026-01-01T00:00:09Z") && !log.contains("secret"),
+            "{log}"
+        );
+        assert_eq!(mode("var/log/imprint-install.log"), 0o640);
     }
 
     #[test]

@@ -72,9 +72,13 @@ pub fn apply(
             &format!("../{SSH_KEYS}"),
         )?;
     }
-    if profile.selinux {
+    // What we write gets the label of what it replaces or of its folder, where there are labels.
+    if profile.selinux && !root.is_labelled("etc/os-release")? {
         root.write(".autorelabel", b"", 0o644)?;
-        notes.push("SELinux is on: the first boot labels the files and restarts once".to_owned());
+        notes.push(
+            "SELinux is on and the image has no labels: the first boot labels the files and restarts once"
+                .to_owned(),
+        );
     }
     notes.extend(network.notes);
     let network = if network.detail.is_empty() {

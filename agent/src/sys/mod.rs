@@ -11,6 +11,7 @@ pub mod grow;
 pub mod health;
 pub mod inode_flags;
 pub mod ipmi;
+pub mod label;
 pub mod memory;
 pub mod mount;
 pub mod packet;

@@ -147,3 +147,53 @@ fn pipes_do_not_hold_the_reader_and_odd_paths_are_refused() {
         assert!(confined.write(path, b"", 0o600).is_err(), "{path}");
     }
 }
+
+/// What a policy gives, as the attribute has it.
+fn label(kind: &str) -> Vec<u8> {
+    format!("system_u:object_r:{kind}:s0\0").into_bytes()
+}
+
+#[test]
+fn what_is_written_has_the_label_of_what_it_replaces_or_of_its_folder() {
+    use crate::sys::label::{get, set};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+    fs::create_dir_all(at("etc/systemd")).unwrap();
+    fs::create_dir_all(at("usr/bin")).unwrap();
+    fs::write(at("etc/machine-id"), "x").unwrap();
+    fs::write(at("usr/bin/env"), "x").unwrap();
+    if set(&at("etc"), &label("etc_t")).is_err() {
+        return; // not everybody may
+    }
+    for (path, kind) in [
+        ("etc/machine-id", "machineid_t"),
+        ("etc/systemd", "systemd_unit_file_t"),
+        ("usr/bin/env", "bin_t"),
+    ] {
+        set(&at(path), &label(kind)).unwrap();
+    }
+    let root = ConfinedRoot::open(folder.path()).unwrap();
+    root.write("etc/machine-id", b"", 0o444).unwrap();
+    root.write("etc/imprint/guest.json", b"{}", 0o600).unwrap();
+    root.link("etc/systemd/a.service", "../b").unwrap();
+    root.write("etc/systemd/x.wants/b.service", b"", 0o644).unwrap();
+    root.write("etc/run", b"", 0o755).unwrap();
+    root.label_like("etc/run", &["usr/bin/none", "usr/bin/env"])
+        .unwrap();
+    root.write("usr/unlabelled", b"", 0o644).unwrap();
+    root.rewrite("etc/machine-id", 10, |_| Some(Vec::new())).unwrap();
+    for (path, kind) in [
+        ("etc/machine-id", "machineid_t"),
+        ("etc/imprint", "etc_t"),
+        ("etc/imprint/guest.json", "etc_t"),
+        ("etc/systemd/a.service", "systemd_unit_file_t"),
+        ("etc/systemd/x.wants", "systemd_unit_file_t"),
+        ("etc/systemd/x.wants/b.service", "systemd_unit_file_t"),
+        ("etc/run", "bin_t"),
+    ] {
+        assert_eq!(get(&at(path)).unwrap(), Some(label(kind)), "{path}");
+    }
+    assert_eq!(get(&at("usr/unlabelled")).unwrap(), None);
+    assert!(root.is_labelled("etc/machine-id").unwrap());
+    assert!(!root.is_labelled("etc/none").unwrap() && !root.is_labelled("no/none").unwrap());
+}
