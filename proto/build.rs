@@ -10,8 +10,10 @@ const FILES: &[&str] = &[
     "imprint/agent/v1/session.proto",
     "imprint/agent/v1/task.proto",
     "imprint/agent/v1/firstboot.proto",
+    "imprint/agent/v1/guest.proto",
     "imprint/v1/controller.proto",
     "imprint/v1/copies.proto",
+    "imprint/v1/guests.proto",
     "imprint/v1/images.proto",
     "imprint/v1/imports.proto",
     "imprint/v1/jobs.proto",
@@ -22,10 +24,12 @@ const FILES: &[&str] = &[
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
-const SECRETS: [&str; 3] = [
+const SECRETS: [&str; 5] = [
     ".imprint.agent.v1.ImageSource",
     ".imprint.agent.v1.CloudInitSeed",
     ".imprint.agent.v1.GuestPlan",
+    ".imprint.v1.ResetPasswordRequest",
+    ".imprint.v1.ResetPasswordResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

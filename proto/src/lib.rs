@@ -11,6 +11,7 @@
     reason = "the generated code carries the comments of the .proto files"
 )]
 
+pub mod password_order;
 mod redacted;
 
 /// Agents and guest plugins.

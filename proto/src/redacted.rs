@@ -2,7 +2,10 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
-use crate::agent::v1::{CloudInitSeed, GuestPlan, ImageSource};
+use crate::{
+    agent::v1::{CloudInitSeed, GuestPlan, ImageSource},
+    v1::{ResetPasswordRequest, ResetPasswordResponse},
+};
 
 /// Stands for a secret.
 struct Secret(bool);
@@ -51,6 +54,27 @@ impl Debug for GuestPlan {
             .field("controller_url", &self.controller_url)
             .field("ca_pem", &self.ca_pem)
             .field("report_token", &Secret::of(&self.report_token))
+            .field("order_keys", &self.order_keys.len())
+            .finish()
+    }
+}
+
+impl Debug for ResetPasswordRequest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("ResetPasswordRequest")
+            .field("node", &self.node)
+            .field("user", &self.user)
+            .field("password", &Secret::of(&self.password))
+            .field("life_seconds", &self.life_seconds)
+            .finish()
+    }
+}
+
+impl Debug for ResetPasswordResponse {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("ResetPasswordResponse")
+            .field("order", &self.order)
+            .field("password", &Secret::of(&self.password))
             .finish()
     }
 }
