@@ -1,10 +1,7 @@
 //! `/etc/imprint/guest.json`: how the installed system finds its controller, and the token for its one report.
 
 use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -12,11 +9,14 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::file;
+
 /// The version of the file that this plugin understands.
 const VERSION: u64 = 1;
 /// Larger than any file the agent writes; a bound before parsing.
 const MAX_BYTES: u64 = 1 << 20;
 const TOKEN_KEY: &str = "report_token";
+const ORDER_KEYS: &str = "order_keys";
 
 /// The configuration as the agent left it.
 pub struct GuestConfig {
@@ -28,6 +28,8 @@ pub struct GuestConfig {
     pub ca_pem: String,
     /// The one-time token; `None` once the report has been made.
     pub report_token: Option<Zeroizing<String>>,
+    /// Ed25519 public keys that orders to this system are signed with; without any, no order is taken.
+    pub order_keys: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for GuestConfig {
@@ -110,6 +112,8 @@ impl GuestConfig {
                 None | Some(Value::Null) => None,
                 Some(_) => Some(Zeroizing::new(text(TOKEN_KEY)?)),
             },
+            order_keys: order_keys(object.get(ORDER_KEYS))
+                .ok_or_else(|| content(format!("`{ORDER_KEYS}` is not a list of 64 hex digits each")))?,
         };
         // Without one, every connection would fail with a reason that leads elsewhere.
         if !matches!(
@@ -133,11 +137,22 @@ impl GuestConfig {
     pub fn forget_token(path: &Path) -> Result<(), ConfigError> {
         let mut object = read(path)?;
         object.remove(TOKEN_KEY);
-        replace(path, &Value::Object(object)).map_err(|source| ConfigError::Write {
+        let failed = |source| ConfigError::Write {
             path: path.to_owned(),
             source,
-        })
+        };
+        let text = serde_json::to_vec_pretty(&object).map_err(|error| failed(error.into()))?;
+        file::write_secret(path, &text).map_err(failed)
     }
+}
+
+/// Keys of 32 bytes as hex; none when they are not given.
+fn order_keys(value: Option<&Value>) -> Option<Vec<Vec<u8>>> {
+    let Some(value) = value else {
+        return Some(Vec::new());
+    };
+    let key = |value: &Value| hex::decode(value.as_str()?).ok().filter(|key| key.len() == 32);
+    value.as_array()?.iter().take(16).map(key).collect()
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {
@@ -145,14 +160,15 @@ fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {
         path: path.to_owned(),
         source,
     };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_BYTES {
-        return Err(ConfigError::Content {
-            path: path.to_owned(),
-            what: format!("{size} bytes long, more than the {MAX_BYTES} expected at most"),
-        });
-    }
-    let text = Zeroizing::new(fs::read(path).map_err(failed)?);
+    let text = match file::read_bounded(path, MAX_BYTES) {
+        Err(long) if long.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(ConfigError::Content {
+                path: path.to_owned(),
+                what: format!("more than the {MAX_BYTES} bytes expected at most"),
+            });
+        }
+        other => Zeroizing::new(other.map_err(failed)?),
+    };
     match serde_json::from_slice(&text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(ConfigError::Content {
@@ -166,38 +182,15 @@ fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {
     }
 }
 
-fn replace(path: &Path, value: &Value) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = folder.join(name);
-    match fs::remove_file(&fresh) {
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
-        other => other?,
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)?;
-    file.write_all(&serde_json::to_vec_pretty(value)?)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
     const GOOD: &str = r#"{"version":1,"deployment_id":"01D","controller_url":"https://10.0.0.1:8443",
-        "ca_pem":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n","report_token":"s3cret","later":{"a":1}}"#;
+        "ca_pem":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n","report_token":"s3cret",
+        "order_keys":["0101010101010101010101010101010101010101010101010101010101010101"],"later":{"a":1}}"#;
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -216,6 +209,7 @@ mod tests {
             Some("s3cret")
         );
         assert!(!format!("{config:?}").contains("s3cret"));
+        assert_eq!(config.order_keys, [[1; 32]]);
 
         // What a crash in the middle left behind must not be in the way.
         fs::write(folder.path().join("guest.json.new"), "half").unwrap();
@@ -252,6 +246,10 @@ mod tests {
             (
                 r#"{"version":1,"deployment_id":"d","controller_url":"https://c","ca_pem":"p"}"#,
                 "no certificate",
+            ),
+            (
+                r#"{"version":1,"deployment_id":"d","controller_url":"https://c","ca_pem":"CA","order_keys":["01"]}"#,
+                "`order_keys` is not a list",
             ),
         ] {
             let pem = r"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";

@@ -1,20 +1,31 @@
 //! The guest plugin: what stays in the installed system.
 //!
-//! So far it does one thing, `report`: it tells the controller, once, from the first boot of the installed system, that
-//! the system is up. Only that report ends a deployment.
+//! `report` tells the controller, once, from the first boot, that the system is up; only that ends a deployment. `run` keeps
+//! a session with the controller, in which the system tells what happened to it and takes the few orders there are.
 //!
 //! - [`config`]: `/etc/imprint/guest.json`, left by the agent; the report token is in it until the report is made.
+//! - [`identity`]: the key of this system and the certificate that the report was answered with.
 //! - [`facts`]: what the report says, read from `/proc`, `/sys`, `/etc` and `/run`. No program is run.
 //! - [`report`]: the call over TLS, with retries; stops where another try cannot help.
+//! - [`session`]: the stream of events and orders.
+//! - [`events`]: what happened, kept until the controller has it.
+//! - [`password`]: an order to set a password, checked and carried out.
+//! - [`drift`]: whether the plugin's own files are as they were installed.
 //! - [`fault`]: what a failed call means, in words for an operator.
 //!
-//! Invariants: the only CA trusted is the one in the configuration; the token is never logged; nothing but
-//! `guest.json` is ever written.
+//! Invariants: the only CA trusted is the one in the configuration; no token, key or password is ever logged; no program
+//! is run.
 
 pub mod config;
+pub mod drift;
+pub mod events;
 pub mod facts;
 pub mod fault;
+mod file;
+pub mod identity;
+pub mod password;
 pub mod report;
+pub mod session;
 
 use std::error::Error;
 

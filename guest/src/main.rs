@@ -1,12 +1,16 @@
 //! `imprint-guest`: the plugin in the installed system. All work is in the library; this file is the command line and
 //! the translation of outcomes into exit codes, on which the unit's restart policy rests.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use imprint_guest::{
-    chain,
+    chain, drift,
     report::{self, Policy, ReportError, Reported},
+    session::{self, Pace, Place, SessionError},
 };
 use tracing::{error, info};
 
@@ -29,13 +33,44 @@ enum Command {
         77  the controller refused the report; another try cannot help\n  \
         78  the configuration cannot be used")]
     Report {
-        /// Where the deployment left the controller's address, its CA and the report token
-        #[arg(long, value_name = "FILE", default_value = "/etc/imprint/guest.json")]
-        config: PathBuf,
-        /// Folder whose etc, proc, run and sys are read
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Keep a session with the controller: tell it of events, take its orders
+    ///
+    /// Waits for the certificate that the first-boot report brings, and calls again and again when the controller cannot
+    /// be reached. What runs on this system does not depend on it.
+    #[command(after_help = "Exit codes:\n  \
+        77  the controller has no place for this system any more\n  \
+        78  the configuration cannot be used")]
+    Run {
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Compare the plugin's own files with the list of what was installed
+    ///
+    /// `sha256sum --check /etc/imprint/guest-files.sha256` does the same.
+    #[command(after_help = "Exit codes:\n  \
+        0  all files are as they were installed\n  \
+        1  some are not; each is named")]
+    Verify {
+        /// Folder that the files are below
         #[arg(long, value_name = "DIR", default_value = "/")]
         root: PathBuf,
+        /// Print the findings as a JSON list
+        #[arg(long)]
+        json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct Files {
+    /// Where the deployment left the controller's address, its CA and the report token
+    #[arg(long, value_name = "FILE", default_value = "/etc/imprint/guest.json")]
+    config: PathBuf,
+    /// Folder whose etc, proc, run and sys are read
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
 }
 
 /// `EX_NOPERM` of sysexits.h: the unit does not restart after it.
@@ -57,8 +92,15 @@ async fn main() -> ExitCode {
         .without_time()
         .init();
 
-    let Command::Report { config, root } = arguments.command;
-    match report::run(&config, &root, Policy::default()).await {
+    match arguments.command {
+        Command::Report { files } => report_once(&files).await,
+        Command::Run { files } => keep_session(files).await,
+        Command::Verify { root, json } => verify(&root, json),
+    }
+}
+
+async fn report_once(files: &Files) -> ExitCode {
+    match report::run(&files.config, &files.root, Policy::default()).await {
         Ok(Reported::Now { attempts }) => {
             info!(attempts, "the first boot has been reported");
             ExitCode::SUCCESS
@@ -72,8 +114,41 @@ async fn main() -> ExitCode {
             match failure {
                 ReportError::Config(_) => ExitCode::from(EXIT_CONFIG),
                 ReportError::Refused { .. } => ExitCode::from(EXIT_REFUSED),
-                ReportError::GaveUp { .. } => ExitCode::FAILURE,
+                ReportError::Identity(_) | ReportError::GaveUp { .. } => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+async fn keep_session(files: Files) -> ExitCode {
+    let place = Place {
+        config: files.config,
+        root: files.root,
+    };
+    let Err(failure) = session::run(&place, Pace::default()).await else {
+        return ExitCode::SUCCESS;
+    };
+    error!(remedy = failure.remedy(), "{}", chain(&failure));
+    match failure {
+        SessionError::Config(_) | SessionError::Identity(_) => ExitCode::from(EXIT_CONFIG),
+        SessionError::Refused(_) => ExitCode::from(EXIT_REFUSED),
+        SessionError::Key(_) => ExitCode::FAILURE,
+    }
+}
+
+fn verify(root: &Path, json: bool) -> ExitCode {
+    let findings = drift::find(root);
+    if json {
+        println!("{}", serde_json::json!(findings));
+    } else if findings.is_empty() {
+        println!("All files of the plugin are as they were installed.");
+    } else {
+        for finding in &findings {
+            println!("{finding}");
+        }
+    }
+    match findings.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }

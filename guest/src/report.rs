@@ -6,7 +6,9 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use imprint_proto::agent::v1::{FirstBootReport, first_boot_client::FirstBootClient};
+use imprint_proto::agent::v1::{
+    FirstBootReport, FirstBootReportResponse, first_boot_client::FirstBootClient,
+};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -19,6 +21,7 @@ use crate::{
     config::{ConfigError, GuestConfig},
     facts,
     fault::Fault,
+    identity::{Identity, IdentityError},
 };
 
 /// How patient the plugin is.
@@ -63,6 +66,9 @@ pub enum ReportError {
     /// The configuration cannot be used, or not be rewritten.
     #[error("the configuration of the guest plugin cannot be used")]
     Config(#[from] ConfigError),
+    /// The key for the plugin's sessions cannot be made or kept.
+    #[error("the identity of the guest plugin cannot be kept")]
+    Identity(#[from] IdentityError),
     /// Another try cannot help.
     #[error("the report cannot be made")]
     Refused {
@@ -90,6 +96,7 @@ impl ReportError {
             Self::Config(ConfigError::Write { .. }) => {
                 "the controller has the report; make /etc/imprint writable and run the command again"
             }
+            Self::Identity(_) => "make /etc/imprint writable and run the command again",
             Self::Config(_) => {
                 "deploy again, or remove imprint-report.service if this system shall not report"
             }
@@ -104,6 +111,9 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
     let Some(token) = &config.report_token else {
         return Ok(Reported::Earlier);
     };
+    // Kept before it is shown: a report whose answer is lost is made again with the same key.
+    let mut identity = Identity::obtain(&Identity::path_beside(config_path), &config.deployment_id)?;
+    let csr_der = identity.request_der()?;
     let prepare = || -> Result<_, Fault> {
         let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", token.as_str())
             .parse()
@@ -124,7 +134,10 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
     loop {
         attempts += 1;
         // Read anew each time: addresses and cloud-init's state change while the machine comes up.
-        let report = facts::gather(root, &config.deployment_id);
+        let report = FirstBootReport {
+            csr_der: csr_der.clone(),
+            ..facts::gather(root, &config.deployment_id)
+        };
         info!(
             deployment.id = %config.deployment_id,
             controller = %config.controller_url,
@@ -135,7 +148,12 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
             "reporting the first boot",
         );
         let fault = match send(&endpoint, &authorization, report, policy.attempt).await {
-            Ok(()) => {
+            Ok(answer) => {
+                if answer.certificate_chain_der.is_empty() {
+                    warn!("the controller gives this system no certificate: there will be no sessions");
+                } else {
+                    identity.adopt(&answer.node_id, &answer.certificate_chain_der)?;
+                }
                 GuestConfig::forget_token(config_path)?;
                 return Ok(Reported::Now { attempts });
             }
@@ -177,7 +195,7 @@ async fn send(
     authorization: &MetadataValue<Ascii>,
     report: FirstBootReport,
     attempt: Duration,
-) -> Result<(), Fault> {
+) -> Result<FirstBootReportResponse, Fault> {
     let expired = || Fault::Answer(Box::new(tonic::Status::deadline_exceeded("no answer in time")));
     // The endpoint's own limit covers the connection, but not a TLS handshake that never ends.
     let channel = tokio::time::timeout(attempt, endpoint.connect())
@@ -191,6 +209,6 @@ async fn send(
     tokio::time::timeout(attempt, FirstBootClient::new(channel).report(request))
         .await
         .map_err(|_| expired())?
-        .map(|_| ())
+        .map(tonic::Response::into_inner)
         .map_err(|status| Fault::Answer(Box::new(status)))
 }

@@ -54,7 +54,7 @@ impl FirstBoot for Controller {
             ));
         }
         self.taken.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(FirstBootReportResponse {}))
+        Ok(Response::new(FirstBootReportResponse::default()))
     }
 }
 

@@ -26,11 +26,17 @@ pub fn gather(root: &Path, deployment_id: &str) -> FirstBootReport {
         .to_owned(),
         addresses: addresses::read(),
         root_device: root_device::read(root),
-        boot_id: line(root, "proc/sys/kernel/random/boot_id"),
+        boot_id: boot_id(root),
         uptime_seconds: uptime(&line(root, "proc/uptime")),
         cloud_init_status: cloud_init::read(root),
         guest_version: env!("CARGO_PKG_VERSION").to_owned(),
+        csr_der: Vec::new(),
     }
+}
+
+/// The kernel's random boot id.
+pub fn boot_id(root: &Path) -> String {
+    line(root, "proc/sys/kernel/random/boot_id")
 }
 
 fn text(root: &Path, path: &str) -> String {
