@@ -14,6 +14,7 @@ use crate::{
     deploy::{Deployments, Secrets},
     events::EventLog,
     export::Exports,
+    guests::Guests,
     identity::{ApiTokens, Authority, ImageKeys, RequestKey, Tenants},
     ingest::{self, Ingest},
     inventory::Nodes,
@@ -64,6 +65,8 @@ pub struct AppInner {
     pub nodes: Nodes,
     /// Deployments.
     pub deployments: Deployments,
+    /// Guest plugins of installed systems.
+    pub guests: Guests,
     /// One-time boot tokens.
     pub boot_tokens: BootTokens,
     /// The time.
@@ -174,9 +177,15 @@ impl App {
             Secrets {
                 request_key,
                 image_keys: image_keys.clone(),
+                order_keys: authority
+                    .manifest_public_keys()
+                    .iter()
+                    .map(|key| key.as_bytes().to_vec())
+                    .collect(),
             },
             &config,
         );
+        let guests = Guests::new(db.clone(), clock.clone(), events.clone(), authority.clone());
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
         Ok(Self(Arc::new(AppInner {
             tenants: Tenants::new(
@@ -201,6 +210,7 @@ impl App {
             events,
             nodes,
             deployments,
+            guests,
             clock,
             shutdown,
             db,

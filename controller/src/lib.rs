@@ -31,6 +31,7 @@ pub mod db;
 pub mod deploy;
 pub mod events;
 pub mod export;
+pub mod guests;
 pub mod identity;
 pub mod image_key_commands;
 pub mod ingest;

@@ -14,7 +14,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy, image_key_commands, matching,
+    deploy, guests, image_key_commands, matching,
     server::Server,
     setup, upkeep,
 };
@@ -242,6 +242,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             catalog::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            guests::run(app).await;
             Ok(())
         }
     });

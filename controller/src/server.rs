@@ -24,7 +24,7 @@ use tonic_health::server::HealthReporter;
 use crate::{
     api::{grpc, rest},
     app::App,
-    identity::node_id_of,
+    identity::{GuestId, guest_of, node_id_of},
 };
 
 pub(crate) mod drain;
@@ -56,6 +56,8 @@ const FRAME_BYTES: u32 = 64 << 10;
 pub struct Peer {
     /// From the verified client certificate; `None` for callers without one.
     pub node_id: Option<String>,
+    /// From the verified client certificate, when it is one of a guest plugin.
+    pub guest: Option<GuestId>,
     /// Where it calls from.
     pub address: SocketAddr,
 }
@@ -199,7 +201,8 @@ async fn connection(
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
     let peer = Peer {
-        node_id: node_of(&stream),
+        node_id: leaf_of(&stream).and_then(node_id_of),
+        guest: leaf_of(&stream).and_then(guest_of),
         address,
     };
     let open = open.clone();
@@ -223,12 +226,10 @@ async fn connection(
     }
 }
 
-fn node_of(stream: &TlsStream<TcpStream>) -> Option<String> {
+/// The client certificate, verified.
+fn leaf_of(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
     let (_, session) = stream.get_ref();
-    session
-        .peer_certificates()?
-        .first()
-        .and_then(|leaf| node_id_of(leaf))
+    session.peer_certificates()?.first().map(AsRef::as_ref)
 }
 
 fn http_builder() -> auto::Builder<TokioExecutor> {

@@ -83,6 +83,8 @@ pub struct Secrets {
     pub request_key: RequestKey,
     /// Of encrypted images.
     pub image_keys: ImageKeys,
+    /// Public keys that orders to installed systems are signed with, 32 bytes each.
+    pub order_keys: Vec<Vec<u8>>,
 }
 
 /// All deployments; cheap to clone.
@@ -95,6 +97,7 @@ pub struct Deployments {
     catalog: Catalog,
     request_key: RequestKey,
     image_keys: ImageKeys,
+    order_keys: Arc<[Vec<u8>]>,
     matching: Matching,
     hub: Hub,
     controller_url: Url,
@@ -121,6 +124,7 @@ impl Deployments {
         Secrets {
             request_key,
             image_keys,
+            order_keys,
         }: Secrets,
         config: &Config,
     ) -> Self {
@@ -139,6 +143,7 @@ impl Deployments {
             catalog,
             request_key,
             image_keys,
+            order_keys: order_keys.into(),
             controller_url: config.public_url.clone(),
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,

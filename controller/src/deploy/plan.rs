@@ -77,6 +77,7 @@ impl Deployments {
                 controller_url: self.controller_url.as_str().trim_end_matches('/').to_owned(),
                 ca_pem: ca_pem.to_owned(),
                 report_token: token.to_string(),
+                order_keys: self.order_keys.to_vec(),
             }),
             boot_order: boot_order.into(),
             hostname: deployment.hostname.clone(),

@@ -8,10 +8,10 @@ use std::{
 
 use imprint_image::{Manifest, PublicKey, SignedManifest, SigningKey};
 use jiff::Timestamp;
-use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData};
+use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 
-use super::{IdentityError, ServerCertificate, certificate, keyfile, server_certificate};
+use super::{GuestId, IdentityError, ServerCertificate, certificate, keyfile, server_certificate};
 use crate::clock::Clock;
 
 const FOLDER: &str = "identity";
@@ -134,6 +134,11 @@ impl Authority {
         SignedManifest::sign(manifest, &self.0.signing_key)
     }
 
+    /// Signs an order to an installed system. What is signed begins with words that no manifest begins with.
+    pub fn sign_order(&self, message: &[u8]) -> [u8; 64] {
+        self.0.signing_key.sign(message)
+    }
+
     /// Issues a client certificate for a node. Of the request only the key is taken: who the node is, is the
     /// controller's to say.
     pub fn issue_node_certificate(
@@ -141,16 +146,31 @@ impl Authority {
         csr_der: &[u8],
         node_id: &str,
     ) -> Result<IssuedCertificate, IdentityError> {
-        let request = CertificateSigningRequestDer::from(csr_der);
-        let request = CertificateSigningRequestParams::from_der(&request).map_err(IdentityError::Request)?;
         let now = self.0.clock.now();
-        let certificate = certificate::node(now, node_id)?
-            .signed_by(&request.public_key, &self.0.issuer)
-            .map_err(IdentityError::Make)?;
+        let params = certificate::node(now, node_id)?;
         Ok(IssuedCertificate {
-            chain_der: vec![certificate.der().to_vec(), self.0.ca_der.to_vec()],
+            chain_der: self.sign_for(csr_der, &params)?,
             expires_at: now + certificate::NODE_LIFE,
         })
+    }
+
+    /// Issues a client certificate for a guest plugin: DER, the leaf first, then its issuer. Of the request only the key is
+    /// taken.
+    pub fn issue_guest_certificate(
+        &self,
+        csr_der: &[u8],
+        guest: &GuestId,
+    ) -> Result<Vec<Vec<u8>>, IdentityError> {
+        self.sign_for(csr_der, &certificate::guest(self.0.clock.now(), guest)?)
+    }
+
+    fn sign_for(&self, csr_der: &[u8], params: &CertificateParams) -> Result<Vec<Vec<u8>>, IdentityError> {
+        let request = CertificateSigningRequestDer::from(csr_der);
+        let request = CertificateSigningRequestParams::from_der(&request).map_err(IdentityError::Request)?;
+        let certificate = params
+            .signed_by(&request.public_key, &self.0.issuer)
+            .map_err(IdentityError::Make)?;
+        Ok(vec![certificate.der().to_vec(), self.0.ca_der.to_vec()])
     }
 
     /// The public key of a certificate request whose signature proves that its sender has the private one.

@@ -10,9 +10,13 @@ use rcgen::{
 use super::IdentityError;
 
 const NODE_URI: &str = "imprint://node/";
+const GUEST_URI: &str = "imprint://guest/";
 /// Machines whose clock is behind still accept what was issued a moment ago.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 pub(super) const NODE_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// A server may be off for long, and is known again when it is switched on: whether a certificate is still good for anything,
+/// the database decides.
+const GUEST_LIFE: SignedDuration = SignedDuration::from_hours(398 * 24);
 const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
 
@@ -62,16 +66,39 @@ pub(super) fn server(now: Timestamp, names: &[String]) -> Result<CertificatePara
     Ok(params)
 }
 
+/// The guest plugin of an installed system: which node it is on, and which deployment has installed it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GuestId {
+    /// The node.
+    pub node_id: String,
+    /// The deployment.
+    pub deployment_id: String,
+}
+
 /// A node as a client.
 pub(super) fn node(now: Timestamp, node_id: &str) -> Result<CertificateParams, IdentityError> {
-    let mut params = params(now, NODE_LIFE);
-    params.distinguished_name.push(DnType::CommonName, node_id);
+    client(now, NODE_LIFE, node_id, &format!("{NODE_URI}{node_id}"))
+}
+
+/// A guest plugin as a client.
+pub(super) fn guest(now: Timestamp, guest: &GuestId) -> Result<CertificateParams, IdentityError> {
+    let uri = format!("{GUEST_URI}{}/{}", guest.node_id, guest.deployment_id);
+    client(now, GUEST_LIFE, &guest.node_id, &uri)
+}
+
+fn client(
+    now: Timestamp,
+    life: SignedDuration,
+    name: &str,
+    uri: &str,
+) -> Result<CertificateParams, IdentityError> {
+    let mut params = params(now, life);
+    params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
-    let uri = format!("{NODE_URI}{node_id}");
     let uri = uri.try_into().map_err(|_| IdentityError::Name {
-        name: node_id.to_owned(),
+        name: name.to_owned(),
     })?;
     params.subject_alt_names.push(SanType::URI(uri));
     Ok(params)
@@ -79,11 +106,25 @@ pub(super) fn node(now: Timestamp, node_id: &str) -> Result<CertificateParams, I
 
 /// Which node a client certificate stands for. The certificate must have been verified against the CA before.
 pub fn node_id_of(certificate_der: &[u8]) -> Option<String> {
+    name_in(certificate_der, NODE_URI)
+}
+
+/// Which guest plugin a client certificate stands for. The certificate must have been verified against the CA before.
+pub fn guest_of(certificate_der: &[u8]) -> Option<GuestId> {
+    let name = name_in(certificate_der, GUEST_URI)?;
+    let (node_id, deployment_id) = name.split_once('/')?;
+    Some(GuestId {
+        node_id: node_id.to_owned(),
+        deployment_id: deployment_id.to_owned(),
+    })
+}
+
+fn name_in(certificate_der: &[u8], scheme: &str) -> Option<String> {
     use x509_parser::{extensions::GeneralName, prelude::FromDer};
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(certificate_der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(NODE_URI).map(str::to_owned),
+        GeneralName::URI(uri) => uri.strip_prefix(scheme).map(str::to_owned),
         _ => None,
     })
 }

@@ -210,6 +210,9 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         ),
         format!("UPDATE nodes SET deployment_id = '{deployment}' WHERE id = '{node}'"),
         format!(
+            "INSERT INTO guests (node_id, deployment_id, key_digest, created_at) VALUES ('{node}', '{deployment}', x'00', 0)"
+        ),
+        format!(
             "INSERT INTO deployment_tasks (task_id, deployment_id, node_id, attempt, created_at) \
              VALUES ('{deployment}', '{deployment}', '{node}', 1, 0)"
         ),

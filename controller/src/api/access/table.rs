@@ -208,6 +208,13 @@ pub(super) fn rest() -> Vec<Row> {
             .asks("/v1/nodes/{free}/project")
             .body(r#"{"project": "platform"}"#),
         to("DELETE /v1/nodes/{node}", WriteNodes).asks("/v1/nodes/{free}"),
+        // guest plugins
+        to("GET /v1/nodes/{node}/guest", ReadNodes).of_web(),
+        to("GET /v1/nodes/{node}/password-resets", ReadNodes).of_web(),
+        to("POST /v1/nodes/{node}/password-resets", WriteDeployments)
+            .body(r#"{"user": "root"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("guests::tests look at the events of passwords")),
         // models and matching
         to("GET /v1/models", ReadNodes),
         to("GET /v1/models/{model}", ReadNodes).asks("/v1/models/qemu-q35"),
@@ -395,6 +402,14 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Copies/CopyImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Nodes/ListNodes", ReadNodes, &[]),
         calls("Nodes/GetNode", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Guests/GetGuest", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Guests/ListPasswordResets", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls(
+            "Guests/ResetPassword",
+            WriteDeployments,
+            &[(1, "{node}"), (2, "root")],
+        )
+        .of_web(),
         calls("Nodes/Why", ReadNodes, &[(1, "{node}")]).of_web(),
         calls("Nodes/ApproveNode", WriteNodes, &[(1, "{free}")]),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),

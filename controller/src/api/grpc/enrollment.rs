@@ -209,7 +209,7 @@ impl EnrollmentService {
     }
 }
 
-fn check_csr(csr: &[u8]) -> Result<(), Status> {
+pub(super) fn check_csr(csr: &[u8]) -> Result<(), Status> {
     if csr.is_empty() || csr.len() > MAX_CSR {
         return Err(Status::invalid_argument(format!(
             "The certificate request has {} bytes; 1 to {MAX_CSR} are taken.",

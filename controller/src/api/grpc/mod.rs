@@ -17,6 +17,8 @@ pub mod deployments;
 pub mod enrollment;
 pub mod events;
 pub mod firstboot;
+pub mod guest;
+pub mod guests;
 pub mod images;
 pub mod imports;
 pub mod jobs;
@@ -58,6 +60,8 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     enrollment::register(&mut routes, app);
     agent::register(&mut routes, app);
     firstboot::register(&mut routes, app);
+    guest::register(&mut routes, app);
+    guests::register(&mut routes, app);
     nodes::register(&mut routes, app);
     deployments::register(&mut routes, app);
     events::register(&mut routes, app);

@@ -12,6 +12,7 @@ pub mod copies;
 pub mod deployments;
 pub mod events;
 pub mod exports;
+pub mod guests;
 pub mod images;
 pub mod imports;
 pub mod jobs;
@@ -39,6 +40,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(copies::router())
         .merge(store::router())
         .merge(nodes::router())
+        .merge(guests::router())
         .merge(deployments::router())
         .merge(events::router())
         .merge(jobs::router())

@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use super::{
-    contents, copies, deployments, events, exports, images, imports, jobs, matching, nodes, problem,
+    contents, copies, deployments, events, exports, guests, images, imports, jobs, matching, nodes, problem,
     projects, quota, store, tokens, upkeep, uploads, usage, users,
 };
 
@@ -53,6 +53,7 @@ pub fn document() -> &'static openapi::OpenApi {
             copies::openapi(),
             store::openapi(),
             nodes::openapi(),
+            guests::openapi(),
             deployments::openapi(),
             events::openapi(),
             jobs::openapi(),
