@@ -1,12 +1,14 @@
 //! The guest plugin in the installed system, and the traces of the installation.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use imprint_proto::agent::v1::GuestPlan;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     confined::{ConfinedError, ConfinedRoot},
@@ -18,6 +20,10 @@ use super::{
 pub const GUEST_FOLDER: &str = "/usr/lib/imprint/guest";
 const BINARY: &str = "imprint-guest";
 const UNITS: &str = "etc/systemd/system";
+/// Digests of what is installed, in the form of sha256sum(1).
+const FILES: &str = "etc/imprint/guest-files.sha256";
+/// What the plugin has to tell.
+const EVENTS: &str = "var/lib/imprint/events";
 
 /// The guest plugin can't be installed.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +80,19 @@ pub fn install(
             if !profile.systemd {
                 return Err(GuestError::NoSystemd);
             }
-            let units = copy(root, from)?;
+            let (units, digests) = copy(root, from)?;
+            root.write(FILES, digests.as_bytes(), 0o644)?;
             let config = json!({
                 "version": 1,
                 "deployment_id": plan.deployment_id,
                 "controller_url": plan.controller_url,
                 "ca_pem": plan.ca_pem,
                 "report_token": plan.report_token,
+                "order_keys": plan.order_keys.iter().map(hex::encode).collect::<Vec<_>>(),
             });
             secrets::erase_token(root)?;
+            // An image that was made of an installed system has what its plugin wanted to tell.
+            root.remove_tree(EVENTS)?;
             root.write(&format!("{GUEST}/guest.json"), pretty(&config).as_bytes(), 0o600)?;
             format!("guest plugin installed with {units} unit(s)")
         }
@@ -136,10 +146,16 @@ fn told(traces: &Traces) -> String {
     out
 }
 
-fn copy(root: &ConfinedRoot, from: &Path) -> Result<usize, GuestError> {
+/// Copies the plugin and its units; the number of units and the digests of all.
+fn copy(root: &ConfinedRoot, from: &Path) -> Result<(usize, String), GuestError> {
     let read = |path: PathBuf| fs::read(&path).map_err(|source| GuestError::Ramdisk { path, source });
+    let mut digests = String::new();
+    let mut put = |path: String, bytes: &[u8], mode| {
+        let _ = writeln!(digests, "{}  /{path}", hex::encode(Sha256::digest(bytes)));
+        root.write(&path, bytes, mode)
+    };
     let binary = format!("opt/imprint/{BINARY}");
-    root.write(&binary, &read(from.join(BINARY))?, 0o755)?;
+    put(binary.clone(), &read(from.join(BINARY))?, 0o755)?;
     // With the label that /opt gives its files, systemd would not start it in a domain of its own.
     root.label_like(&binary, &["usr/bin/env", "usr/bin/bash"])?;
     let list = |source| GuestError::Ramdisk {
@@ -157,13 +173,13 @@ fn copy(root: &ConfinedRoot, from: &Path) -> Result<usize, GuestError> {
             continue;
         };
         let text = read(from.join(name))?;
-        root.write(&format!("{UNITS}/{name}"), &text, 0o644)?;
+        put(format!("{UNITS}/{name}"), &text, 0o644)?;
         for target in wanted_by(&String::from_utf8_lossy(&text)) {
             root.link(&format!("{UNITS}/{target}.wants/{name}"), &format!("../{name}"))?;
         }
         units += 1;
     }
-    Ok(units)
+    Ok((units, digests))
 }
 
 /// The targets of a unit's `WantedBy=` lines.
@@ -209,6 +225,7 @@ mod tests {
         let root = ConfinedRoot::open(installed.path()).unwrap();
         let plan = GuestPlan {
             report_token: "secret".into(),
+            order_keys: vec![vec![7; 32]],
             ..GuestPlan::default()
         };
         let profile = Profile {
@@ -222,6 +239,14 @@ mod tests {
         assert_eq!(mode("opt/imprint/imprint-guest"), 0o755);
         assert_eq!(mode("etc/imprint/guest.json"), 0o600);
         assert_eq!(mode("etc/imprint/deployment.json"), 0o600);
+        let files = fs::read_to_string(installed.path().join(FILES)).unwrap();
+        let binary = hex::encode(Sha256::digest("ELF"));
+        assert!(
+            files.lines().count() == 2 && files.starts_with(&format!("{binary}  /opt/imprint/{BINARY}\n")),
+            "{files}"
+        );
+        let config = fs::read_to_string(installed.path().join("etc/imprint/guest.json")).unwrap();
+        assert!(config.contains(&"07".repeat(32)), "{config}");
         let link = installed
             .path()
             .join("etc/systemd/system/multi-user.target.wants/imprint-report.service");

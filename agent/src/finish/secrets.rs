@@ -17,7 +17,7 @@ const SEED_FILES: &[&str] = &[
     "network-config",
     TEMPORARY,
 ];
-const GUEST_FILES: &[&str] = &["guest.json", TEMPORARY];
+const GUEST_FILES: &[&str] = &["guest.json", "guest-identity.json", TEMPORARY];
 
 /// Overwrites and removes the files of the seed. The answer is how many there were.
 ///
@@ -27,7 +27,7 @@ pub(super) fn erase_seed(root: &ConfinedRoot) -> Result<usize, ConfinedError> {
     erase(root, SEED, SEED_FILES)
 }
 
-/// Overwrites and removes the file with the report token. The answer is how many there were.
+/// Overwrites and removes the files with the report token and the plugin's key. The answer is how many there were.
 ///
 /// # Errors
 /// When one of them can't be overwritten.
