@@ -118,6 +118,32 @@ pub struct Node {
     pub inventory: Value,
 }
 
+/// The guest plugin of a server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Guest {
+    pub deployment_id: String,
+    pub connected: bool,
+    pub version: String,
+    pub boot_id: String,
+    pub drift: Vec<String>,
+    pub created_at: Option<Timestamp>,
+    pub last_seen_at: Option<Timestamp>,
+}
+
+/// An order to set a password; the password only in the answer to whoever asked.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct PasswordReset {
+    pub id: String,
+    pub user: String,
+    pub state: String,
+    pub reason: String,
+    pub requested_by: String,
+    pub password: Option<String>,
+    pub created_at: Option<Timestamp>,
+}
+
 /// What went wrong, where, and what to do.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

@@ -1,6 +1,7 @@
 //! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
 
 mod copies;
+mod guest;
 mod image;
 mod image_change;
 mod import;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use copies::{CopyArguments, Destination, ExportArguments};
+pub use guest::GuestCommand;
 pub use image::ImageCommand;
 pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, UpdateArguments, When};
 pub use import::ImportArguments;
@@ -86,6 +88,9 @@ pub enum Command {
     /// Look at servers and take them into service
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Look at installed systems through their guest plugin, and set passwords
+    #[command(subcommand)]
+    Guest(GuestCommand),
     /// Say what kinds of servers there are, and what they need
     #[command(subcommand)]
     Model(ModelCommand),

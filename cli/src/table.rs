@@ -1,6 +1,7 @@
 //! Tables: pure functions from answers to text.
 
 mod contents;
+mod guest;
 mod image;
 mod inventory;
 mod job;
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use contents::{image_facts, lint};
+pub use guest::{guest, password_resets};
 pub use image::{families, image, images, price};
 pub use job::{job, jobs, progress as job_progress};
 pub use matching::{models, of_image, of_node};

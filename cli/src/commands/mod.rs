@@ -6,6 +6,7 @@ mod copies;
 mod deploy;
 mod deployment;
 mod events;
+mod guest;
 mod image;
 mod image_change;
 mod import;
@@ -39,6 +40,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
     match arguments.command {
         Command::Image(command) => image::run(&client, command, output).await,
         Command::Node(command) => node::run(&client, command, output).await,
+        Command::Guest(command) => guest::run(&client, command, output).await,
         Command::Model(command) => model::run(&client, command, output).await,
         Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
