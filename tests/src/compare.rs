@@ -110,6 +110,8 @@ pub fn check_file_system(disk: &Path, roots: &Roots) -> Result<()> {
 const REQUIRED: &[&str] = &[
     "opt/imprint/imprint-guest",
     "etc/systemd/system/imprint-report.service",
+    "etc/systemd/system/imprint-guest.service",
+    "etc/imprint/guest-files.sha256",
     "etc/imprint/guest.json",
     "etc/imprint/deployment.json",
     "var/lib/cloud/seed/nocloud/meta-data",
@@ -122,7 +124,9 @@ const EXPECTED: &[&str] = &[
     "opt/imprint/",
     "etc/imprint/",
     "etc/systemd/system/imprint-report.service",
+    "etc/systemd/system/imprint-guest.service",
     "etc/systemd/system/multi-user.target.wants/imprint-report.service",
+    "etc/systemd/system/multi-user.target.wants/imprint-guest.service",
     "etc/cloud/cloud.cfg.d/99-imprint.cfg",
     "etc/hostname",
     "etc/hosts",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::guest;
 use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::Explain as _;
@@ -186,7 +187,7 @@ fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) 
         !guest.contains("report_token"),
         "the report token is still in /etc/imprint/guest.json"
     );
-    Ok(())
+    guest::check(lab, node, &address)
 }
 
 /// The address that the installed system reported.

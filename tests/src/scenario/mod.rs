@@ -16,6 +16,7 @@ mod fault_connection_cut;
 mod fault_controller_killed;
 mod fault_refused;
 mod fault_wrong_digest;
+mod guest;
 mod image_boots;
 
 use anyhow::Result;
