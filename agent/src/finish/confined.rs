@@ -178,7 +178,7 @@ impl ConfinedRoot {
                 )
                 .mode(Mode::from_bits_truncate(0o600))
                 .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-            let mut file = File::from(openat2(&folder, TEMPORARY, how)?);
+            let mut file = File::from(open_below(&folder, OsStr::new(TEMPORARY), how)?);
             file.write_all(bytes)?;
             match fchown(&file, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))) {
                 Ok(()) | Err(Errno::EPERM) => {} // vfat has no owners
@@ -276,7 +276,7 @@ impl ConfinedRoot {
             let how = OpenHow::new()
                 .flags(OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
                 .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-            let mut file = File::from(openat2(&folder, name, how)?);
+            let mut file = File::from(open_below(&folder, name, how)?);
             let len = file.metadata()?.len();
             if len > MAX_ERASED {
                 return Ok(false);
@@ -356,7 +356,7 @@ impl ConfinedRoot {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        Ok(openat2(&self.root, path, how)?)
+        open_below(&self.root, path.as_os_str(), how)
     }
 
     /// The folder that holds the last component; none when it is not there and is not to be made.
@@ -397,6 +397,18 @@ fn failed(operation: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Er
         path,
         source,
     }
+}
+
+/// openat2(2) answers EAGAIN when something was mounted or renamed anywhere while it followed a "..": it can't be sure then.
+fn open_below(folder: &OwnedFd, path: &OsStr, how: OpenHow) -> io::Result<OwnedFd> {
+    const TRIES: u32 = 1000;
+    for _ in 0..TRIES {
+        match openat2(folder, path, how) {
+            Err(Errno::EAGAIN) => std::thread::yield_now(),
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::EAGAIN.into())
 }
 
 fn not_found() -> io::Error {

@@ -9,6 +9,7 @@ use super::{
     FinishError, Places, WrittenDisk,
     confined::{ConfinedRoot, Kind},
     efi::{HardDrive, PartitionSignature},
+    extras::{self, Extra},
     filesystem::{self, FileSystem},
     mount_node,
     profile::{self, Profile},
@@ -35,6 +36,10 @@ pub struct Layout {
     pub subvolume: Option<&'static str>,
     /// Facts about the installed system.
     pub profile: Profile,
+    /// File systems of their own below the root.
+    pub extras: Vec<Extra>,
+    /// Points of those that are not on this disk, or not to be found.
+    pub separate: Vec<String>,
     /// The EFI system partition.
     pub esp: Option<Esp>,
 }
@@ -103,7 +108,6 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
             Err(error) => return Err(error),
         }
     }
-    drop(lock);
     let seen = if seen.is_empty() {
         "there is no partition".to_owned()
     } else {
@@ -118,7 +122,14 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
             .join(", ");
         return Err(FinishError::ManyRoots { seen });
     }
-    let (root, system, subvolume, profile) = roots.pop().ok_or(FinishError::NoRoot { seen })?;
+    let (root, system, subvolume, mut profile) = roots.pop().ok_or(FinishError::NoRoot { seen })?;
+    let (extras, separate) = extras::resolve(&profile.fstab, &nodes, &table);
+    if !extras.is_empty() {
+        let tree = extras::mount_tree(places, "probe", (&root, system, subvolume), &extras, true)?;
+        profile = profile::read(&ConfinedRoot::open(tree.point())?)?;
+        tree.unmount()?;
+    }
+    drop(lock);
     let esp = find_esp(&table, &nodes);
     Ok(Layout {
         table,
@@ -127,6 +138,8 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
         system,
         subvolume,
         profile,
+        extras,
+        separate,
         esp,
     })
 }

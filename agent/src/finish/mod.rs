@@ -17,6 +17,7 @@ use crate::sys::mount::{self, Mount};
 pub mod cleanup;
 pub mod confined;
 pub mod efi;
+pub mod extras;
 pub mod family;
 pub mod filesystem;
 mod fresh;
@@ -142,7 +143,7 @@ pub enum FinishError {
         seen: String,
     },
     /// What we would write on the root would be hidden.
-    #[error("the installed system keeps {points} on a file system of its own")]
+    #[error("the installed system keeps {points} on a file system of its own that is not found on this disk")]
     Separate {
         /// Mount points.
         points: String,
@@ -170,8 +171,8 @@ impl FinishError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NoRoot { .. } | Self::Separate { .. } => {
-                "use an image with /etc, /opt and /var on one ext4, XFS or btrfs partition outside of LVM and LUKS, or \
-                 deploy it without finishing (finish: false)"
+                "use an image with its root, /usr, /opt and /var on ext4, XFS or btrfs outside of LVM and LUKS, named in fstab \
+                 by UUID, LABEL or PARTUUID, or deploy it without finishing (finish: false)"
             }
             Self::ManyRoots { .. } => {
                 "use an image with one system in it, or deploy it without finishing (finish: false)"
@@ -247,9 +248,9 @@ pub fn partitions(
         words.push("backup GPT moved to the end of the disk".to_owned());
     }
     let mut layout = find_layout(places, disk)?;
-    if !layout.profile.separate.is_empty() {
+    if !layout.separate.is_empty() {
         return Err(FinishError::Separate {
-            points: layout.profile.separate.join(", "),
+            points: layout.separate.join(", "),
         });
     }
     if plan.grow_root && layout.table.scheme != Scheme::None {
@@ -373,11 +374,12 @@ fn with_root(
     layout: &Layout,
     edit: impl FnOnce(&ConfinedRoot) -> Result<Done, FinishError>,
 ) -> Result<Done, FinishError> {
-    let mount = mount_root(places, layout)?;
-    let done = ConfinedRoot::open(mount.point())
+    let root = (&layout.root, layout.system, layout.subvolume);
+    let tree = extras::mount_tree(places, "root", root, &layout.extras, false)?;
+    let done = ConfinedRoot::open(tree.point())
         .map_err(FinishError::from)
         .and_then(|root| edit(&root))?;
-    unmount(mount)?;
+    tree.unmount()?;
     Ok(done)
 }
 

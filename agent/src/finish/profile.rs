@@ -2,6 +2,7 @@
 
 use super::{
     confined::{ConfinedError, ConfinedRoot},
+    extras::{self, FstabMount},
     family::{self, Family},
 };
 
@@ -24,8 +25,8 @@ pub struct Profile {
     pub selinux: bool,
     /// Makes missing ssh host keys itself.
     pub makes_ssh_keys: bool,
-    /// Mount points below which we write and that are file systems of their own ("/var").
-    pub separate: Vec<String>,
+    /// What fstab mounts where something is read or written.
+    pub fstab: Vec<FstabMount>,
 }
 
 /// Reads the facts.
@@ -56,7 +57,7 @@ pub fn read(root: &ConfinedRoot) -> Result<Profile, ConfinedError> {
         selinux: matches!(selinux.as_str(), "enforcing" | "permissive"),
         makes_ssh_keys,
         family,
-        separate: separate_mounts(&text("etc/fstab")?),
+        fstab: extras::read_fstab(&text("etc/fstab")?),
     })
 }
 
@@ -77,30 +78,15 @@ fn assignment(text: &str, key: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Folders that we write into and that fstab mounts from elsewhere; what we would write on the root is hidden then.
-fn separate_mounts(fstab: &str) -> Vec<String> {
-    const OURS: [&str; 5] = ["/etc", "/opt", "/var", "/var/lib", "/var/lib/cloud"];
-    fstab
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .filter(|point| OURS.contains(point))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn reads_assignments_and_mounts() {
+    fn reads_assignments() {
         let release = "NAME=\"Debian GNU/Linux\"\nID=debian\nPRETTY_NAME='Debian 12'\n";
         assert_eq!(assignment(release, "ID"), "debian");
         assert_eq!(assignment(release, "PRETTY_NAME"), "Debian 12");
         assert_eq!(assignment(release, "VERSION"), "");
-        let fstab = "# UUID=1 /var ext4\nUUID=2 / ext4 defaults 0 1\nUUID=3 /var xfs\n\nUUID=4 /boot ext4\ntmpfs /var/tmp tmpfs\n";
-        assert_eq!(separate_mounts(fstab), ["/var"]);
     }
 }

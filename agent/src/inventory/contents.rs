@@ -35,6 +35,16 @@ pub(super) fn look(root: &Path, disk: &mut Disk) {
     }
 }
 
+/// The file system of a partition by itself, with label and UUID.
+pub(crate) fn volume(device: &File, size: u64) -> Option<DiskContent> {
+    let whole = Extent {
+        file: device,
+        start: 0,
+        size,
+    };
+    signatures::all_of(&whole).into_iter().next()
+}
+
 /// A disk, or a part of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent<'a> {

@@ -76,16 +76,65 @@ pub fn mount_kernel(system: &str, point: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Undoes mounts that an agent which was killed has left at a folder.
+/// Undoes mounts that an agent which was killed has left at a folder, those below it first.
 ///
 /// # Errors
 /// When something uses it still.
 pub fn clear(point: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let below = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescaped)
+        .filter(|mounted| mounted.starts_with(point) && mounted != point);
+    // The newest stands last.
+    for mounted in below.collect::<Vec<_>>().iter().rev() {
+        umount2(mounted, MntFlags::UMOUNT_NOFOLLOW)?;
+    }
     loop {
         match umount2(point, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A path of mountinfo: blanks and backslashes stand as three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let mut parts = text.split('\\');
+    let mut path = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let letter = part
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match letter {
+            Some(letter) => {
+                path.push(char::from(letter));
+                path.push_str(&part[3..]);
+            }
+            None => {
+                path.push('\\');
+                path.push_str(part);
+            }
+        }
+    }
+    PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_mountinfo_are_read() {
+        for (text, path) in [
+            ("/a/b", "/a/b"),
+            (r"/a\040b\134c", r"/a b\c"),
+            (r"/a\9", r"/a\9"),
+            ("", ""),
+        ] {
+            assert_eq!(unescaped(text), Path::new(path), "{text}");
         }
     }
 }

@@ -197,3 +197,30 @@ fn what_is_written_has_the_label_of_what_it_replaces_or_of_its_folder() {
     assert!(root.is_labelled("etc/machine-id").unwrap());
     assert!(!root.is_labelled("etc/none").unwrap() && !root.is_labelled("no/none").unwrap());
 }
+
+/// Needs root: only who may mount can disturb.
+#[test]
+fn mounts_elsewhere_do_not_disturb() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (base, root, _outside) = roots();
+    symlink("../etc/secret", root.join("etc/link")).unwrap();
+    let elsewhere = base.path().join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let done = AtomicBool::new(false);
+    let confined = ConfinedRoot::open(&root).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if crate::sys::mount::mount_kernel("tmpfs", &elsewhere).is_err() {
+                    return;
+                }
+                crate::sys::mount::clear(&elsewhere).unwrap();
+            }
+        });
+        let read = (0..500)
+            .map(|_| confined.read("etc/link", 1000))
+            .find(Result::is_err);
+        done.store(true, Ordering::Relaxed);
+        assert!(read.is_none(), "{read:?}");
+    });
+}

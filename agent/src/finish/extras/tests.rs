@@ -1,0 +1,198 @@
+use std::{fs, os::unix::fs::FileExt as _};
+
+use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan, GuestPlan};
+
+use super::*;
+use crate::finish::{
+    WrittenDisk, clear_mounts, erase_secrets, find_layout, guest, partitions, seed,
+    tests::{Loop, MIB, run},
+};
+
+#[test]
+fn lines_about_our_folders_are_read() {
+    let fstab = "# UUID=1 /opt ext4\nUUID=2 / ext4 defaults 0 1\nUUID=5 /var/lib xfs\nUUID=3 /var btrfs \
+                 rw,subvol=/@/var,noatime 0 0\n\nUUID=4 /boot ext4\ntmpfs /tmp tmpfs\nLABEL=u /usr/ ext4\n";
+    let found = read_fstab(fstab);
+    let shown: Vec<_> = found
+        .iter()
+        .map(|mount| {
+            (
+                mount.spec.as_str(),
+                mount.point.as_str(),
+                mount.subvolume.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("LABEL=u", "usr", None),
+            ("UUID=3", "var", Some("/@/var")),
+            ("UUID=5", "var/lib", None)
+        ]
+    );
+}
+
+const VAR: &str = "11111111-2222-4333-8444-000000000001";
+
+/// A root whose /usr and /var are file systems of their own, by label, UUID or what is given.
+fn disk(folder: &Path, var: &str) -> Option<(Loop, WrittenDisk)> {
+    let put = |path: &str, text: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for path in [
+        "root/usr",
+        "root/var",
+        "root/opt",
+        "usr/bin",
+        "var/lib/cloud/data",
+        "var/log",
+    ] {
+        fs::create_dir_all(folder.join(path)).unwrap();
+    }
+    put(
+        "root/etc/fstab",
+        &format!(
+            "LABEL=r / ext4 defaults 0 1\nLABEL=u /usr ext4 defaults 0 2\n{var} /var ext4 defaults 0 2\n"
+        ),
+    );
+    put("root/etc/machine-id", "0123\n");
+    put("usr/lib/os-release", "ID=debian\nPRETTY_NAME=\"Debian apart\"\n");
+    put("usr/lib/systemd/systemd", "");
+    put("usr/bin/cloud-init", "");
+    put("var/lib/systemd/random-seed", "builder");
+    std::os::unix::fs::symlink("../usr/lib/os-release", folder.join("root/etc/os-release")).unwrap();
+    let image = folder.join("image");
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&image)
+        .unwrap();
+    file.set_len(64 * MIB).unwrap();
+    gptman::GPT::write_protective_mbr_into(&mut file, 512).unwrap();
+    let mut gpt = gptman::GPT::new_from(&mut file, 512, [0xd2; 16]).unwrap();
+    for (number, tree, more) in [
+        (1, "usr", ["-L", "u"]),
+        (2, "var", ["-U", VAR]),
+        (3, "root", ["-L", "r"]),
+    ] {
+        let part = folder.join(format!("{tree}.img"));
+        fs::File::create(&part).unwrap().set_len(16 * MIB).unwrap();
+        let tree = folder.join(tree);
+        run(
+            "mkfs.ext4",
+            &["-q", more[0], more[1], "-d", tree.to_str()?, part.to_str()?],
+        )?;
+        let first = MIB + (u64::from(number) - 1) * 16 * MIB;
+        gpt[number] = gptman::GPTPartitionEntry {
+            partition_type_guid: [4; 16],
+            unique_partition_guid: [u8::try_from(number).unwrap(); 16],
+            starting_lba: first / 512,
+            ending_lba: (first + 16 * MIB) / 512 - 1,
+            attribute_bits: 0,
+            partition_name: "".into(),
+        };
+        file.write_all_at(&fs::read(&part).unwrap(), first).unwrap();
+    }
+    gpt.write_into(&mut file).unwrap();
+    let device = Loop(run("losetup", &["--find", "--show", "-P", image.to_str()?])?);
+    run("blockdev", &["--setrw", &device.0])?;
+    let name = device.0.strip_prefix("/dev/")?.to_owned();
+    let written = WrittenDisk {
+        name,
+        sector_bytes: 512,
+        size_bytes: 64 * MIB,
+    };
+    Some((device, written))
+}
+
+fn places(folder: &Path) -> Places {
+    let places = Places {
+        mounts: folder.join("mnt"),
+        guest: folder.join("guest"),
+        ..Places::below(Path::new("/"), folder)
+    };
+    fs::create_dir_all(&places.guest).unwrap();
+    fs::write(places.guest.join("imprint-guest"), "ELF").unwrap();
+    places
+}
+
+#[test]
+fn a_system_with_usr_and_var_apart_is_finished_where_it_looks() {
+    for var in [
+        format!("UUID={VAR}"),
+        "PARTUUID=02020202-0202-0202-0202-020202020202".to_owned(),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some((_device, written)) = disk(folder.path(), &var) else {
+            return;
+        };
+        let places = places(folder.path());
+        let plan = FinishPlan {
+            seed: Some(CloudInitSeed {
+                user_data: b"#cloud-config\n".to_vec(),
+                ..CloudInitSeed::default()
+            }),
+            guest: Some(GuestPlan::default()),
+            ..FinishPlan::default()
+        };
+        for _ in 0..2 {
+            let (layout, _) = partitions(&places, &written, &plan).unwrap();
+            assert_eq!(layout.profile.name, "Debian apart", "read from /usr");
+            let points: Vec<_> = layout.extras.iter().map(|extra| extra.point.as_str()).collect();
+            assert_eq!(points, ["usr", "var"]);
+            seed(&places, &layout, &plan).unwrap();
+            guest(&places, &layout, &plan, &guest::Traces::default()).unwrap();
+            clear_mounts(&places).unwrap();
+            let read = |number: u32, path: &str| {
+                let node = layout
+                    .partitions
+                    .iter()
+                    .find(|node| node.number == number)
+                    .unwrap();
+                let point = places.mounts.join("probe");
+                let mount = mount_node(&point, node, FileSystem::Ext4, None, true).unwrap();
+                let text = fs::read_to_string(mount.point().join(path)).ok();
+                unmount(mount).unwrap();
+                text
+            };
+            assert_eq!(
+                read(2, "lib/cloud/seed/nocloud/user-data").as_deref(),
+                Some("#cloud-config\n")
+            );
+            assert_eq!(read(2, "lib/systemd/random-seed"), None);
+            assert!(read(2, "log/imprint-install.log").is_some());
+            assert_eq!(read(3, "etc/machine-id").as_deref(), Some(""));
+            assert!(read(3, "opt/imprint/imprint-guest").is_some());
+            assert_eq!(
+                read(3, "var/log/imprint-install.log"),
+                None,
+                "nothing is below the mount"
+            );
+        }
+        assert!(erase_secrets(&places, &written).unwrap() > 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_found_is_refused_and_mounts_of_a_killed_agent_are_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_device, written)) = disk(folder.path(), "/dev/mapper/vg-var") else {
+        return;
+    };
+    let places = places(folder.path());
+    let error = partitions(&places, &written, &FinishPlan::default()).unwrap_err();
+    assert!(error.to_string().contains("/var"), "{error}");
+    assert!(!error.to_string().contains("/usr"), "{error}");
+
+    let layout = find_layout(&places, &written).unwrap();
+    let root = (&layout.root, layout.system, layout.subvolume);
+    let tree = mount_tree(&places, "root", root, &layout.extras, true).unwrap();
+    std::mem::forget(tree);
+    clear_mounts(&places).unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(folder.path().to_str().unwrap()), "{mounts}");
+}
