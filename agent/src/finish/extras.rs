@@ -6,10 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imprint_proto::agent::v1::{Disk, DiskContent};
+
 use super::{
     FinishError, Places,
     confined::{ConfinedRoot, Kind},
     filesystem::{self, FileSystem},
+    fstab::Presence,
     mount_node,
     settle::PartitionNode,
     table::{Partition, Scheme, Table},
@@ -107,10 +110,10 @@ pub fn resolve(fstab: &[FstabMount], nodes: &[PartitionNode], table: &Table) -> 
     (extras, unknown)
 }
 
-/// The one partition that a specification of fstab(5) names.
-fn named<'n>(spec: &str, nodes: &'n [PartitionNode], table: &Table) -> Option<&'n PartitionNode> {
+/// The tag and value of a specification of fstab(5) that can be looked for from outside of the running system.
+fn tagged(spec: &str) -> Option<(&str, &str)> {
     let (tag, value) = match spec.split_once('=') {
-        Some((tag, value)) => (tag, value),
+        Some(pair) => pair,
         None => match spec.strip_prefix("/dev/disk/by-")?.split_once('/')? {
             ("uuid", value) => ("UUID", value),
             ("label", value) => ("LABEL", value),
@@ -118,23 +121,70 @@ fn named<'n>(spec: &str, nodes: &'n [PartitionNode], table: &Table) -> Option<&'
             _ => return None,
         },
     };
-    let value = value.trim_matches('"');
-    let volume = |node: &PartitionNode| {
-        let file = File::open(&node.path).ok()?;
-        inventory::volume(&file, node.size_bytes)
-    };
-    let mut matching = nodes.iter().filter(|node| match tag {
+    ["UUID", "LABEL", "PARTUUID"]
+        .contains(&tag)
+        .then(|| (tag, value.trim_matches('"')))
+}
+
+fn volume(node: &PartitionNode) -> Option<DiskContent> {
+    let file = File::open(&node.path).ok()?;
+    inventory::volume(&file, node.size_bytes)
+}
+
+/// The partitions that a specification names.
+fn all_named<'n>(spec: &str, nodes: &'n [PartitionNode], table: &Table) -> Option<Vec<&'n PartitionNode>> {
+    let (tag, value) = tagged(spec)?;
+    let matching = nodes.iter().filter(|node| match tag {
         "UUID" => volume(node).is_some_and(|volume| volume.uuid.eq_ignore_ascii_case(value)),
         "LABEL" => volume(node).is_some_and(|volume| volume.label == value),
-        "PARTUUID" => table
+        _ => table
             .partitions
             .iter()
             .find(|partition| partition.number == node.number)
             .is_some_and(|partition| partuuid(table.scheme, partition).eq_ignore_ascii_case(value)),
-        _ => false,
     });
-    // Two of one name: who knows which is meant.
-    matching.next().filter(|_| matching.next().is_none())
+    Some(matching.collect())
+}
+
+/// The one partition that a specification of fstab(5) names. Two of one name: who knows which is meant.
+fn named<'n>(spec: &str, nodes: &'n [PartitionNode], table: &Table) -> Option<&'n PartitionNode> {
+    match all_named(spec, nodes, table)?[..] {
+        [node] => Some(node),
+        _ => None,
+    }
+}
+
+/// Whether what a specification names is on the written disk or on another one of the machine.
+#[must_use]
+pub fn presence(spec: &str, nodes: &[PartitionNode], table: &Table, disks: &[Disk]) -> Presence {
+    // File systems inside of these have names that only show when they are opened.
+    const OPAQUE: [&str; 7] = ["lvm-pv", "md-raid", "luks", "zfs", "bcache", "ddf", "imsm"];
+    let Some(here) = all_named(spec, nodes, table) else {
+        return Presence::Unknown;
+    };
+    if !here.is_empty() {
+        return Presence::Here;
+    }
+    let opaque = |content: &DiskContent| OPAQUE.contains(&content.kind.as_str());
+    let Some((tag, value)) = tagged(spec) else {
+        return Presence::Unknown;
+    };
+    let elsewhere = disks.iter().any(|disk| {
+        disk.contents.iter().any(|content| {
+            opaque(content) || content.uuid.eq_ignore_ascii_case(value) || content.label == value
+        })
+    });
+    // Labels of FAT's root folder, of NTFS and of exFAT are not read; nor are GUIDs of other disks' partitions.
+    let unread = tag == "PARTUUID" && disks.len() > 1
+        || tag == "LABEL"
+            && nodes
+                .iter()
+                .filter_map(volume)
+                .any(|volume| volume.label.is_empty());
+    if elsewhere || unread || nodes.iter().filter_map(volume).any(|volume| opaque(&volume)) {
+        return Presence::Unknown;
+    }
+    Presence::Absent
 }
 
 fn partuuid(scheme: Scheme, partition: &Partition) -> String {

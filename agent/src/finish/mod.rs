@@ -10,10 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imprint_proto::agent::v1::FinishPlan;
+use imprint_proto::agent::v1::{Disk, FinishPlan};
 
-use crate::sys::mount::{self, Mount};
+use crate::{
+    inventory,
+    sys::mount::{self, Mount},
+};
 
+pub mod clash;
 pub mod cleanup;
 pub mod confined;
 pub mod efi;
@@ -21,6 +25,7 @@ pub mod extras;
 pub mod family;
 pub mod filesystem;
 mod fresh;
+pub mod fstab;
 pub mod guest;
 mod layout;
 mod network;
@@ -51,6 +56,8 @@ pub struct WrittenDisk {
 /// Folders of the machine; others in tests.
 #[derive(Debug, Clone)]
 pub struct Places {
+    /// `/`.
+    pub root: PathBuf,
     /// `/sys`.
     pub sys: PathBuf,
     /// `/dev`.
@@ -66,6 +73,7 @@ impl Places {
     #[must_use]
     pub fn below(root: &Path, state: &Path) -> Self {
         Self {
+            root: root.to_path_buf(),
             sys: root.join("sys"),
             dev: root.join("dev"),
             mounts: state.join("mnt"),
@@ -300,6 +308,9 @@ pub fn partitions(
             )),
         }
     }
+    let disks = inventory::disks(&places.root);
+    done.notes.extend(clash::notes(&disks, &disk.name));
+    done.notes.extend(tidy_fstab(places, &layout, &disks)?);
     words.push(format!(
         "{} is the root of {}",
         layout.root.path.display(),
@@ -307,6 +318,32 @@ pub fn partitions(
     ));
     done.detail = words.join("; ");
     Ok((layout, done))
+}
+
+/// Takes out of fstab what would hold up the first boot.
+fn tidy_fstab(places: &Places, layout: &Layout, disks: &[Disk]) -> Result<Vec<String>, FinishError> {
+    const PATH: &str = "etc/fstab";
+    const LONGEST: u64 = 256 << 10;
+    let done = with_root(places, layout, |root| {
+        let text = root.read(PATH, LONGEST)?.unwrap_or_default();
+        let presence = |spec: &str| extras::presence(spec, &layout.partitions, &layout.table, disks);
+        // Text that is none is left to the installed system.
+        let tidied = str::from_utf8(&text)
+            .ok()
+            .and_then(|text| fstab::tidied(text, presence));
+        let notes = match tidied {
+            Some((text, notes)) => {
+                root.write(PATH, text.as_bytes(), 0o644)?;
+                notes
+            }
+            None => Vec::new(),
+        };
+        Ok(Done {
+            detail: String::new(),
+            notes,
+        })
+    })?;
+    Ok(done.notes)
 }
 
 fn grow_file_system(places: &Places, layout: &Layout) -> Result<io::Result<()>, FinishError> {

@@ -35,6 +35,9 @@ fn lines_about_our_folders_are_read() {
 
 const VAR: &str = "11111111-2222-4333-8444-000000000001";
 
+/// Of a disk that stayed with the builder.
+const GONE: &str = "99999999-2222-4333-8444-000000000001";
+
 /// A root whose /usr and /var are file systems of their own, by label, UUID or what is given.
 fn disk(folder: &Path, var: &str) -> Option<(Loop, WrittenDisk)> {
     let put = |path: &str, text: &str| {
@@ -55,7 +58,8 @@ fn disk(folder: &Path, var: &str) -> Option<(Loop, WrittenDisk)> {
     put(
         "root/etc/fstab",
         &format!(
-            "LABEL=r / ext4 defaults 0 1\nLABEL=u /usr ext4 defaults 0 2\n{var} /var ext4 defaults 0 2\n"
+            "LABEL=r / ext4 defaults 0 1\nLABEL=u /usr ext4 defaults 0 2\n{var} /var ext4 defaults 0 2\nUUID={GONE} none swap sw 0 0\n\
+             UUID={GONE} /srv xfs defaults 0 2\n"
         ),
     );
     put("root/etc/machine-id", "0123\n");
@@ -166,6 +170,19 @@ fn a_system_with_usr_and_var_apart_is_finished_where_it_looks() {
             assert_eq!(read(2, "lib/systemd/random-seed"), None);
             assert!(read(2, "log/imprint-install.log").is_some());
             assert_eq!(read(3, "etc/machine-id").as_deref(), Some(""));
+            // Another disk of the machine that runs the tests may be opaque; then nobody knows.
+            let fstab = read(3, "etc/fstab").unwrap();
+            let opaque = inventory::disks("/".as_ref()).iter().any(|disk| {
+                disk.contents
+                    .iter()
+                    .any(|content| content.role == "member" || content.kind == "luks")
+            });
+            let swap = format!("\n# Not on this machine's disks: UUID={GONE} none swap");
+            assert!(
+                opaque || fstab.contains(&swap) && fstab.contains("/srv xfs defaults,nofail"),
+                "{fstab}"
+            );
+            assert!(fstab.contains(" /var ext4 defaults 0 2"), "{fstab}");
             assert!(read(3, "opt/imprint/imprint-guest").is_some());
             assert_eq!(
                 read(3, "var/log/imprint-install.log"),
