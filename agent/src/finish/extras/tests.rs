@@ -213,3 +213,128 @@ fn what_cannot_be_found_is_refused_and_mounts_of_a_killed_agent_are_cleared() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(folder.path().to_str().unwrap()), "{mounts}");
 }
+
+/// A partition that real tools made (`tests/fixtures/systems`) at 1 MiB of a disk with 7 MiB behind it.
+fn disk_with(folder: &Path, name: &str) -> Option<(Loop, WrittenDisk, u64)> {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/systems/{name}.zst"));
+    let folded = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
+    let (size, mut rest) = folded.split_first_chunk::<4>().unwrap();
+    let size = u64::from(u32::from_le_bytes(*size));
+    let image = folder.join("image");
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&image)
+        .unwrap();
+    file.set_len(size + 8 * MIB).unwrap();
+    while let Some((place, more)) = rest.split_first_chunk::<4>() {
+        let (length, more) = more.split_first_chunk::<2>().unwrap();
+        let (run, more) = more.split_at(u16::from_le_bytes(*length).into());
+        file.write_all_at(run, MIB + u64::from(u32::from_le_bytes(*place)))
+            .unwrap();
+        rest = more;
+    }
+    gptman::GPT::write_protective_mbr_into(&mut file, 512).unwrap();
+    let mut gpt = gptman::GPT::new_from(&mut file, 512, [0xd3; 16]).unwrap();
+    gpt[1] = gptman::GPTPartitionEntry {
+        partition_type_guid: [4; 16],
+        unique_partition_guid: [1; 16],
+        starting_lba: MIB / 512,
+        ending_lba: (MIB + size) / 512 - 1,
+        attribute_bits: 0,
+        partition_name: "".into(),
+    };
+    gpt.write_into(&mut file).unwrap();
+    let device = Loop(run("losetup", &["--find", "--show", "-P", image.to_str()?])?);
+    run("blockdev", &["--setrw", &device.0])?;
+    let written = WrittenDisk {
+        name: device.0.strip_prefix("/dev/")?.to_owned(),
+        sector_bytes: 512,
+        size_bytes: size + 8 * MIB,
+    };
+    Some((device, written, size))
+}
+
+fn kernel_has(system: &str) -> bool {
+    let systems = fs::read_to_string("/proc/filesystems").unwrap();
+    systems.split_whitespace().any(|name| name == system)
+}
+
+fn full_plan() -> FinishPlan {
+    FinishPlan {
+        grow_root: true,
+        seed: Some(CloudInitSeed::default()),
+        guest: Some(GuestPlan::default()),
+        ..FinishPlan::default()
+    }
+}
+
+/// What SUSE and others do: one btrfs, the root and /var subvolumes of it.
+#[test]
+fn a_root_on_btrfs_with_var_as_a_subvolume_is_finished_where_it_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_device, written, size)) = kernel_has("btrfs")
+        .then(|| disk_with(folder.path(), "btrfs-subvolumes"))
+        .flatten()
+    else {
+        return;
+    };
+    let (places, plan) = (places(folder.path()), full_plan());
+    for _ in 0..2 {
+        let (layout, done) = partitions(&places, &written, &plan).unwrap();
+        assert_eq!(layout.profile.family.name, "suse");
+        assert_eq!(layout.subvolume, Some("@"));
+        assert_eq!(layout.extras[0].subvolume.as_deref(), Some("/@var"));
+        assert_eq!(layout.root.size_bytes, size + 6 * MIB, "{done:?}");
+        seed(&places, &layout, &plan).unwrap();
+        guest(&places, &layout, &plan, &guest::Traces::default()).unwrap();
+        let point = places.mounts.join("probe");
+        let mount = mount_node(&point, &layout.root, FileSystem::Btrfs, None, true).unwrap();
+        let there = |path: &str| mount.point().join(path).exists();
+        assert!(there("@var/lib/cloud/seed/nocloud/user-data") && there("@var/log/imprint-install.log"));
+        assert!(!there("@var/lib/systemd/random-seed"));
+        assert!(there("@/opt/imprint/imprint-guest") && !there("@/var/lib"));
+        assert_eq!(fs::read(mount.point().join("@/etc/machine-id")).unwrap(), b"");
+        unmount(mount).unwrap();
+    }
+}
+
+/// What Red Hat and others do: XFS, and SELinux labels on every file.
+#[test]
+fn a_labelled_root_on_xfs_is_finished_and_stays_labelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_device, written, size)) = kernel_has("xfs")
+        .then(|| disk_with(folder.path(), "xfs-labelled"))
+        .flatten()
+    else {
+        return;
+    };
+    let (places, plan) = (places(folder.path()), full_plan());
+    for _ in 0..2 {
+        let (layout, done) = partitions(&places, &written, &plan).unwrap();
+        assert_eq!(layout.profile.family.name, "enterprise linux");
+        assert!(layout.profile.selinux);
+        assert_eq!(layout.root.size_bytes, size + 6 * MIB, "{done:?}");
+        seed(&places, &layout, &plan).unwrap();
+        guest(&places, &layout, &plan, &guest::Traces::default()).unwrap();
+        let point = places.mounts.join("probe");
+        let mount = mount_node(&point, &layout.root, FileSystem::Xfs, None, true).unwrap();
+        let at = |path: &str| mount.point().join(path);
+        assert!(!at(".autorelabel").exists() && !at("etc/ssh/ssh_host_rsa_key").exists());
+        for (path, kind) in [
+            ("etc/machine-id", "machineid_t"),
+            ("etc/imprint/guest.json", "etc_t"),
+            ("etc/cloud/cloud.cfg.d/99-imprint.cfg", "etc_t"),
+            ("opt/imprint", "usr_t"),
+            ("opt/imprint/imprint-guest", "bin_t"),
+            ("var/log/imprint-install.log", "var_log_t"),
+            ("var/lib/cloud/seed/nocloud/user-data", "var_lib_t"),
+        ] {
+            let label = crate::sys::label::get(at(path).to_str().unwrap()).unwrap();
+            let label = label.map(|label| String::from_utf8(label).unwrap());
+            assert_eq!(label, Some(format!("system_u:object_r:{kind}:s0\0")), "{path}");
+        }
+        unmount(mount).unwrap();
+    }
+}
