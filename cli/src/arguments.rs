@@ -267,7 +267,7 @@ pub struct DeployArguments {
     /// cloud-init user-data, as it is or packed by gzip, at most 64 KiB
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,
-    /// cloud-init network-config, version 2; without it DHCP on the boot interface
+    /// network-config version 2 or OpenStack's network_data.json; without it DHCP on the boot NIC
     #[arg(long, value_name = "FILE")]
     pub network: Option<PathBuf>,
     /// Host name; without it the server's name

@@ -92,7 +92,7 @@ impl Deployments {
         if checked.finish {
             let network = match request.network_config.as_deref() {
                 Some(text) if !text.is_empty() => text.to_owned(),
-                _ => network_config::default_for(&node, subject.inventory.as_ref()),
+                _ => network_config::default_for(&node.macs, subject.inventory.as_ref()),
             };
             let user_data = user_data_of(request).map_err(|refusal| DeployError::Refused(vec![refusal]))?;
             keep_secrets(change.connection(), &id, &checked.hostname, &user_data, &network).await?;

@@ -50,7 +50,8 @@ pub struct DeployRequest {
     /// The same in base64, for what is not text: user-data that is packed by gzip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_base64: Option<String>,
-    /// cloud-init network-config, version 2; empty: DHCP on the boot interface. Deleted like `user_data`.
+    /// cloud-init network-config, version 2, or OpenStack's network_data.json; empty: DHCP on the boot interface. Deleted like
+    /// `user_data`.
     #[serde(default)]
     pub network_config: Option<String>,
     /// Host name; empty: the node's name.
@@ -118,7 +119,7 @@ pub enum Refusal {
     Sectors(Unsuited),
     /// user-data is not what cloud-init reads.
     UserData(String),
-    /// network-config is not what cloud-init reads.
+    /// Network data that no server's network can be made of.
     NetworkConfig(String),
     /// Not a host name.
     Hostname(String),
@@ -235,7 +236,8 @@ impl Refusal {
                 "Correct the user-data; `cloud-init schema -c FILE` checks it too.".to_owned()
             }
             Self::NetworkConfig(_) => {
-                "Correct the network-config; version 2 of cloud-init's format is taken.".to_owned()
+                "Correct the network-config; version 2 of cloud-init's format is taken, and OpenStack's network_data.json."
+                    .to_owned()
             }
             Self::Hostname(_) => {
                 "Use labels of letters, digits and inner hyphens, joined by dots.".to_owned()
@@ -398,9 +400,14 @@ pub(super) fn check(
         }
         Err(refusal) => refusals.push(refusal),
     }
-    let network_fault =
-        network_config::fault(network).or_else(|| network_nics::fault(network, node, inventory));
-    refusals.extend(network_fault.map(Refusal::NetworkConfig));
+    let network = network_config::check(network);
+    refusals.extend(network.faults.into_iter().map(Refusal::NetworkConfig));
+    let elsewhere = network
+        .network
+        .and_then(|network| network_nics::fault(&network, node, inventory));
+    refusals.extend(elsewhere.map(Refusal::NetworkConfig));
+    let weak = network.warnings.into_iter();
+    warnings.extend(weak.map(|warning| format!("The network-config: {warning}.")));
     let hostname = asked_name.unwrap_or(&node.name).to_owned();
     refusals.extend(hostname::fault(&hostname).map(Refusal::Hostname));
     let boot_order = match model_rules::boot_order(request.boot_order.as_deref(), model) {
