@@ -1,11 +1,13 @@
 //! The guest plugin: what stays in the installed system.
 //!
 //! `report` tells the controller, once, from the first boot, that the system is up; only that ends a deployment. `run` keeps
-//! a session with the controller, in which the system tells what happened to it and takes the few orders there are.
+//! a session with the controller, in which the system tells what happened to it and takes the few orders there are. `network`
+//! tells what of the network differs from what was given, and puts it back.
 //!
 //! - [`config`]: `/etc/imprint/guest.json`, left by the agent; the report token is in it until the report is made.
 //! - [`identity`]: the key of this system and the certificate that the report was answered with.
 //! - [`facts`]: what the report says, read from `/proc`, `/sys`, `/etc` and `/run`. No program is run.
+//! - [`network`]: the network as it was given, as it is, and the way back; on demand, without the controller.
 //! - [`report`]: the call over TLS, with retries; stops where another try cannot help.
 //! - [`session`]: the stream of events and orders.
 //! - [`events`]: what happened, kept until the controller has it.
@@ -14,7 +16,7 @@
 //! - [`fault`]: what a failed call means, in words for an operator.
 //!
 //! Invariants: the only CA trusted is the one in the configuration; no token, key or password is ever logged; no program
-//! is run.
+//! is run, except by `network apply`, which tells the system's own to read its files again.
 
 pub mod config;
 pub mod drift;
@@ -23,6 +25,7 @@ pub mod facts;
 pub mod fault;
 mod file;
 pub mod identity;
+pub mod network;
 pub mod password;
 pub mod report;
 pub mod session;

@@ -1,6 +1,8 @@
 //! `imprint-guest`: the plugin in the installed system. All work is in the library; this file is the command line and
 //! the translation of outcomes into exit codes, on which the unit's restart policy rests.
 
+mod network_command;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -61,6 +63,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What the network of this machine is to be, what differs, and the way back
+    #[command(subcommand)]
+    Network(network_command::Verb),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +101,7 @@ async fn main() -> ExitCode {
         Command::Report { files } => report_once(&files).await,
         Command::Run { files } => keep_session(files).await,
         Command::Verify { root, json } => verify(&root, json),
+        Command::Network(verb) => network_command::run(verb).await,
     }
 }
 

@@ -6,11 +6,15 @@
 //! - [`check`]: what no reader can see alone: members that are not there, circles, gateways out of reach.
 //! - [`render`]: the model as files of netplan, systemd-networkd, NetworkManager, ifupdown, ifcfg, wicked, and of
 //!   cloud-init's network-config.
+//! - [`compare`]: the kernel's state held against the model.
+//! - [`kept`]: the form in which an installed system keeps what it was given.
 //!
 //! Invariants: no I/O, no clock; the same model gives the same bytes; no text, however broken, makes it panic or use
 //! more memory than [`read::MAX_TEXT`] and the bounds of the readers allow; `read(render(model, CloudInit))` is the model.
 
 pub mod check;
+pub mod compare;
+pub mod kept;
 mod mac;
 pub mod model;
 mod name;

@@ -4,7 +4,9 @@
 //! something. Then, and without cloud-init, the system's own files are written, and what the image had of them is set aside.
 
 use imprint_network::{
-    Format, Network, Read, Refused, cloud_init_loses, read, render,
+    Format, Network, Read, Refused, cloud_init_loses,
+    kept::{Kept, PLACES},
+    read, render,
     render::{File, Place},
 };
 
@@ -138,6 +140,15 @@ pub(super) fn apply(root: &ConfinedRoot, profile: &Profile, data: &[u8]) -> Resu
             return Ok(written);
         }
     };
+    // The guest plugin compares with it, and restores from it.
+    let kept = Kept {
+        network: network.clone(),
+        system: native.as_ref().map(|(system, _)| *system),
+        accepted: None,
+    };
+    for place in PLACES {
+        root.write(place, kept.to_text().as_bytes(), 0o600)?;
+    }
     match native {
         None => {
             written.seed = Some(seed(&network));

@@ -108,8 +108,22 @@ fn cloud_init_is_left_what_it_can_do() {
     assert!(!folder.path().join(OFF).exists());
     assert_eq!(text(folder.path(), "etc/systemd/network/eth0.network"), "old");
 
+    let kept = |folder: &Path| {
+        let texts = PLACES.map(|place| text(folder, place));
+        assert_eq!(texts[0], texts[1]);
+        Kept::from_text(&texts[0]).unwrap()
+    };
+    assert_eq!(kept(folder.path()).system, None);
+
     let (folder, written) = applied(&networkd, true, BOND);
     assert_eq!(written.seed, None);
+    assert_eq!(kept(folder.path()).system, Some(Format::Networkd));
+    assert!(
+        kept(folder.path())
+            .files()
+            .iter()
+            .all(|file| text(folder.path(), &file.path) == file.content)
+    );
     assert!(text(folder.path(), OFF).contains("config: disabled"));
     assert!(
         written.notes.iter().any(|note| note.contains("bonds")),

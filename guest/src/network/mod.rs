@@ -1,0 +1,179 @@
+//! `imprint-guest network`: what the network of this machine is to be, what differs, and the way back.
+//!
+//! - [`state`]: the network as it was given, in two copies with a digest; a damaged one is written again from the other.
+//! - [`files`]: the system's files, held against what was written, put back, or accepted as they are.
+//! - [`kernel`]: links, addresses and routes by netlink.
+//! - [`bring_up`]: what the system is told so that it reads its files again.
+//!
+//! Nothing happens by itself: each of these is a command that somebody gives. Nothing asks the controller.
+
+pub mod bring_up;
+pub mod files;
+pub mod kernel;
+pub mod state;
+
+use std::path::Path;
+
+use imprint_network::{
+    compare::{Difference, compare},
+    kept::Kept,
+};
+
+use files::{Change, FilesError};
+use kernel::KernelError;
+use state::StateError;
+
+/// A command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// What was given is not known.
+    #[error("it is not known what the network is to be")]
+    State(#[from] StateError),
+    /// The system's files.
+    #[error("the network's files cannot be used")]
+    Files(#[from] FilesError),
+    /// The kernel does not tell.
+    #[error("the kernel does not tell what it has")]
+    Kernel(#[from] KernelError),
+    /// cloud-init wrote the files.
+    #[error("cloud-init wrote this system's network files; their first content is not known here")]
+    NotOurs,
+    /// A program of the system.
+    #[error("the network could not be brought up")]
+    BringUp(#[from] bring_up::BringUpError),
+}
+
+impl NetworkError {
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::State(StateError::None) => {
+                "this system was installed without network data; deploy it with --network FILE"
+            }
+            Self::State(_) => {
+                "both copies are damaged; deploy the server again, or write its network files by hand"
+            }
+            Self::Files(_) => "run it as root, on a file system that can be written",
+            Self::Kernel(_) => "run it outside of a container that has no netlink",
+            Self::NotOurs => {
+                "let cloud-init write them again: cloud-init clean --logs, and a restart; or change them and leave them so"
+            }
+            Self::BringUp(_) => "look at the journal of the network's service, then try again",
+        }
+    }
+}
+
+/// What differs from what was given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Name of the system whose files were written; unset where cloud-init wrote them.
+    pub system: Option<&'static str>,
+    /// An operator accepted other files.
+    pub accepted: bool,
+    /// Copies of what was given that were damaged and have been written again.
+    pub repaired: Vec<String>,
+    /// Files that differ.
+    pub files: Vec<Change>,
+    /// What the kernel lacks; nothing is said here of accepted networks.
+    pub kernel: Vec<Difference>,
+}
+
+impl Status {
+    /// Whether all is as it was given, or accepted.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.files.is_empty() && self.kernel.is_empty()
+    }
+
+    /// For a terminal; `whole` with the lines of the files that differ.
+    #[must_use]
+    pub fn text(&self, whole: bool) -> String {
+        let mut out = String::new();
+        let wrote = self.system.unwrap_or("cloud-init");
+        let given = if self.accepted {
+            "as it was accepted"
+        } else {
+            "as it was given"
+        };
+        let how = if self.is_right() {
+            given
+        } else {
+            "other than it is to be"
+        };
+        out.push_str(&format!("network by {wrote}, {how}\n"));
+        for path in &self.repaired {
+            out.push_str(&format!("repaired: {path}\n"));
+        }
+        for change in &self.files {
+            out.push_str(&format!("file: {change}\n"));
+            if whole {
+                out.push_str(&change.lines());
+            }
+        }
+        for difference in &self.kernel {
+            out.push_str(&format!("kernel: {difference}\n"));
+        }
+        out
+    }
+}
+
+/// What differs below a root, and in this network namespace.
+///
+/// # Errors
+/// When that can't be known.
+pub async fn status(root: &Path) -> Result<Status, NetworkError> {
+    let loaded = state::load(root)?;
+    let kernel = if loaded.kept.accepted.is_none() {
+        compare(&loaded.kept.network, &kernel::read().await?)
+    } else {
+        Vec::new()
+    };
+    Ok(Status {
+        system: loaded.kept.system.map(imprint_network::Format::word),
+        accepted: loaded.kept.accepted.is_some(),
+        repaired: loaded.repaired,
+        files: files::changes(root, &loaded.kept)?,
+        kernel,
+    })
+}
+
+/// Puts the system's files back. What was there instead is kept. The answer is what was changed back.
+///
+/// # Errors
+/// When a file can't be written.
+pub fn restore(root: &Path) -> Result<Vec<Change>, NetworkError> {
+    let kept = ours(root)?;
+    Ok(files::restore(root, &kept)?)
+}
+
+/// Takes the system's files as they are now for what they are to be. The answer is how many there are.
+///
+/// # Errors
+/// When they can't be read, or that not be noted.
+pub fn accept(root: &Path) -> Result<usize, NetworkError> {
+    let mut kept = ours(root)?;
+    let files = files::present(root, &kept)?;
+    let count = files.len();
+    kept.accepted = Some(files);
+    state::save(root, &kept)?;
+    Ok(count)
+}
+
+/// Tells the system to read its files again and bring the network up by them.
+///
+/// # Errors
+/// When one of its programs fails.
+pub fn apply(root: &Path) -> Result<(), NetworkError> {
+    let kept = ours(root)?;
+    let system = kept.system.ok_or(NetworkError::NotOurs)?;
+    Ok(bring_up::run(system, &kept.network, root)?)
+}
+
+fn ours(root: &Path) -> Result<Kept, NetworkError> {
+    let kept = state::load(root)?.kept;
+    if kept.system.is_none() {
+        return Err(NetworkError::NotOurs);
+    }
+    Ok(kept)
+}

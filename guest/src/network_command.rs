@@ -1,0 +1,83 @@
+//! The verbs of `imprint-guest network`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use imprint_guest::{
+    chain,
+    network::{self, NetworkError, state::StateError},
+};
+use tracing::error;
+
+/// Something differs.
+const EXIT_DIFFERS: u8 = 2;
+/// `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Tell what differs from the network data of the deployment: files, addresses, routes, links
+    #[command(after_help = "Exit codes:\n  \
+        0   nothing differs\n  \
+        1   it could not be found out\n  \
+        2   something differs\n  \
+        78  this system was installed without network data, or both copies of it are damaged")]
+    Status(Below),
+    /// The same with the lines of the files that differ
+    Diff(Below),
+    /// Put the network's files back as they were written; what stands there is kept in /var/lib/imprint/aside
+    Restore(Below),
+    /// Have the system read its files again and bring the network up by them; connections may break for a moment
+    Apply(Below),
+    /// Take the network's files as they are now for what they are to be
+    Accept(Below),
+}
+
+/// Where the system is.
+#[derive(Debug, Args)]
+pub struct Below {
+    /// Folder below which the system lies
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+/// Does it.
+pub async fn run(verb: Verb) -> ExitCode {
+    let done = match verb {
+        Verb::Status(below) => network::status(&below.root)
+            .await
+            .map(|status| told(&status, false)),
+        Verb::Diff(below) => network::status(&below.root)
+            .await
+            .map(|status| told(&status, true)),
+        Verb::Restore(below) => network::restore(&below.root).map(|changes| {
+            for change in &changes {
+                println!("{change}: put back");
+            }
+            println!("{} files put back", changes.len());
+            ExitCode::SUCCESS
+        }),
+        Verb::Apply(below) => network::apply(&below.root).map(|()| ExitCode::SUCCESS),
+        Verb::Accept(below) => network::accept(&below.root).map(|count| {
+            println!("{count} files accepted as they are");
+            ExitCode::SUCCESS
+        }),
+    };
+    done.unwrap_or_else(|failure| {
+        error!(remedy = failure.remedy(), "{}", chain(&failure));
+        match failure {
+            NetworkError::State(StateError::None | StateError::Damaged(_)) => ExitCode::from(EXIT_CONFIG),
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn told(status: &network::Status, whole: bool) -> ExitCode {
+    print!("{}", status.text(whole));
+    if status.is_right() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_DIFFERS)
+    }
+}
