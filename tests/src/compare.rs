@@ -90,6 +90,23 @@ pub fn root_file_systems(image: &Path, disk: &Path, roots: &Roots, folder: &Path
     Ok(differing)
 }
 
+/// Disk and partitions have identifiers of their own, none of them the image's.
+pub fn fresh_identifiers(image: &Path, disk: &Path) -> Result<()> {
+    let of = |path: &Path| -> Result<Vec<[u8; 16]>> {
+        let (_, table) = open(path)?;
+        let partitions = table.iter().filter(|(_, part)| part.is_used());
+        Ok(std::iter::once(table.header.disk_guid)
+            .chain(partitions.map(|(_, part)| part.unique_partition_guid))
+            .collect())
+    };
+    let (before, after) = (of(image)?, of(disk)?);
+    ensure!(
+        before.len() == after.len() && after.iter().all(|guid| !before.contains(guid)),
+        "the disk has identifiers of the image: {before:02x?} {after:02x?}"
+    );
+    Ok(())
+}
+
 /// `e2fsck -fn`: the file system as the agent left it is clean.
 pub fn check_file_system(disk: &Path, roots: &Roots) -> Result<()> {
     let place = format!("{}?offset={}", disk.display(), roots.disk.start);
@@ -117,6 +134,7 @@ const REQUIRED: &[&str] = &[
     "var/lib/cloud/seed/nocloud/meta-data",
     "var/lib/cloud/seed/nocloud/user-data",
     "var/log/imprint-install.json",
+    "var/log/imprint-install.log",
 ];
 
 /// What the finish may change; a name with a slash at its end stands for all below it too.

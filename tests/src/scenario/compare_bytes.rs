@@ -26,6 +26,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
     let disk = &node.disks[0].path;
     let roots = compare::boot_code_and_fixed_partitions(&parts.image, disk)?;
+    compare::fresh_identifiers(&parts.image, disk)?;
     tell("boot code and fixed partitions are the image's, both partition tables are valid");
     compare::check_file_system(disk, &roots)?;
     let differing = compare::root_file_systems(&parts.image, disk, &roots, lab.folder())?;
