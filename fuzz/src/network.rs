@@ -22,7 +22,11 @@ pub fn network_data(data: &[u8]) {
     for format in Format::ALL {
         let rendered = render(&taken.network, format);
         for file in &rendered.files {
-            assert!(!file.path.contains("..") && !file.path.starts_with('/'), "{}", file.path);
+            assert!(
+                !file.path.contains("..") && !file.path.starts_with('/'),
+                "{}",
+                file.path
+            );
         }
         if matches!(format, Format::CloudInit | Format::Netplan) {
             let again = read(rendered.files[0].content.as_bytes()).expect("what was written is read");
