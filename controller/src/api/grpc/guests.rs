@@ -15,8 +15,8 @@ use super::{
 use crate::{
     app::App,
     guests::{GuestError, NewReset, PasswordResetRecord},
-    identity::Permission,
-    inventory::InventoryError,
+    identity::{Caller, Permission},
+    inventory::{InventoryError, Node},
 };
 
 /// Adds the service to the server.
@@ -27,6 +27,14 @@ pub fn register(routes: &mut RoutesBuilder, app: &App) {
 /// `imprint.v1.Guests`.
 #[derive(Debug, Clone)]
 struct GuestsService(App);
+
+impl GuestsService {
+    /// A node that the caller may see.
+    async fn node(&self, caller: &Caller, wanted: &str) -> Result<Node, Status> {
+        let found = self.0.nodes.find(&caller.viewer(), wanted).await;
+        found.map_err(status::<InventoryError>)
+    }
+}
 
 fn order(record: PasswordResetRecord) -> PasswordResetOrder {
     PasswordResetOrder {
@@ -48,13 +56,8 @@ impl Guests for GuestsService {
     async fn get_guest(&self, request: Request<GetGuestRequest>) -> Result<Response<WireGuest>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::ReadNodes)?;
-        let app = &self.0;
-        let node = app
-            .nodes
-            .find(&caller.viewer(), &request.into_inner().node)
-            .await
-            .map_err(status::<InventoryError>)?;
-        let guest = app.guests.of_node(&node.id).await.map_err(status::<_>)?;
+        let node = self.node(&caller, &request.into_inner().node).await?;
+        let guest = self.0.guests.of_node(&node.id).await.map_err(status::<_>)?;
         let guest = guest.ok_or_else(|| status(GuestError::None(node.name)))?;
         Ok(Response::new(WireGuest {
             node_id: guest.node_id,
@@ -76,18 +79,14 @@ impl Guests for GuestsService {
         caller.require(Permission::WriteDeployments)?;
         let request = request.into_inner();
         let password = Zeroizing::new(request.password);
-        let app = &self.0;
-        let node = app
-            .nodes
-            .find(&caller.viewer(), &request.node)
-            .await
-            .map_err(status::<InventoryError>)?;
+        let node = self.node(&caller, &request.node).await?;
         let wanted = NewReset {
             user: request.user,
             password: (!password.is_empty()).then_some(password),
             life_seconds: (request.life_seconds != 0).then_some(request.life_seconds),
         };
-        let answer = app
+        let answer = self
+            .0
             .guests
             .reset_password(&caller, &node, &wanted)
             .await
@@ -107,13 +106,8 @@ impl Guests for GuestsService {
     ) -> Result<Response<ListPasswordResetsResponse>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::ReadNodes)?;
-        let app = &self.0;
-        let node = app
-            .nodes
-            .find(&caller.viewer(), &request.into_inner().node)
-            .await
-            .map_err(status::<InventoryError>)?;
-        let orders = app.guests.resets(&node.id).await.map_err(status::<_>)?;
+        let node = self.node(&caller, &request.into_inner().node).await?;
+        let orders = self.0.guests.resets(&node.id).await.map_err(status::<_>)?;
         Ok(Response::new(ListPasswordResetsResponse {
             orders: orders.into_iter().map(order).collect(),
         }))
