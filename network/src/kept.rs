@@ -3,7 +3,7 @@
 //! The text is JSON in a frame with its digest, so that a damaged copy is told from a good one. The agent writes it in two
 //! places; the guest plugin takes the first that is whole.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -29,6 +29,30 @@ pub struct Kept {
     pub system: Option<Format>,
     /// Files that an operator accepted in place of those written at first. The network as it was given counts no more then.
     pub accepted: Option<Vec<File>>,
+    /// What the system was like when all was right for the first time.
+    pub learned: Option<Learned>,
+}
+
+/// A system whose network was right: what is not in the network data, and belongs to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Its network files, where others than Imprint wrote them; empty where they are those of the network.
+    pub files: Vec<File>,
+    /// Links that make its network services start.
+    pub services: Vec<ServiceLink>,
+    /// It had a default route, whoever gave it.
+    pub default_ipv4: bool,
+    /// The same for IPv6.
+    pub default_ipv6: bool,
+}
+
+/// A symbolic link of systemd.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceLink {
+    /// From the root, without the first slash.
+    pub path: String,
+    /// Where it leads.
+    pub target: String,
 }
 
 /// The text is not a network that was kept.
@@ -49,10 +73,13 @@ impl Kept {
     /// The files as they are to be: accepted ones, else those of the network.
     #[must_use]
     pub fn files(&self) -> Vec<File> {
-        match (&self.accepted, self.system) {
-            (Some(files), _) => files.clone(),
-            (None, Some(system)) => render(&self.network, system).files,
-            (None, None) => Vec::new(),
+        if let Some(files) = &self.accepted {
+            return files.clone();
+        }
+        match (&self.learned, self.system) {
+            (Some(learned), _) if !learned.files.is_empty() => learned.files.clone(),
+            (_, Some(system)) => render(&self.network, system).files,
+            (_, None) => Vec::new(),
         }
     }
 
@@ -60,15 +87,14 @@ impl Kept {
     #[must_use]
     pub fn to_text(&self) -> String {
         let network = render(&self.network, Format::CloudInit).files;
-        let accepted = self.accepted.as_ref().map(|files| {
-            let file = |file: &File| json!({"path": file.path, "mode": file.mode, "content": file.content});
-            files.iter().map(file).collect::<Vec<Value>>()
-        });
+        let accepted = self.accepted.as_deref().map(files_to_json);
+        let learned = self.learned.as_ref().map(Learned::to_json);
         let state = json!({
             "version": VERSION,
             "system": self.system.map(Format::word),
             "network": network.first().map(|file| file.content.as_str()),
             "accepted": accepted,
+            "learned": learned,
         });
         // Keys of serde's maps are sorted: the same state has the same digest.
         let digest = digest(&state);
@@ -98,26 +124,66 @@ impl Kept {
         let network = read(network.as_bytes()).map_err(|_| BadKept::Version)?.network;
         let accepted = match state.get("accepted") {
             None | Some(Value::Null) => None,
-            Some(Value::Array(files)) => {
-                let files: Option<Vec<File>> = files.iter().map(|file| accepted(file.as_object()?)).collect();
-                Some(files.ok_or(form("an accepted file"))?)
-            }
-            Some(_) => return Err(form("accepted files")),
+            Some(files) => Some(files_from_json(files).ok_or(form("accepted files"))?),
+        };
+        let learned = match state.get("learned") {
+            None | Some(Value::Null) => None,
+            Some(learned) => Some(Learned::from_json(learned).ok_or(form("what was learned"))?),
         };
         Ok(Self {
             network,
             system,
             accepted,
+            learned,
         })
     }
 }
 
-fn accepted(file: &Map<String, Value>) -> Option<File> {
-    Some(File {
-        path: file.get("path")?.as_str()?.to_owned(),
-        mode: u32::try_from(file.get("mode")?.as_u64()?).ok()? & 0o7777,
-        content: file.get("content")?.as_str()?.to_owned(),
-    })
+impl Learned {
+    fn to_json(&self) -> Value {
+        let link = |link: &ServiceLink| json!({"path": link.path, "target": link.target});
+        json!({
+            "files": files_to_json(&self.files),
+            "services": self.services.iter().map(link).collect::<Vec<Value>>(),
+            "default_ipv4": self.default_ipv4,
+            "default_ipv6": self.default_ipv6,
+        })
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let link = |link: &Value| {
+            Some(ServiceLink {
+                path: link["path"].as_str()?.to_owned(),
+                target: link["target"].as_str()?.to_owned(),
+            })
+        };
+        Some(Self {
+            files: files_from_json(&value["files"])?,
+            services: value["services"]
+                .as_array()?
+                .iter()
+                .map(link)
+                .collect::<Option<_>>()?,
+            default_ipv4: value["default_ipv4"].as_bool()?,
+            default_ipv6: value["default_ipv6"].as_bool()?,
+        })
+    }
+}
+
+fn files_to_json(files: &[File]) -> Vec<Value> {
+    let file = |file: &File| json!({"path": file.path, "mode": file.mode, "content": file.content});
+    files.iter().map(file).collect()
+}
+
+fn files_from_json(files: &Value) -> Option<Vec<File>> {
+    let file = |file: &Value| {
+        Some(File {
+            path: file["path"].as_str()?.to_owned(),
+            mode: u32::try_from(file["mode"].as_u64()?).ok()? & 0o7777,
+            content: file["content"].as_str()?.to_owned(),
+        })
+    };
+    files.as_array()?.iter().map(file).collect()
 }
 
 fn digest(state: &Value) -> String {
@@ -136,6 +202,7 @@ mod tests {
             network: read(text.as_bytes()).unwrap().network,
             system: Some(Format::Networkd),
             accepted: None,
+            learned: None,
         };
         assert_eq!(Kept::from_text(&kept.to_text()).as_ref(), Ok(&kept));
         assert_eq!(kept.files(), render(&kept.network, Format::Networkd).files);
@@ -144,6 +211,17 @@ mod tests {
             mode: 0o600,
             content: "x\n".into(),
         };
+        kept.learned = Some(Learned {
+            files: vec![file.clone()],
+            services: vec![ServiceLink {
+                path: "etc/systemd/system/a.wants/b.service".into(),
+                target: "/lib/systemd/system/b.service".into(),
+            }],
+            default_ipv4: true,
+            default_ipv6: false,
+        });
+        assert_eq!(Kept::from_text(&kept.to_text()).as_ref(), Ok(&kept));
+        assert_eq!(kept.files(), std::slice::from_ref(&file));
         kept.accepted = Some(vec![file.clone()]);
         let text = kept.to_text();
         assert_eq!(Kept::from_text(&text).as_ref(), Ok(&kept));

@@ -145,6 +145,7 @@ pub(super) fn apply(root: &ConfinedRoot, profile: &Profile, data: &[u8]) -> Resu
         network: network.clone(),
         system: native.as_ref().map(|(system, _)| *system),
         accepted: None,
+        learned: None,
     };
     for place in PLACES {
         root.write(place, kept.to_text().as_bytes(), 0o600)?;

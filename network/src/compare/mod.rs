@@ -69,7 +69,7 @@ pub struct KernelRoute {
 /// Something that differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// The link's name in the network data.
+    /// The link's name in the network data; empty for what belongs to none.
     pub link: String,
     /// What is not as it should be.
     pub what: String,
@@ -77,9 +77,15 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.link, self.what)
+        match self.link.as_str() {
+            "" => f.write_str(&self.what),
+            link => write!(f, "{link}: {}", self.what),
+        }
     }
 }
+
+/// Said of an interface that is up and has no link: a matter of cables and switches.
+pub const NO_CARRIER: &str = "it has no carrier";
 
 /// What of the network the kernel does not have. What it has besides is nobody's business here.
 #[must_use]
@@ -136,7 +142,7 @@ fn one(
     if !found.up {
         differ("it is down".to_owned());
     } else if !found.carrier {
-        differ("it has no carrier".to_owned());
+        differ(NO_CARRIER.to_owned());
     }
     if let Some(mtu) = link.mtu
         && mtu != found.mtu
