@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(config.order_keys, [[1; 32]]);
 
         // What a crash in the middle left behind must not be in the way.
-        fs::write(folder.path().join("guest.json.new"), "half").unwrap();
+        fs::write(folder.path().join(".guest.json.imprint-new"), "half").unwrap();
         GuestConfig::forget_token(&path).unwrap();
         let config = GuestConfig::load(&path).unwrap();
         assert!(config.report_token.is_none());

@@ -21,11 +21,19 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes or replaces a file with mode 0600. A crash leaves the old file or the new one.
-pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Makes or replaces a file with this mode, and the folders above it. A crash leaves the old file or the new one.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     put(path, content, |file| {
-        file.set_permissions(Permissions::from_mode(0o600))
+        file.set_permissions(Permissions::from_mode(mode))
     })
+}
+
+/// The same with mode 0600.
+pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    write(path, content, 0o600)
 }
 
 /// Replaces a file that is there. Mode and owner stay.
@@ -42,8 +50,10 @@ fn put(path: &Path, content: &[u8], dress: impl FnOnce(&File) -> io::Result<()>)
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    // Hidden, and without the ends that services look for in their folders.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".imprint-new");
     let fresh = folder.join(name);
     match fs::remove_file(&fresh) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
@@ -78,7 +88,7 @@ mod tests {
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         // What a crash left behind is not in the way.
-        fs::write(folder.path().join("shadow.new"), "half").unwrap();
+        fs::write(folder.path().join(".shadow.imprint-new"), "half").unwrap();
         replace(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);

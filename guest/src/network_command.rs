@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use imprint_guest::{
     chain,
-    network::{self, NetworkError, state::StateError},
+    network::{self, NetworkError, guard::Patience, state::StateError},
 };
 use tracing::error;
 
@@ -30,8 +30,12 @@ pub enum Verb {
     Restore(Below),
     /// Have the system read its files again and bring the network up by them; connections may break for a moment
     Apply(Below),
-    /// Take the network's files as they are now for what they are to be
+    /// Take the network's files as they are now for what they are to be; what is watched from then on is those files
     Accept(Below),
+    /// Look after the network for as long as this runs: what differs is put back after 20 s, and the controller is told
+    #[command(after_help = "\
+`accept` within these 20 s, or at any time before a change, makes it stay. A cable that is out is waited for.")]
+    Watch(Below),
 }
 
 /// Where the system is.
@@ -63,6 +67,9 @@ pub async fn run(verb: Verb) -> ExitCode {
             println!("{count} files accepted as they are");
             ExitCode::SUCCESS
         }),
+        Verb::Watch(below) => network::watch::run(&below.root, Patience::default())
+            .await
+            .map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|failure| {
         error!(remedy = failure.remedy(), "{}", chain(&failure));

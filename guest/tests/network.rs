@@ -24,6 +24,7 @@ fn installed(system: Option<Format>) -> tempfile::TempDir {
         network: network.clone(),
         system,
         accepted: None,
+        learned: None,
     };
     for place in PLACES {
         put(root.path(), place, &kept.to_text(), 0o600);

@@ -63,25 +63,37 @@ pub fn run(system: Format, network: &Network, root: &Path) -> Result<(), BringUp
     const MANAGER: &str = "etc/systemd/system/multi-user.target.wants/NetworkManager.service";
     let network_manager = root.join(MANAGER).is_symlink();
     for words in plan(system, network, network_manager) {
-        let Some((program, arguments)) = words.split_first() else {
-            continue;
-        };
-        let status =
-            Command::new(program)
-                .args(arguments)
-                .status()
-                .map_err(|source| BringUpError::Start {
-                    program: program.clone(),
-                    source,
-                })?;
-        if !status.success() {
-            return Err(BringUpError::Failed {
-                program: words.join(" "),
-                status,
-            });
-        }
+        start(&words)?;
     }
     Ok(())
+}
+
+/// Has systemd read again which services there are.
+///
+/// # Errors
+/// When that fails.
+pub fn reload_units() -> Result<(), BringUpError> {
+    start(&["systemctl".to_owned(), "daemon-reload".to_owned()])
+}
+
+fn start(words: &[String]) -> Result<(), BringUpError> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Ok(());
+    };
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .map_err(|source| BringUpError::Start {
+            program: program.clone(),
+            source,
+        })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(BringUpError::Failed {
+        program: words.join(" "),
+        status,
+    })
 }
 
 #[cfg(test)]

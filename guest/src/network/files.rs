@@ -9,7 +9,8 @@ use std::{
 
 use imprint_network::{File, kept::Kept};
 
-use super::state::{read_bounded, write};
+use super::state::read_bounded;
+use crate::file::write;
 
 /// Where files are kept that stood in the way.
 pub const ASIDE: &str = "var/lib/imprint/aside";
@@ -123,9 +124,6 @@ pub fn restore(root: &Path, kept: &Kept) -> Result<Vec<Change>, FilesError> {
             Some(text) => {
                 let mode = modes.get(&change.path).copied().unwrap_or(0o600);
                 write(&path, text.as_bytes(), mode).map_err(failed("write", &path))?;
-                // The mask of the caller may have taken something away.
-                let mode = fs::Permissions::from_mode(mode);
-                fs::set_permissions(&path, mode).map_err(failed("write", &path))?;
             }
             None => fs::remove_file(&path).map_err(failed("remove", &path))?,
         }

@@ -5,12 +5,20 @@
 //! - [`kernel`]: links, addresses and routes by netlink.
 //! - [`bring_up`]: what the system is told so that it reads its files again.
 //!
-//! Nothing happens by itself: each of these is a command that somebody gives. Nothing asks the controller.
+//! - [`services`]: whether what brings the network up starts by itself.
+//! - [`learn`]: what the system was like when all was right.
+//! - [`guard`] decides when what differs is put back; [`watch`] looks and does it.
+//!
+//! Nothing asks the controller.
 
 pub mod bring_up;
 pub mod files;
+pub mod guard;
 pub mod kernel;
+pub mod learn;
+pub mod services;
 pub mod state;
+pub mod watch;
 
 use std::path::Path;
 
@@ -32,6 +40,9 @@ pub enum NetworkError {
     /// The system's files.
     #[error("the network's files cannot be used")]
     Files(#[from] FilesError),
+    /// The links of services.
+    #[error("the network's services cannot be looked at")]
+    Services(#[from] services::ServicesError),
     /// The kernel does not tell.
     #[error("the kernel does not tell what it has")]
     Kernel(#[from] KernelError),
@@ -54,7 +65,7 @@ impl NetworkError {
             Self::State(_) => {
                 "both copies are damaged; deploy the server again, or write its network files by hand"
             }
-            Self::Files(_) => "run it as root, on a file system that can be written",
+            Self::Files(_) | Self::Services(_) => "run it as root, on a file system that can be written",
             Self::Kernel(_) => "run it outside of a container that has no netlink",
             Self::NotOurs => {
                 "let cloud-init write them again: cloud-init clean --logs, and a restart; or change them and leave them so"
@@ -75,6 +86,8 @@ pub struct Status {
     pub repaired: Vec<String>,
     /// Files that differ.
     pub files: Vec<Change>,
+    /// Services that do not start by themselves any more.
+    pub services: Vec<String>,
     /// What the kernel lacks; nothing is said here of accepted networks.
     pub kernel: Vec<Difference>,
 }
@@ -83,7 +96,7 @@ impl Status {
     /// Whether all is as it was given, or accepted.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.files.is_empty() && self.kernel.is_empty()
+        self.files.is_empty() && self.services.is_empty() && self.kernel.is_empty()
     }
 
     /// For a terminal; `whole` with the lines of the files that differ.
@@ -111,6 +124,9 @@ impl Status {
                 out.push_str(&change.lines());
             }
         }
+        for service in &self.services {
+            out.push_str(&format!("service: {service}\n"));
+        }
         for difference in &self.kernel {
             out.push_str(&format!("kernel: {difference}\n"));
         }
@@ -124,18 +140,66 @@ impl Status {
 /// When that can't be known.
 pub async fn status(root: &Path) -> Result<Status, NetworkError> {
     let loaded = state::load(root)?;
-    let kernel = if loaded.kept.accepted.is_none() {
-        compare(&loaded.kept.network, &kernel::read().await?)
+    let kept = &loaded.kept;
+    let kernel = if kept.accepted.is_none() {
+        let there = kernel::read().await?;
+        let mut differences = compare(&kept.network, &there);
+        differences.extend(routes_gone(kept, &there));
+        differences
     } else {
         Vec::new()
+    };
+    let services = match (kept.system, &kept.learned) {
+        (Some(system), Some(learned)) if kept.accepted.is_none() => {
+            services::differences(root, system, &learned.services)?
+        }
+        _ => Vec::new(),
     };
     Ok(Status {
         system: loaded.kept.system.map(imprint_network::Format::word),
         accepted: loaded.kept.accepted.is_some(),
         repaired: loaded.repaired,
         files: files::changes(root, &loaded.kept)?,
+        services,
         kernel,
     })
+}
+
+/// Default routes that a DHCP server or a router gave, and that are in no network data.
+fn routes_gone(kept: &Kept, kernel: &imprint_network::compare::Kernel) -> Vec<Difference> {
+    let Some(learned) = &kept.learned else {
+        return Vec::new();
+    };
+    [
+        (learned.default_ipv4, false, "IPv4"),
+        (learned.default_ipv6, true, "IPv6"),
+    ]
+    .into_iter()
+    .filter(|(had, ipv6, _)| *had && !learn::has_default(kernel, *ipv6))
+    .map(|(_, _, family)| Difference {
+        link: String::new(),
+        what: format!("the default route for {family} is gone"),
+    })
+    .collect()
+}
+
+/// Puts files and services back and brings the network up by them. The answer is what differed of the files.
+///
+/// # Errors
+/// When something can't be written, or a program of the system fails.
+pub fn restore_system(root: &Path) -> Result<Vec<Change>, NetworkError> {
+    let kept = ours(root)?;
+    let changes = files::restore(root, &kept)?;
+    let system = kept.system.ok_or(NetworkError::NotOurs)?;
+    let mut services_changed = false;
+    if let (Some(learned), None) = (&kept.learned, &kept.accepted) {
+        services_changed = services::restore(root, system, &learned.services)?;
+    }
+    if services_changed {
+        bring_up::reload_units()?;
+    }
+    bring_up::run(system, &kept.network, root)?;
+    Ok(changes)
 }
 
 /// Puts the system's files back. What was there instead is kept. The answer is what was changed back.

@@ -1,12 +1,13 @@
 //! What was given, in two places.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::OpenOptions,
+    io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
+use crate::file;
 use imprint_network::kept::{BadKept, Kept, MAX_KEPT, PLACES};
 
 /// What was given cannot be read or written.
@@ -70,7 +71,7 @@ pub fn load(root: &Path) -> Result<Loaded, StateError> {
     let text = kept.to_text();
     let repaired = bad
         .into_iter()
-        .filter(|place| write(&root.join(place), text.as_bytes(), 0o600).is_ok());
+        .filter(|place| file::write_secret(&root.join(place), text.as_bytes()).is_ok());
     let repaired = repaired.map(str::to_owned).collect();
     Ok(Loaded { kept, repaired })
 }
@@ -83,7 +84,7 @@ pub fn save(root: &Path, kept: &Kept) -> Result<(), StateError> {
     let text = kept.to_text();
     for place in PLACES {
         let path = root.join(place);
-        write(&path, text.as_bytes(), 0o600).map_err(|source| StateError::File { path, source })?;
+        file::write_secret(&path, text.as_bytes()).map_err(|source| StateError::File { path, source })?;
     }
     Ok(())
 }
@@ -113,28 +114,4 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         .open(path)?;
     file.take(MAX_KEPT as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Replaces a file as a whole.
-pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    let name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy();
-    // Hidden, and without the ends that network systems look for.
-    let new = folder.join(format!(".{name}.imprint-new"));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
 }

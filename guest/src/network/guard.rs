@@ -1,0 +1,294 @@
+//! When a network that differs is put back: a decision without clock, file or kernel.
+//!
+//! ```text
+//! right ──differs──> grace ──still differs──> putting back ──right──> told as restored
+//!   ^                  │                          │  │
+//!   └──right by itself─┘                          │  └─still differs: told once, tried again, less and less often
+//!   └─────────────────────────────────────────────┘
+//! ```
+//!
+//! What four attempts did not help is left until something else differs: a DHCP server that is gone does not come back by
+//! restarting the services here. Somebody at work gets the grace, in which `accept` makes his files the right ones. What no restoring can help, a cable
+//! that is out, is waited for.
+
+use std::time::Duration;
+
+/// How patient the guard is.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the first look at which something differed to the first attempt.
+    pub grace: Duration,
+    /// From one attempt to the next; doubles each time.
+    pub first_retry: Duration,
+    /// Attempts before something else has to differ.
+    pub tries: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(20),
+            first_retry: Duration::from_secs(20),
+            tries: 4,
+        }
+    }
+}
+
+/// What a look at the network has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// All is as it is to be.
+    Right,
+    /// Something differs, and putting it back may help. The text is what is told.
+    Differs(String),
+    /// Something differs that only hands can change: no carrier.
+    Unplugged,
+}
+
+/// What to do after a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing.
+    Nothing,
+    /// Put the files back and bring the network up.
+    Restore,
+    /// Tell that it was put back: what had differed, and how long it took from the first look.
+    TellRestored {
+        /// What had differed.
+        what: String,
+        /// How long it was so.
+        after: Duration,
+    },
+    /// Tell that putting it back has not helped, and try again.
+    TellAndRestore {
+        /// What still differs.
+        what: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Right,
+    Grace {
+        since: Duration,
+    },
+    Restoring {
+        since: Duration,
+        what: String,
+        /// What still differed at the last attempt.
+        last: String,
+        tried_at: Duration,
+        tries: u32,
+    },
+}
+
+/// The guard of one network.
+#[derive(Debug)]
+pub struct Guard {
+    patience: Patience,
+    phase: Phase,
+}
+
+impl Guard {
+    /// One that has not looked yet.
+    #[must_use]
+    pub fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            phase: Phase::Right,
+        }
+    }
+
+    /// After a look, at a time that only rises.
+    pub fn decide(&mut self, now: Duration, found: Found) -> Act {
+        match (&mut self.phase, found) {
+            (Phase::Right, Found::Right) => Act::Nothing,
+            (Phase::Right, Found::Differs(_)) => {
+                self.phase = Phase::Grace { since: now };
+                Act::Nothing
+            }
+            (Phase::Right | Phase::Grace { .. }, Found::Unplugged) | (Phase::Grace { .. }, Found::Right) => {
+                self.phase = Phase::Right;
+                Act::Nothing
+            }
+            (Phase::Grace { since }, Found::Differs(what)) => {
+                if now.saturating_sub(*since) < self.patience.grace {
+                    return Act::Nothing;
+                }
+                self.phase = Phase::Restoring {
+                    since: *since,
+                    last: what.clone(),
+                    what,
+                    tried_at: now,
+                    tries: 1,
+                };
+                Act::Restore
+            }
+            (Phase::Restoring { since, what, .. }, Found::Right) => {
+                let act = Act::TellRestored {
+                    what: std::mem::take(what),
+                    after: now.saturating_sub(*since),
+                };
+                self.phase = Phase::Right;
+                act
+            }
+            (Phase::Restoring { tried_at, .. }, Found::Unplugged) => {
+                *tried_at = now;
+                Act::Nothing
+            }
+            (
+                Phase::Restoring {
+                    tried_at,
+                    tries,
+                    last,
+                    ..
+                },
+                Found::Differs(still),
+            ) => {
+                if *tries >= self.patience.tries && *last == still {
+                    return Act::Nothing;
+                }
+                let factor = 1 << (*tries - 1).min(self.patience.tries).min(16);
+                if now.saturating_sub(*tried_at) < self.patience.first_retry * factor {
+                    return Act::Nothing;
+                }
+                *tried_at = now;
+                *tries = if *tries >= self.patience.tries {
+                    1
+                } else {
+                    *tries + 1
+                };
+                last.clone_from(&still);
+                match *tries {
+                    2 => Act::TellAndRestore { what: still },
+                    _ => Act::Restore,
+                }
+            }
+        }
+    }
+
+    /// How long to wait for something to happen before the next look.
+    #[must_use]
+    pub fn next_look(&self) -> Duration {
+        match self.phase {
+            // Files tell nobody that they were changed.
+            Phase::Right => Duration::from_secs(10),
+            Phase::Grace { .. } | Phase::Restoring { .. } => Duration::from_secs(2),
+        }
+    }
+
+    /// Whether the network was right at the last look.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.phase == Phase::Right
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn differs(what: &str) -> Found {
+        Found::Differs(what.into())
+    }
+
+    #[test]
+    fn what_differs_is_put_back_after_the_grace_and_told() {
+        let mut guard = Guard::new(Patience::default());
+        assert_eq!(guard.decide(at(0), Found::Right), Act::Nothing);
+        assert_eq!(guard.decide(at(10), differs("a")), Act::Nothing);
+        assert_eq!(guard.decide(at(29), differs("a")), Act::Nothing);
+        assert_eq!(guard.decide(at(30), differs("b")), Act::Restore);
+        assert_eq!(guard.decide(at(32), differs("b")), Act::Nothing);
+        let told = Act::TellRestored {
+            what: "b".into(),
+            after: at(24),
+        };
+        assert_eq!(guard.decide(at(34), Found::Right), told);
+        assert_eq!(guard.decide(at(36), Found::Right), Act::Nothing);
+    }
+
+    #[test]
+    fn what_heals_or_is_accepted_in_the_grace_is_left_alone() {
+        let mut guard = Guard::new(Patience::default());
+        for round in 0..3 {
+            let begin = round * 100;
+            assert_eq!(guard.decide(at(begin), differs("a")), Act::Nothing);
+            assert_eq!(guard.decide(at(begin + 15), Found::Right), Act::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_cable_is_waited_for() {
+        let mut guard = Guard::new(Patience::default());
+        for second in 0..1000 {
+            assert_eq!(guard.decide(at(second), Found::Unplugged), Act::Nothing);
+        }
+        assert_eq!(
+            guard.decide(at(1000), differs("a")),
+            Act::Nothing,
+            "the grace begins with it"
+        );
+        assert_eq!(guard.decide(at(1020), differs("a")), Act::Restore);
+    }
+
+    #[test]
+    fn what_does_not_help_is_told_once_and_tried_less_and_less() {
+        let mut guard = Guard::new(Patience::default());
+        let mut acts = Vec::new();
+        for second in 0..4000 {
+            match guard.decide(at(second), differs("x")) {
+                Act::Nothing => {}
+                act => acts.push((second, act)),
+            }
+        }
+        let times: Vec<u64> = acts.iter().map(|(second, _)| *second).collect();
+        assert_eq!(times, [20, 40, 80, 160], "then nothing helps");
+        let told = acts
+            .iter()
+            .filter(|(_, act)| matches!(act, Act::TellAndRestore { .. }));
+        assert_eq!(told.map(|(second, _)| *second).collect::<Vec<_>>(), [40]);
+        let other = guard.decide(at(4000), differs("y"));
+        assert_eq!(other, Act::Restore, "that is another matter");
+    }
+
+    proptest! {
+        /// Whatever is found in whatever order: nothing is put back sooner than the grace after the last time all was right,
+        /// and nothing is told as restored that was not put back.
+        #[test]
+        fn nobody_is_fought(looks in proptest::collection::vec((1_u64..30, 0_u8..3), 1..200)) {
+            let mut guard = Guard::new(Patience::default());
+            let (mut now, mut last_right, mut restored) = (0, None, false);
+            for (pause, what) in looks {
+                now += pause;
+                let found = match what {
+                    0 => Found::Right,
+                    1 => differs("x"),
+                    _ => Found::Unplugged,
+                };
+                let right = found == Found::Right;
+                match guard.decide(at(now), found) {
+                    Act::Restore | Act::TellAndRestore { .. } => {
+                        prop_assert!(last_right.is_none_or(|right| now - right >= 20));
+                        restored = true;
+                    }
+                    Act::TellRestored { .. } => {
+                        prop_assert!(restored && right);
+                        restored = false;
+                    }
+                    Act::Nothing => {}
+                }
+                if right {
+                    last_right = Some(now);
+                    restored = false;
+                }
+            }
+        }
+    }
+}
