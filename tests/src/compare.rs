@@ -135,6 +135,8 @@ const REQUIRED: &[&str] = &[
     "var/lib/cloud/seed/nocloud/user-data",
     "var/log/imprint-install.json",
     "var/log/imprint-install.log",
+    "etc/imprint/network.json",
+    "var/lib/imprint/network.json",
 ];
 
 /// What the finish may change; a name with a slash at its end stands for all below it too.
@@ -145,6 +147,8 @@ const EXPECTED: &[&str] = &[
     "etc/systemd/system/imprint-guest.service",
     "etc/systemd/system/multi-user.target.wants/imprint-report.service",
     "etc/systemd/system/multi-user.target.wants/imprint-guest.service",
+    "etc/systemd/system/imprint-network.service",
+    "etc/systemd/system/multi-user.target.wants/imprint-network.service",
     "etc/cloud/cloud.cfg.d/99-imprint.cfg",
     "etc/hostname",
     "etc/hosts",
@@ -154,6 +158,8 @@ const EXPECTED: &[&str] = &[
     "var/lib/systemd/random-seed",
     "var/log/imprint-install.json",
     "var/log/imprint-install.log",
+    // The network as it was given, and what the guest plugin has to tell.
+    "var/lib/imprint/",
 ];
 
 fn expected(path: &str) -> bool {

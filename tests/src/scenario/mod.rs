@@ -18,6 +18,7 @@ mod fault_refused;
 mod fault_wrong_digest;
 mod guest;
 mod image_boots;
+mod network_watch;
 
 use anyhow::Result;
 
@@ -134,6 +135,13 @@ pub const ALL: &[Scenario] = &[
         ci: true,
         rough_seconds: 50,
         run: fault_agent_refuses::run,
+    },
+    Scenario {
+        name: "network-watch",
+        about: "the network of a running system is spoilt: back within a minute, and the controller knows what differed",
+        ci: true,
+        rough_seconds: 330,
+        run: network_watch::run,
     },
     Scenario {
         name: "demo-interrupted",
