@@ -17,14 +17,15 @@ use crate::story::tell;
 /// From the fault to the event on the controller.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is done to it, as root. `$I` is the interface, `$F` the file that configures it.
+/// What is done to it, as root. `$I` is the interface, `$F` the file that configures it, `$S` the service. The first ones are
+/// of a kind each: running network, file, service.
 const SPOILT: &[(&str, &str)] = &[
     ("the address is flushed", "ip address flush dev $I"),
+    ("the file is deleted", "rm $F"),
+    ("the service is disabled", "systemctl disable $S"),
     ("the link is set down", "ip link set $I down"),
     ("the default route is deleted", "ip route delete default"),
-    ("the file is deleted", "rm $F"),
     ("the file is edited", "printf '\\n# somebody was here\\n' >> $F"),
-    ("the service is disabled", "systemctl disable $S"),
 ];
 
 /// Finds interface, file and service by what the plugin says it holds the network against.
@@ -33,7 +34,17 @@ const NAMES: &str = "I=$(ip -o -4 address show | awk '/ 10\\.77\\.0\\./ {print $
     test -n \"$I\" -a -n \"$F\" || exit 1; \
     case $F in */interfaces.d/*) S=networking;; *) S=systemd-networkd;; esac";
 
-pub fn run(name: &str, parts: &Parts) -> Result<()> {
+/// One fault of each kind.
+pub fn of_each_kind(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, &SPOILT[..3])
+}
+
+/// All of them.
+pub fn all(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, SPOILT)
+}
+
+fn run(name: &str, parts: &Parts, spoilt: &[(&'static str, &'static str)]) -> Result<()> {
     let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
     let disk = DiskSpec::new(DiskKind::Virtio);
     let mut node = lab.build(NodeSpec::new(Firmware::Bios, disk))?;
@@ -48,10 +59,10 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let id = deployment["id"].as_str().context("the deployment has no id")?;
     let done = lab.wait_deployment(&mut node, id, "succeeded", patience::DEPLOYMENT)?;
     let address = deploy::address(&done)?;
-    watch(&lab, &node, &address).explain(|| lab.picture(&node))
+    watch(&lab, &node, &address, spoilt).explain(|| lab.picture(&node))
 }
 
-fn watch(lab: &Lab, node: &Node, address: &str) -> Result<()> {
+fn watch(lab: &Lab, node: &Node, address: &str, spoilt: &[(&'static str, &'static str)]) -> Result<()> {
     let ask = |command: &str, seconds: u64| lab.key.run(address, command, Duration::from_secs(seconds));
     ask(
         "for i in $(seq 180); do sudo grep -q '\"services\"' /etc/imprint/network.json && exit 0; sleep 1; done; \
@@ -67,7 +78,7 @@ fn watch(lab: &Lab, node: &Node, address: &str) -> Result<()> {
     )?;
     tell(&format!("the watch has learned, and takes {} KiB", rss.trim()));
 
-    for (what, command) in SPOILT {
+    for (what, command) in spoilt {
         if command.contains("route delete") && !route {
             tell("there is no default route in this network: none is deleted");
             continue;
