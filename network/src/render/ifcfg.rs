@@ -72,20 +72,14 @@ pub(super) fn render(network: &Network) -> Rendered {
                 .routes_of(ipv6)
                 .map(|route| route_line(name, route))
                 .collect();
-            add_lines(&format!("{FOLDER}/{prefix}-{name}"), &lines, &mut rendered);
+            rendered.add_lines(format!("{FOLDER}/{prefix}-{name}"), &lines);
         }
         for (ipv6, prefix) in [(false, "rule"), (true, "rule6")] {
             let lines: Vec<String> = link.ip.rules_of(ipv6).map(selector).collect();
-            add_lines(&format!("{FOLDER}/{prefix}-{name}"), &lines, &mut rendered);
+            rendered.add_lines(format!("{FOLDER}/{prefix}-{name}"), &lines);
         }
     }
     rendered
-}
-
-fn add_lines(path: &str, lines: &[String], rendered: &mut Rendered) {
-    if !lines.is_empty() {
-        rendered.add(path, 0o644, format!("{HEADER}{}\n", lines.join("\n")));
-    }
 }
 
 fn route_line(name: &LinkName, route: &Route) -> String {

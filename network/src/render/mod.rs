@@ -189,6 +189,13 @@ impl Rendered {
         });
     }
 
+    /// A file of these lines, if there are any.
+    fn add_lines(&mut self, path: String, lines: &[String]) {
+        if !lines.is_empty() {
+            self.add(path, 0o644, format!("{HEADER}{}\n", lines.join("\n")));
+        }
+    }
+
     fn warn(&mut self, what: impl Into<String>) {
         self.warnings.push(what.into());
     }

@@ -1,7 +1,7 @@
 //! wicked of SLES 12 and 15.
 
 use super::{
-    HEADER, Rendered,
+    Rendered,
     ifcfg::Variables,
     link_file::{self, Recognised},
     resolv,
@@ -37,23 +37,13 @@ pub(super) fn render(network: &Network) -> Rendered {
             .chain(ip.routes_of(true))
             .map(|route| route_line(name, route))
             .collect();
-        lines(&format!("{FOLDER}/ifroute-{name}"), &routes, &mut rendered);
+        rendered.add_lines(format!("{FOLDER}/ifroute-{name}"), &routes);
         let rules: Vec<String> = ip.rules.iter().map(rule_line).collect();
-        lines(&format!("{FOLDER}/ifrule-{name}"), &rules, &mut rendered);
-        lines(
-            &format!("{FOLDER}/ifsysctl-{name}"),
-            &sysctls(link),
-            &mut rendered,
-        );
+        rendered.add_lines(format!("{FOLDER}/ifrule-{name}"), &rules);
+        rendered.add_lines(format!("{FOLDER}/ifsysctl-{name}"), &sysctls(link));
     }
     resolv::render(&network, &mut rendered);
     rendered
-}
-
-fn lines(path: &str, lines: &[String], rendered: &mut Rendered) {
-    if !lines.is_empty() {
-        rendered.add(path, 0o644, format!("{HEADER}{}\n", lines.join("\n")));
-    }
 }
 
 fn interface(network: &Network, name: &LinkName, link: &Link) -> String {
