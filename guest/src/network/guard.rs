@@ -148,7 +148,7 @@ impl Guard {
                 if *tries >= self.patience.tries && *last == still {
                     return Act::Nothing;
                 }
-                let factor = 1 << (*tries - 1).min(self.patience.tries).min(16);
+                let factor = 1 << (*tries - 1).min(16);
                 if now.saturating_sub(*tried_at) < self.patience.first_retry * factor {
                     return Act::Nothing;
                 }
@@ -175,12 +175,6 @@ impl Guard {
             Phase::Right => Duration::from_secs(10),
             Phase::Grace { .. } | Phase::Restoring { .. } => Duration::from_secs(2),
         }
-    }
-
-    /// Whether the network was right at the last look.
-    #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.phase == Phase::Right
     }
 }
 

@@ -23,7 +23,7 @@ pub mod watch;
 use std::path::Path;
 
 use imprint_network::{
-    compare::{Difference, compare},
+    compare::{Difference, Kernel as KernelState, compare},
     kept::Kept,
 };
 
@@ -139,34 +139,52 @@ impl Status {
 /// # Errors
 /// When that can't be known.
 pub async fn status(root: &Path) -> Result<Status, NetworkError> {
-    let loaded = state::load(root)?;
-    let kept = &loaded.kept;
-    let kernel = if kept.accepted.is_none() {
-        let there = kernel::read().await?;
-        let mut differences = compare(&kept.network, &there);
-        differences.extend(routes_gone(kept, &there));
-        differences
-    } else {
-        Vec::new()
+    Ok(look_at(root).await?.status)
+}
+
+/// A status with what it was made of.
+#[derive(Debug)]
+struct Looked {
+    status: Status,
+    kept: Kept,
+    /// Unset for an accepted network, which the kernel is not held against.
+    kernel: Option<KernelState>,
+}
+
+async fn look_at(root: &Path) -> Result<Looked, NetworkError> {
+    let state::Loaded { kept, repaired } = state::load(root)?;
+    let there = match &kept.accepted {
+        None => Some(kernel::read().await?),
+        Some(_) => None,
     };
+    let kernel = there.as_ref().map_or_else(Vec::new, |there| {
+        let mut differences = compare(&kept.network, there);
+        differences.extend(routes_gone(&kept, there));
+        differences
+    });
     let services = match (kept.system, &kept.learned) {
         (Some(system), Some(learned)) if kept.accepted.is_none() => {
             services::differences(root, system, &learned.services)?
         }
         _ => Vec::new(),
     };
-    Ok(Status {
-        system: loaded.kept.system.map(imprint_network::Format::word),
-        accepted: loaded.kept.accepted.is_some(),
-        repaired: loaded.repaired,
-        files: files::changes(root, &loaded.kept)?,
+    let status = Status {
+        system: kept.system.map(imprint_network::Format::word),
+        accepted: kept.accepted.is_some(),
+        repaired,
+        files: files::changes(root, &kept)?,
         services,
         kernel,
+    };
+    Ok(Looked {
+        status,
+        kept,
+        kernel: there,
     })
 }
 
 /// Default routes that a DHCP server or a router gave, and that are in no network data.
-fn routes_gone(kept: &Kept, kernel: &imprint_network::compare::Kernel) -> Vec<Difference> {
+fn routes_gone(kept: &Kept, kernel: &KernelState) -> Vec<Difference> {
     let Some(learned) = &kept.learned else {
         return Vec::new();
     };

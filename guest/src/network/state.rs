@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::file;
 use imprint_network::kept::{BadKept, Kept, MAX_KEPT, PLACES};
+
+use crate::file;
 
 /// What was given cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,12 @@ pub fn load(root: &Path) -> Result<Loaded, StateError> {
             StateError::Damaged(damages.join("; "))
         });
     };
+    if bad.is_empty() {
+        return Ok(Loaded {
+            kept,
+            repaired: Vec::new(),
+        });
+    }
     let text = kept.to_text();
     let repaired = bad
         .into_iter()

@@ -16,7 +16,7 @@ use super::{
     guard::{Act, Found, Guard, Patience},
     kernel::KernelError,
     learn::learn,
-    restore_system, state, status,
+    look_at, restore_system, state,
 };
 use crate::{
     chain,
@@ -83,20 +83,19 @@ fn subscribe() -> Result<mpsc::Receiver<()>, NetworkError> {
 }
 
 async fn look(root: &Path) -> Result<Found, NetworkError> {
-    let status = status(root).await?;
-    if !status.is_right() {
-        return Ok(found(&status));
+    let looked = look_at(root).await?;
+    if !looked.status.is_right() {
+        return Ok(found(&looked.status));
     }
-    let kept = state::load(root)?.kept;
-    if kept.learned.is_none() && kept.accepted.is_none() {
-        let kernel = super::kernel::read().await?;
-        if let Some(learned) = learn(root, &kept, &kernel)? {
-            state::save(root, &learned)?;
-            info!(
-                system = learned.system.map(imprint_network::Format::word),
-                "the network is right; this is what it is held against from now on"
-            );
-        }
+    if looked.kept.learned.is_none()
+        && let Some(kernel) = &looked.kernel
+        && let Some(learned) = learn(root, &looked.kept, kernel)?
+    {
+        state::save(root, &learned)?;
+        info!(
+            system = learned.system.map(imprint_network::Format::word),
+            "the network is right; this is what it is held against from now on"
+        );
     }
     Ok(Found::Right)
 }
