@@ -46,8 +46,12 @@ enum Command {
         #[arg(long, value_name = "FOLDER", default_value = "target/ramdisk")]
         out: PathBuf,
     },
-    /// Builds the Debian 12 image of the lab
-    Image,
+    /// Builds images of the lab: Debian with different networks, file systems and layouts
+    Image {
+        /// Which: debian12, or one of deb12-lvm, deb12-ifupdown-boot, deb12-nm-xfs, deb12-netplan-btrfs, trixie
+        #[arg(default_value = "debian12")]
+        names: Vec<String>,
+    },
     /// Unpacks the programs that tests of network data ask (netplan, nmcli, ifup, cloud-init); none is installed
     NetworkTools,
     /// Measurements against other tools
@@ -170,9 +174,22 @@ fn run(command: Command) -> Result<bool> {
                 files.kernel_version, files.bytes, files.min_memory_mib
             );
         }
-        Command::Image => {
+        Command::Image { names } => {
             packages::install_missing()?;
-            println!("{}", image::build(&source.join("target/lab-cache"))?.display());
+            let cache = source.join("target/lab-cache");
+            for name in names {
+                let variant = image::find(&name).with_context(|| {
+                    let known: Vec<_> = image::ALL.iter().map(|variant| variant.name).collect();
+                    format!("there is no image {name}, but {}", known.join(", "))
+                })?;
+                match image::build_variant(&cache, variant)? {
+                    image::Built::Ready(path) => println!("{}", path.display()),
+                    image::Built::NotOnMirror => println!(
+                        "{name}: this machine's mirror has no Debian {}; left out",
+                        variant.release.suite()
+                    ),
+                }
+            }
         }
         Command::NetworkTools => println!("{}", network_tools::unpack(source)?.display()),
         Command::Bench(bench) => return bench::run(source, &bench),

@@ -96,6 +96,7 @@ fn debian(cache: &Path, image: Image) -> Result<PathBuf> {
         include_str!("workload.rs"),
         include_str!("../image/disk.rs"),
         include_str!("../image/rootfs.rs"),
+        include_str!("../image/layout.rs"),
     ];
     let id = image::fingerprint(recipe.into_iter());
     let folder = cache.join(format!("{}-{id}", image.name()));

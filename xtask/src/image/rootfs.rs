@@ -7,20 +7,18 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::layout::Layout;
 use super::recipe;
+use super::variant::{DEBIAN12, Release, Stack, Variant};
 use crate::tool;
 
-const SUITE: &str = "bookworm";
-
-const UNITS: &[&str] = &[
-    "systemd-networkd.service",
-    "ssh.service",
-    "serial-getty@ttyS0.service",
-];
+const UNITS: &[&str] = &["ssh.service", "serial-getty@ttyS0.service"];
 
 /// What is in the image beside Debian's essential packages.
 #[derive(Debug)]
 pub struct Contents {
+    /// What the system is to be.
+    pub variant: Variant,
     /// Packages.
     pub packages: Vec<&'static str>,
     /// dpkg's options for what the image does without.
@@ -28,17 +26,20 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The lab's image: small, since it is streamed into emulated servers again and again.
-    pub fn lab() -> Self {
+    /// An image of the lab: small, since it is streamed into emulated servers again and again.
+    pub fn lab(variant: &Variant) -> Self {
+        let own = variant.stack.packages().iter().chain(variant.root.packages());
         Self {
-            packages: lines(recipe("packages.txt")).collect(),
-            left_out: left_out(),
+            variant: *variant,
+            packages: lines(recipe("packages.txt")).chain(own.copied()).collect(),
+            left_out: left_out(variant.release),
         }
     }
 
     /// A server's image: the lab's packages and more, complete with documentation.
     pub fn server(more: &'static str) -> Self {
         Self {
+            variant: DEBIAN12,
             packages: lines(recipe("packages.txt")).chain(lines(more)).collect(),
             left_out: Vec::new(),
         }
@@ -71,11 +72,23 @@ pub fn build(root: &Path, work: &Path, debs: &Path, contents: &Contents) -> Resu
             "--customize-hook=sync-out /var/cache/apt/archives {}",
             debs.display()
         ))
-        .arg(SUITE)
+        .arg(contents.variant.release.suite())
         .arg(root)
         .arg(mirror()?);
     tool::run_logged(&mut command, &work.join("mmdebstrap.log"))?;
-    configure(root)
+    configure(root, &contents.variant)
+}
+
+/// Whether the mirror has a release.
+pub fn on_mirror(release: Release, work: &Path) -> Result<bool> {
+    let place = work.join("InRelease");
+    let file = format!("{}dists/{}/InRelease", mirror()?, release.suite());
+    // As the user who runs this: apt's own cannot write here.
+    let mut fetch = Command::new("/usr/lib/apt/apt-helper");
+    fetch
+        .args(["--option=APT::Sandbox::User=root", "download-file", &file])
+        .arg(&place);
+    Ok(tool::run(&mut fetch).is_ok())
 }
 
 /// The lines of a list that are no comments.
@@ -84,14 +97,26 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// dpkg's options for what the lab's image does without.
-fn left_out() -> Vec<String> {
+/// dpkg's options for what the lab's images do without.
+fn left_out(release: Release) -> Vec<String> {
     lines(recipe("left-out.txt"))
         .map(|line| match line.strip_prefix('+') {
-            Some(pattern) => format!("--dpkgopt=path-include={pattern}"),
-            None => format!("--dpkgopt=path-exclude={line}"),
+            Some(pattern) => format!("--dpkgopt=path-include={}", packed(release, pattern)),
+            None => format!("--dpkgopt=path-exclude={}", packed(release, line)),
         })
         .collect()
+}
+
+/// A pattern of Debian 12 as it is in a later release: kernel modules are compressed, and lie where the links lead to.
+fn packed(release: Release, pattern: &str) -> String {
+    match release {
+        Release::Bookworm => pattern.to_owned(),
+        Release::Trixie => match pattern.strip_prefix("/lib/") {
+            Some(below) if below.ends_with(".ko") => format!("/usr/lib/{below}*"),
+            Some(below) => format!("/usr/lib/{below}"),
+            None => pattern.to_owned(),
+        },
+    }
 }
 
 /// The mirror this machine uses for Debian itself.
@@ -106,7 +131,8 @@ fn mirror() -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("Debian|Debian|").map(str::to_owned));
     match found {
-        Some(uri) => Ok(uri),
+        Some(uri) if uri.ends_with('/') => Ok(uri),
+        Some(uri) => Ok(format!("{uri}/")),
         None => bail!(
             "apt on this machine knows no Debian mirror; add one to /etc/apt/sources.list.d and run apt-get update"
         ),
@@ -114,11 +140,13 @@ fn mirror() -> Result<String> {
 }
 
 /// What Debian's installer would have done: units, fstab, boot menu; and no identity of its own.
-fn configure(root: &Path) -> Result<String> {
+fn configure(root: &Path, variant: &Variant) -> Result<String> {
+    let layout = Layout::of(variant);
     tool::run(
         Command::new("systemctl")
             .arg(format!("--root={}", root.display()))
             .arg("enable")
+            .arg(variant.stack.unit())
             .args(UNITS),
     )?;
     let write = |path: &str, text: &str| {
@@ -131,12 +159,12 @@ fn configure(root: &Path) -> Result<String> {
     let kernel = kernel_release(root)?;
     write("etc/hostname", "localhost\n")?;
     write("etc/machine-id", "")?;
-    write("etc/fstab", recipe("fstab"))?;
-    write("etc/cloud/cloud.cfg.d/90_lab.cfg", recipe("cloud.cfg"))?;
+    write("etc/fstab", &layout.fstab())?;
     write(
-        "boot/grub/grub.cfg",
-        &recipe("grub.cfg").replace("@KERNEL@", &kernel),
+        "etc/cloud/cloud.cfg.d/90_lab.cfg",
+        &recipe("cloud.cfg").replace("@RENDERER@", variant.stack.renderer()),
     )?;
+    write("boot/grub/grub.cfg", &layout.grub_menu(&kernel))?;
     fs::create_dir_all(root.join("boot/efi")).context("cannot create boot/efi")?;
     remove_matching(&root.join("etc/ssh"), "ssh_host_")?;
     remove_matching(&root.join("var/cache/apt/archives"), "")?;
@@ -145,7 +173,17 @@ fn configure(root: &Path) -> Result<String> {
     if resolv.symlink_metadata().is_ok() {
         fs::remove_file(&resolv).context("cannot replace resolv.conf")?;
     }
-    symlink("/run/systemd/resolve/resolv.conf", &resolv).context("cannot link resolv.conf")?;
+    match variant.stack {
+        Stack::Networkd | Stack::Netplan => {
+            symlink("/run/systemd/resolve/resolv.conf", &resolv).context("cannot link resolv.conf")?;
+        }
+        // Both write the file themselves.
+        Stack::Ifupdown => write(
+            "etc/network/interfaces",
+            "auto lo\niface lo inet loopback\nsource /etc/network/interfaces.d/*\n",
+        )?,
+        Stack::NetworkManager => {}
+    }
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).context("cannot open the root folder")?;
     Ok(kernel)
 }
@@ -184,4 +222,17 @@ fn remove_matching(folder: &Path, prefix: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_releases_pack_their_modules() {
+        let module = "/lib/modules/*/kernel/drivers/net/virtio_net.ko";
+        assert_eq!(packed(Release::Bookworm, module), module);
+        assert_eq!(packed(Release::Trixie, module), format!("/usr{module}*"));
+        assert_eq!(packed(Release::Trixie, "/usr/share/doc/*"), "/usr/share/doc/*");
+    }
 }
