@@ -2,6 +2,27 @@
 
 use imprint_proto::agent::v1::{Disk, DiskContent};
 
+/// A volume group of the written disk whose name a group of another disk has, and that disk: LVM starts neither, or the
+/// wrong one.
+#[must_use]
+pub fn group(disks: &[Disk], written: &str, groups: &[&str]) -> Option<(String, String)> {
+    let others = disks.iter().filter(|disk| disk.kernel_name != written);
+    let members = others.flat_map(|disk| disk.contents.iter().map(move |content| (disk, content)));
+    members
+        .filter(|(_, content)| content.kind == "lvm-pv")
+        .find(|(_, content)| groups.contains(&content.group.as_str()))
+        .map(|(disk, content)| (content.group.clone(), title(disk)))
+}
+
+/// "sdb (serial S1)".
+fn title(disk: &Disk) -> String {
+    if disk.serial.is_empty() {
+        disk.kernel_name.clone()
+    } else {
+        format!("{} (serial {})", disk.kernel_name, disk.serial)
+    }
+}
+
 /// A sentence for each name that a file system of the written disk and one of another disk have.
 #[must_use]
 pub fn notes(disks: &[Disk], written: &str) -> Vec<String> {
@@ -62,6 +83,23 @@ mod tests {
                 .collect(),
             ..Disk::default()
         }
+    }
+
+    #[test]
+    fn a_group_of_the_same_name_on_another_disk_is_found() {
+        let member = |name: &str, group: &str| {
+            let mut disk = disk(name, &[(Some(2), "lvm-pv", "", "u")]);
+            disk.contents[0].group = group.to_owned();
+            disk
+        };
+        let disks = [member("sda", "vg0"), member("sdb", "vg0"), member("sdc", "data")];
+        assert_eq!(
+            group(&disks, "sda", &["vg0"]),
+            Some(("vg0".into(), "sdb (serial SDB)".into()))
+        );
+        assert_eq!(group(&disks, "sdc", &["data"]), None);
+        assert_eq!(group(&disks[..1], "sda", &["vg0"]), None);
+        assert_eq!(group(&disks, "sda", &[]), None, "its root is on none");
     }
 
     #[test]

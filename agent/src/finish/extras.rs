@@ -2,6 +2,7 @@
 //! mounted here too, so that what is written is where the installed system looks for it.
 
 use std::{
+    borrow::Cow,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -110,20 +111,30 @@ pub fn resolve(fstab: &[FstabMount], nodes: &[PartitionNode], table: &Table) -> 
     (extras, unknown)
 }
 
+/// What the device file of a logical volume is called by device mapper.
+const MAPPED: &str = "MAPPED";
+
 /// The tag and value of a specification of fstab(5) that can be looked for from outside of the running system.
-fn tagged(spec: &str) -> Option<(&str, &str)> {
-    let (tag, value) = match spec.split_once('=') {
-        Some(pair) => pair,
-        None => match spec.strip_prefix("/dev/disk/by-")?.split_once('/')? {
-            ("uuid", value) => ("UUID", value),
-            ("label", value) => ("LABEL", value),
-            ("partuuid", value) => ("PARTUUID", value),
+fn tagged(spec: &str) -> Option<(&str, Cow<'_, str>)> {
+    if let Some(file) = spec.strip_prefix("/dev/") {
+        let (folder, value) = file.split_once('/')?;
+        return Some(match (folder, value.split_once('/')) {
+            ("disk", Some(("by-uuid", value))) => ("UUID", value.into()),
+            ("disk", Some(("by-label", value))) => ("LABEL", value.into()),
+            ("disk", Some(("by-partuuid", value))) => ("PARTUUID", value.into()),
+            ("mapper", None) => (MAPPED, value.into()),
+            // Group and volume, whose hyphens are doubled to tell them from the one between.
+            (group, None) => {
+                let doubled = |name: &str| name.replace('-', "--");
+                (MAPPED, format!("{}-{}", doubled(group), doubled(value)).into())
+            }
             _ => return None,
-        },
-    };
+        });
+    }
+    let (tag, value) = spec.split_once('=')?;
     ["UUID", "LABEL", "PARTUUID"]
         .contains(&tag)
-        .then(|| (tag, value.trim_matches('"')))
+        .then(|| (tag, value.trim_matches('"').into()))
 }
 
 fn volume(node: &PartitionNode) -> Option<DiskContent> {
@@ -134,7 +145,9 @@ fn volume(node: &PartitionNode) -> Option<DiskContent> {
 /// The partitions that a specification names.
 fn all_named<'n>(spec: &str, nodes: &'n [PartitionNode], table: &Table) -> Option<Vec<&'n PartitionNode>> {
     let (tag, value) = tagged(spec)?;
+    let value = &*value;
     let matching = nodes.iter().filter(|node| match tag {
+        MAPPED => node.number == 0 && node.path.ends_with(Path::new("mapper").join(value)),
         "UUID" => volume(node).is_some_and(|volume| volume.uuid.eq_ignore_ascii_case(value)),
         "LABEL" => volume(node).is_some_and(|volume| volume.label == value),
         _ => table
@@ -166,12 +179,13 @@ pub fn presence(spec: &str, nodes: &[PartitionNode], table: &Table, disks: &[Dis
         return Presence::Here;
     }
     let opaque = |content: &DiskContent| OPAQUE.contains(&content.kind.as_str());
-    let Some((tag, value)) = tagged(spec) else {
-        return Presence::Unknown;
+    let (tag, value) = match tagged(spec) {
+        Some((tag, value)) if tag != MAPPED => (tag, value),
+        _ => return Presence::Unknown,
     };
     let elsewhere = disks.iter().any(|disk| {
         disk.contents.iter().any(|content| {
-            opaque(content) || content.uuid.eq_ignore_ascii_case(value) || content.label == value
+            opaque(content) || content.uuid.eq_ignore_ascii_case(&value) || content.label == *value
         })
     });
     // Labels of FAT's root folder, of NTFS and of exFAT are not read; nor are GUIDs of other disks' partitions.

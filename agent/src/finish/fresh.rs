@@ -68,6 +68,7 @@ impl Fresh {
     /// # Errors
     /// See [`FinishError`].
     pub(super) fn rename(&self, places: &Places, layout: &Layout) -> Result<Outcome, FinishError> {
+        let active = layout.activate(places)?;
         let pairs = &self.change.pairs;
         let systems = file_systems(layout);
         let mut users = Vec::new();
@@ -98,6 +99,7 @@ impl Fresh {
             })?;
             renamed.extend(files);
         }
+        active.end().map_err(FinishError::Volumes)?;
         Ok(Outcome::Renamed(renamed))
     }
 }

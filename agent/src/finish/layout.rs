@@ -11,12 +11,14 @@ use super::{
     efi::{HardDrive, PartitionSignature},
     extras::{self, Extra},
     filesystem::{self, FileSystem},
+    lvm::{self, Active, Volumes},
     mount_node,
     profile::{self, Profile},
     settle::{self, PartitionNode},
     table::{self, Scheme, Table},
     unmount,
 };
+use crate::session::backoff::chain;
 
 /// Where distributions keep the root inside of a btrfs when it is not the default subvolume.
 const SUBVOLUMES: [&str; 3] = ["root", "@", "@rootfs"];
@@ -26,9 +28,11 @@ const SUBVOLUMES: [&str; 3] = ["root", "@", "@rootfs"];
 pub struct Layout {
     /// The partition table.
     pub table: Table,
-    /// All partitions, as the kernel shows them.
+    /// All partitions, as the kernel shows them, then the logical volumes, which have no number.
     pub partitions: Vec<PartitionNode>,
-    /// The partition (or whole disk) that holds the root.
+    /// Volume groups on partitions of this disk.
+    pub volumes: Volumes,
+    /// The partition, logical volume or whole disk that holds the root.
     pub root: PartitionNode,
     /// Its file system.
     pub system: FileSystem,
@@ -51,6 +55,51 @@ pub struct Esp {
     pub node: PartitionNode,
     /// What the firmware calls it.
     pub drive: HardDrive,
+}
+
+impl Layout {
+    /// Makes the device files of logical volumes appear until the value goes.
+    ///
+    /// # Errors
+    /// When LVM refuses.
+    pub fn activate<'a>(&'a self, places: &'a Places) -> Result<Active<'a>, FinishError> {
+        self.volumes.activate(places).map_err(FinishError::Volumes)
+    }
+
+    /// The logical volume that is the root: "vg0/root".
+    #[must_use]
+    pub fn root_volume(&self) -> Option<String> {
+        let (group, volume) = self.volumes.holding(&self.root.path)?;
+        Some(format!("{}/{}", group.name, volume.name))
+    }
+
+    /// Numbers of the partitions that the root lies on.
+    #[must_use]
+    pub fn root_partitions(&self) -> Vec<u32> {
+        let Some((group, _)) = self.volumes.holding(&self.root.path) else {
+            return vec![self.root.number];
+        };
+        let below = self
+            .partitions
+            .iter()
+            .filter(|node| group.devices.contains(&node.path));
+        below.map(|node| node.number).collect()
+    }
+
+    /// Whether there may be room behind what holds the root: a file system on a whole disk has all of it.
+    #[must_use]
+    pub fn has_room_behind(&self) -> bool {
+        self.table.scheme != Scheme::None || self.root_volume().is_some()
+    }
+
+    /// Names of the volume groups that the system has file systems in.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&str> {
+        let extras = self.extras.iter().map(|extra| &extra.node);
+        let used = std::iter::once(&self.root).chain(extras);
+        used.filter_map(|node| Some(self.volumes.holding(&node.path)?.0.name.as_str()))
+            .collect()
+    }
 }
 
 /// Reads the table, waits for the kernel's partitions, and finds the root by looking into each file system.
@@ -78,6 +127,20 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
         }];
     }
     let (mut roots, mut seen) = (Vec::new(), Vec::new());
+    // An image may have volumes that are of no use here, and its root elsewhere.
+    let mut volumes = lvm::find(places, &nodes).unwrap_or_else(|error| {
+        seen.push(format!("LVM ({})", chain(&error)));
+        Volumes::default()
+    });
+    seen.extend(volumes.refused.iter().cloned());
+    let groups = volumes.clone();
+    let active = groups.activate(places).or_else(|error| {
+        seen.push(format!("LVM ({})", chain(&error)));
+        volumes = Volumes::default();
+        Volumes::NONE.activate(places)
+    });
+    let active = active.map_err(FinishError::Volumes)?;
+    nodes.extend(volumes.nodes());
     for node in &nodes {
         let system = File::open(&node.path).and_then(|file| filesystem::probe(&file));
         let system = match system {
@@ -92,6 +155,13 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        if volumes
+            .groups
+            .iter()
+            .any(|group| group.devices.contains(&node.path))
+        {
+            continue;
+        }
         let Some(system) = system.filter(|system| *system != FileSystem::Vfat) else {
             seen.push(format!(
                 "{name} ({})",
@@ -129,11 +199,13 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
         profile = profile::read(&ConfinedRoot::open(tree.point())?)?;
         tree.unmount()?;
     }
+    active.end().map_err(FinishError::Volumes)?;
     drop(lock);
     let esp = find_esp(&table, &nodes);
     Ok(Layout {
         table,
         partitions: nodes,
+        volumes,
         root,
         system,
         subvolume,

@@ -21,6 +21,7 @@ pub mod clash;
 pub mod cleanup;
 pub mod confined;
 pub mod efi;
+mod error;
 pub mod extras;
 pub mod family;
 pub mod filesystem;
@@ -28,19 +29,22 @@ mod fresh;
 pub mod fstab;
 pub mod guest;
 mod layout;
+pub mod lvm;
 mod network;
 pub mod profile;
 mod secrets;
 pub mod seed;
 pub mod settle;
 pub mod table;
+pub mod tool;
 
+pub use error::FinishError;
 pub use layout::{Layout, find_layout, signatures};
 
-use confined::{ConfinedError, ConfinedRoot};
+use confined::ConfinedRoot;
 use filesystem::FileSystem;
 use settle::PartitionNode;
-use table::{Scheme, TableError};
+use table::TableError;
 
 /// The disk that the image was written to.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Places {
     pub mounts: PathBuf,
     /// The guest plugin in the ramdisk.
     pub guest: PathBuf,
+    /// Programs of the ramdisk: `/usr/sbin`.
+    pub tools: PathBuf,
 }
 
 impl Places {
@@ -78,6 +84,7 @@ impl Places {
             dev: root.join("dev"),
             mounts: state.join("mnt"),
             guest: root.join(guest::GUEST_FOLDER.trim_start_matches('/')),
+            tools: root.join("usr/sbin"),
         }
     }
 
@@ -85,122 +92,6 @@ impl Places {
     #[must_use]
     pub fn device(&self, disk: &WrittenDisk) -> PathBuf {
         self.dev.join(&disk.name)
-    }
-}
-
-/// A finishing step failed.
-#[derive(Debug, thiserror::Error)]
-pub enum FinishError {
-    /// The disk can't be opened alone, or its table not read by the kernel.
-    #[error("the kernel does not take the partition table of {disk}")]
-    Kernel {
-        /// The disk.
-        disk: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The kernel's list of partitions can't be read.
-    #[error("cannot list the partitions of the disk")]
-    Settle {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A partition of the table doesn't show up.
-    #[error("the kernel does not show partition {number} within {seconds} s")]
-    PartitionMissing {
-        /// Its number.
-        number: u32,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// The table is damaged.
-    #[error("the partition table cannot be used")]
-    Table(#[from] TableError),
-    /// A partition can't be mounted.
-    #[error("cannot mount {device} ({system})")]
-    Mount {
-        /// Its device file.
-        device: PathBuf,
-        /// Its file system.
-        system: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A partition can't be unmounted.
-    #[error("cannot unmount {point}")]
-    Unmount {
-        /// Where it is mounted.
-        point: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// There is no root.
-    #[error("no partition of the image holds a root file system that can be edited: {seen}")]
-    NoRoot {
-        /// What was looked at.
-        seen: String,
-    },
-    /// More than one root.
-    #[error("the image holds more than one root file system: {seen}")]
-    ManyRoots {
-        /// Which.
-        seen: String,
-    },
-    /// What we would write on the root would be hidden.
-    #[error("the installed system keeps {points} on a file system of its own that is not found on this disk")]
-    Separate {
-        /// Mount points.
-        points: String,
-    },
-    /// A file of the installed system.
-    #[error("the installed system cannot be edited")]
-    File(#[from] ConfinedError),
-    /// What is overwritten stays where it was.
-    #[error("{system} keeps what is overwritten until its space is needed")]
-    CopyOnWrite {
-        /// The file system.
-        system: &'static str,
-    },
-    /// The guest plugin.
-    #[error(transparent)]
-    Guest(#[from] guest::GuestError),
-    /// The boot entry.
-    #[error(transparent)]
-    Efi(#[from] efi::EfiError),
-}
-
-impl FinishError {
-    /// What the operator can do.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::NoRoot { .. } | Self::Separate { .. } => {
-                "use an image with its root, /usr, /opt and /var on ext4, XFS or btrfs outside of LVM and LUKS, named in fstab \
-                 by UUID, LABEL or PARTUUID, or deploy it without finishing (finish: false)"
-            }
-            Self::ManyRoots { .. } => {
-                "use an image with one system in it, or deploy it without finishing (finish: false)"
-            }
-            Self::Table(_) => "check the image with `imprint image show`; import it again from a sound file",
-            Self::Guest(guest::GuestError::NoSystemd) => {
-                "use an image with systemd, or deploy it without finishing (finish: false)"
-            }
-            Self::Guest(guest::GuestError::Ramdisk { .. }) => {
-                "build the ramdisk again (`cargo xtask ramdisk`), or give the machine more RAM if its check found defects"
-            }
-            Self::Efi(error) => error.remedy(),
-            Self::Kernel { .. } | Self::Settle { .. } | Self::PartitionMissing { .. } => {
-                "look at the kernel's messages on the machine's console for faults of the disk, then deploy again"
-            }
-            Self::CopyOnWrite { .. } => "erase the disk before it leaves your hands",
-            Self::Mount { .. } | Self::Unmount { .. } | Self::File(_) | Self::Guest(_) => {
-                "check that the file system of the image is sound (fsck) and has free space, import it again and deploy again"
-            }
-        }
     }
 }
 
@@ -213,7 +104,7 @@ pub struct Done {
     pub notes: Vec<String>,
 }
 
-/// Undoes the mounts of an agent that was killed.
+/// Undoes the mounts of an agent that was killed, and puts out the volumes it left active.
 ///
 /// # Errors
 /// When something uses one of them still.
@@ -222,7 +113,7 @@ pub fn clear_mounts(places: &Places) -> Result<(), FinishError> {
         let point = places.mounts.join(name);
         mount::clear(&point).map_err(|source| FinishError::Unmount { point, source })?;
     }
-    Ok(())
+    lvm::clear(places).map_err(FinishError::Volumes)
 }
 
 /// Settles the table, moves the backup GPT, and grows the last partition when it holds the root.
@@ -261,25 +152,44 @@ pub fn partitions(
             points: layout.separate.join(", "),
         });
     }
-    if plan.grow_root && layout.table.scheme != Scheme::None {
-        let number = layout.root.number;
-        if layout.table.last().is_some_and(|last| last.number == number) {
+    let disks = inventory::disks(&places.root);
+    if let Some((group, disk)) = clash::group(&disks, &disk.name, &layout.groups()) {
+        return Err(FinishError::GroupTwice { group, disk });
+    }
+    if plan.grow_root && layout.has_room_behind() {
+        let last = layout.table.last().map(|last| last.number);
+        if let Some(number) = last.filter(|last| layout.root_partitions().contains(last)) {
             let mut grown = None;
             change(&mut |file| {
                 grown = table::grow_last(file, disk.sector_bytes, number)?;
                 Ok(())
             })?;
             layout = find_layout(places, disk)?;
-            if grown.is_some() {
-                words.push(format!(
-                    "partition {number} grown to {} MiB",
-                    layout.root.size_bytes >> 20
-                ));
+            if let Some(blocks) = grown {
+                let mib = blocks.saturating_mul(disk.sector_bytes) >> 20;
+                words.push(format!("partition {number} grown to {mib} MiB"));
             }
         } else {
+            let numbers: Vec<String> = layout.root_partitions().iter().map(u32::to_string).collect();
             done.notes.push(format!(
-                "partition {number} holds the root and is not the last one: it keeps its size"
+                "partition {} holds the root and is not the last one: it keeps its size",
+                numbers.join(" and ")
             ));
+        }
+        if let Some(name) = layout.root_volume() {
+            match lvm::grow(places, &layout.volumes, &layout.root.path) {
+                Ok(true) => {
+                    layout = find_layout(places, disk)?;
+                    words.push(format!(
+                        "logical volume {name} grown to {} MiB",
+                        layout.root.size_bytes >> 20
+                    ));
+                }
+                Ok(false) => {}
+                Err(error) => done
+                    .notes
+                    .push(format!("logical volume {name} keeps its size: {error}")),
+            }
         }
         match grow_file_system(places, &layout)? {
             Ok(()) => words.push(format!("{} fills it", layout.system.name())),
@@ -308,7 +218,6 @@ pub fn partitions(
             )),
         }
     }
-    let disks = inventory::disks(&places.root);
     done.notes.extend(clash::notes(&disks, &disk.name));
     done.notes.extend(tidy_fstab(places, &layout, &disks)?);
     words.push(format!(
@@ -347,11 +256,13 @@ fn tidy_fstab(places: &Places, layout: &Layout, disks: &[Disk]) -> Result<Vec<St
 }
 
 fn grow_file_system(places: &Places, layout: &Layout) -> Result<io::Result<()>, FinishError> {
+    let active = layout.activate(places)?;
     let mount = mount_root(places, layout)?;
     let result = File::open(&layout.root.path).and_then(|device| {
         filesystem::grow_mounted(layout.system, &device, layout.root.size_bytes, mount.point())
     });
     unmount(mount)?;
+    active.end().map_err(FinishError::Volumes)?;
     Ok(result)
 }
 
@@ -411,12 +322,14 @@ fn with_root(
     layout: &Layout,
     edit: impl FnOnce(&ConfinedRoot) -> Result<Done, FinishError>,
 ) -> Result<Done, FinishError> {
+    let active = layout.activate(places)?;
     let root = (&layout.root, layout.system, layout.subvolume);
     let tree = extras::mount_tree(places, "root", root, &layout.extras, false)?;
     let done = ConfinedRoot::open(tree.point())
         .map_err(FinishError::from)
         .and_then(|root| edit(&root))?;
     tree.unmount()?;
+    active.end().map_err(FinishError::Volumes)?;
     Ok(done)
 }
 

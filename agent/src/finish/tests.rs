@@ -11,6 +11,11 @@ pub(crate) const MIB: u64 = 1 << 20;
 
 const CAP_SYS_RESOURCE: u32 = 24;
 
+/// ext4 asks for more than root to grow: some containers take it away.
+pub(crate) fn may_grow_ext4() -> bool {
+    has_capability(CAP_SYS_RESOURCE)
+}
+
 fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status
@@ -42,6 +47,87 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<String> {
         .then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
+/// A partition of a disk for tests.
+pub(crate) struct Part<'a> {
+    pub(crate) number: u32,
+    pub(crate) kind: [u8; 16],
+    pub(crate) unique: [u8; 16],
+    pub(crate) first_mib: u64,
+    pub(crate) mib: u64,
+    /// A file with what lies there; an empty path: nothing.
+    pub(crate) content: &'a Path,
+}
+
+impl<'a> Part<'a> {
+    /// One of no known type whose GUID is its number.
+    pub(crate) fn new(number: u8, first_mib: u64, mib: u64, content: &'a Path) -> Self {
+        Self {
+            number: number.into(),
+            kind: [4; 16],
+            unique: [number; 16],
+            first_mib,
+            mib,
+            content,
+        }
+    }
+}
+
+/// A disk on a loop device, `sizes` MiB: those of the image, whose GPT ends there, and those of the disk.
+pub(crate) fn gpt_disk(
+    path: &Path,
+    sector: u64,
+    sizes: (u64, u64),
+    parts: &[Part<'_>],
+) -> Option<(Loop, WrittenDisk)> {
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .unwrap();
+    file.set_len(sizes.0 * MIB).unwrap();
+    gptman::GPT::write_protective_mbr_into(&mut file, sector).unwrap();
+    let mut gpt = gptman::GPT::new_from(&mut file, sector, [0xd1; 16]).unwrap();
+    for part in parts {
+        gpt[part.number] = gptman::GPTPartitionEntry {
+            partition_type_guid: part.kind,
+            unique_partition_guid: part.unique,
+            starting_lba: part.first_mib * MIB / sector,
+            ending_lba: (part.first_mib + part.mib) * MIB / sector - 1,
+            attribute_bits: 0,
+            partition_name: "".into(),
+        };
+        if !part.content.as_os_str().is_empty() {
+            let content = fs::read(part.content).unwrap();
+            file.write_all_at(&content, part.first_mib * MIB).unwrap();
+        }
+    }
+    gpt.write_into(&mut file).unwrap();
+    file.set_len(sizes.1 * MIB).unwrap();
+    let sector_bytes = sector.to_string();
+    let device = Loop(run(
+        "losetup",
+        &["--find", "--show", "-P", "-b", &sector_bytes, path.to_str()?],
+    )?);
+    // The device may have been write-protected by whoever used it before; that outlives a detachment.
+    run("blockdev", &["--setrw", &device.0])?;
+    let written = WrittenDisk {
+        name: device.0.strip_prefix("/dev/")?.to_owned(),
+        sector_bytes: sector,
+        size_bytes: sizes.1 * MIB,
+    };
+    Some((device, written))
+}
+
+/// A file of `mib` MiB with an ext4 that has the files of a folder.
+pub(crate) fn ext4(path: &Path, mib: u64, tree: &Path, more: &[&str]) -> Option<()> {
+    fs::File::create(path).unwrap().set_len(mib * MIB).unwrap();
+    let mut arguments = vec!["-q"];
+    arguments.extend(more);
+    arguments.extend(["-d", tree.to_str()?, path.to_str()?]);
+    run("mkfs.ext4", &arguments).map(|_| ())
+}
+
 /// A disk of 96 MiB with an image of 40 MiB on it: GPT, one ext4 partition with something like a root inside.
 pub(crate) fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
     let (tree, partition, image) = (folder.join("tree"), folder.join("ext4"), folder.join("image"));
@@ -57,44 +143,9 @@ pub(crate) fn disk(folder: &Path, sector: u64) -> Option<(Loop, PathBuf)> {
     ] {
         fs::write(tree.join(path), text).unwrap();
     }
-    fs::File::create(&partition).unwrap().set_len(32 * MIB).unwrap();
-    run(
-        "mkfs.ext4",
-        &["-q", "-b", "4096", "-d", tree.to_str()?, partition.to_str()?],
-    )?;
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&image)
-        .unwrap();
-    file.set_len(40 * MIB).unwrap();
-    gptman::GPT::write_protective_mbr_into(&mut file, sector).unwrap();
-    let mut gpt = gptman::GPT::new_from(&mut file, sector, [3; 16]).unwrap();
-    gpt[1] = gptman::GPTPartitionEntry {
-        partition_type_guid: [4; 16],
-        unique_partition_guid: [5; 16],
-        starting_lba: MIB / sector,
-        ending_lba: 33 * MIB / sector - 1,
-        attribute_bits: 0,
-        partition_name: "root".into(),
-    };
-    gpt.write_into(&mut file).unwrap();
-    file.write_all_at(&fs::read(&partition).unwrap(), MIB).unwrap();
-    file.set_len(96 * MIB).unwrap();
-    let device = Loop(run(
-        "losetup",
-        &[
-            "--find",
-            "--show",
-            "-P",
-            "-b",
-            &sector.to_string(),
-            image.to_str()?,
-        ],
-    )?);
-    // The device may have been write-protected by whoever used it before; that outlives a detachment.
-    run("blockdev", &["--setrw", &device.0])?;
+    ext4(&partition, 32, &tree, &["-b", "4096"])?;
+    let parts = [Part::new(1, 1, 32, &partition)];
+    let (device, _) = gpt_disk(&image, sector, (40, 96), &parts)?;
     Some((device, image))
 }
 
@@ -147,8 +198,7 @@ fn finishes_a_copy_on_a_loop_device_and_a_second_time() {
                 "{}",
                 done.detail
             );
-            // ext4 asks for more than root: some containers take CAP_SYS_RESOURCE away.
-            let may_grow = has_capability(CAP_SYS_RESOURCE);
+            let may_grow = may_grow_ext4();
             assert_eq!(done.notes.is_empty(), may_grow, "{:?}", done.notes);
             seed(&places, &layout, &plan).unwrap();
             guest(&places, &layout, &plan, &traces).unwrap();

@@ -5,7 +5,7 @@ use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan, GuestPlan};
 use super::*;
 use crate::finish::{
     WrittenDisk, clear_mounts, erase_secrets, find_layout, guest, partitions, seed,
-    tests::{Loop, MIB, run},
+    tests::{Loop, MIB, Part, ext4, gpt_disk},
 };
 
 #[test]
@@ -69,48 +69,17 @@ fn disk(folder: &Path, var: &str) -> Option<(Loop, WrittenDisk)> {
     put("var/lib/systemd/random-seed", "builder");
     std::os::unix::fs::symlink("../usr/lib/os-release", folder.join("root/etc/os-release")).unwrap();
     let image = folder.join("image");
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&image)
-        .unwrap();
-    file.set_len(64 * MIB).unwrap();
-    gptman::GPT::write_protective_mbr_into(&mut file, 512).unwrap();
-    let mut gpt = gptman::GPT::new_from(&mut file, 512, [0xd2; 16]).unwrap();
-    for (number, tree, more) in [
-        (1, "usr", ["-L", "u"]),
-        (2, "var", ["-U", VAR]),
-        (3, "root", ["-L", "r"]),
-    ] {
-        let part = folder.join(format!("{tree}.img"));
-        fs::File::create(&part).unwrap().set_len(16 * MIB).unwrap();
-        let tree = folder.join(tree);
-        run(
-            "mkfs.ext4",
-            &["-q", more[0], more[1], "-d", tree.to_str()?, part.to_str()?],
-        )?;
-        let first = MIB + (u64::from(number) - 1) * 16 * MIB;
-        gpt[number] = gptman::GPTPartitionEntry {
-            partition_type_guid: [4; 16],
-            unique_partition_guid: [u8::try_from(number).unwrap(); 16],
-            starting_lba: first / 512,
-            ending_lba: (first + 16 * MIB) / 512 - 1,
-            attribute_bits: 0,
-            partition_name: "".into(),
-        };
-        file.write_all_at(&fs::read(&part).unwrap(), first).unwrap();
+    let at = |tree: &str| folder.join(format!("{tree}.img"));
+    for (tree, more) in [("usr", ["-L", "u"]), ("var", ["-U", VAR]), ("root", ["-L", "r"])] {
+        ext4(&at(tree), 16, &folder.join(tree), &more)?;
     }
-    gpt.write_into(&mut file).unwrap();
-    let device = Loop(run("losetup", &["--find", "--show", "-P", image.to_str()?])?);
-    run("blockdev", &["--setrw", &device.0])?;
-    let name = device.0.strip_prefix("/dev/")?.to_owned();
-    let written = WrittenDisk {
-        name,
-        sector_bytes: 512,
-        size_bytes: 64 * MIB,
-    };
-    Some((device, written))
+    let (usr, var, root) = (at("usr"), at("var"), at("root"));
+    let parts = [
+        Part::new(1, 1, 16, &usr),
+        Part::new(2, 17, 16, &var),
+        Part::new(3, 33, 16, &root),
+    ];
+    gpt_disk(&image, 512, (64, 64), &parts)
 }
 
 fn places(folder: &Path) -> Places {
@@ -220,39 +189,19 @@ fn disk_with(folder: &Path, name: &str) -> Option<(Loop, WrittenDisk, u64)> {
     let folded = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
     let (size, mut rest) = folded.split_first_chunk::<4>().unwrap();
     let size = u64::from(u32::from_le_bytes(*size));
-    let image = folder.join("image");
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&image)
-        .unwrap();
-    file.set_len(size + 8 * MIB).unwrap();
+    let content = folder.join("content");
+    let file = fs::File::create_new(&content).unwrap();
+    file.set_len(size).unwrap();
     while let Some((place, more)) = rest.split_first_chunk::<4>() {
         let (length, more) = more.split_first_chunk::<2>().unwrap();
         let (run, more) = more.split_at(u16::from_le_bytes(*length).into());
-        file.write_all_at(run, MIB + u64::from(u32::from_le_bytes(*place)))
+        file.write_all_at(run, u64::from(u32::from_le_bytes(*place)))
             .unwrap();
         rest = more;
     }
-    gptman::GPT::write_protective_mbr_into(&mut file, 512).unwrap();
-    let mut gpt = gptman::GPT::new_from(&mut file, 512, [0xd3; 16]).unwrap();
-    gpt[1] = gptman::GPTPartitionEntry {
-        partition_type_guid: [4; 16],
-        unique_partition_guid: [1; 16],
-        starting_lba: MIB / 512,
-        ending_lba: (MIB + size) / 512 - 1,
-        attribute_bits: 0,
-        partition_name: "".into(),
-    };
-    gpt.write_into(&mut file).unwrap();
-    let device = Loop(run("losetup", &["--find", "--show", "-P", image.to_str()?])?);
-    run("blockdev", &["--setrw", &device.0])?;
-    let written = WrittenDisk {
-        name: device.0.strip_prefix("/dev/")?.to_owned(),
-        sector_bytes: 512,
-        size_bytes: size + 8 * MIB,
-    };
+    let mib = size / MIB;
+    let parts = [Part::new(1, 1, mib, &content)];
+    let (device, written) = gpt_disk(&folder.join("image"), 512, (mib + 8, mib + 8), &parts)?;
     Some((device, written, size))
 }
 

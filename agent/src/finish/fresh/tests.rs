@@ -1,18 +1,14 @@
 //! On a loop device with a root, a /boot and an EFI system partition of their own; without root, loop devices or mkfs there
 //! is nothing to try.
 
-use std::{
-    fs,
-    os::unix::fs::{FileExt as _, MetadataExt as _},
-    path::Path,
-};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use imprint_proto::agent::v1::FinishPlan;
 
 use super::*;
 use crate::finish::{
     partitions,
-    tests::{Loop, MIB, run},
+    tests::{Loop, Part, ext4, gpt_disk},
 };
 
 const ROOT: [u8; 16] = [0xa1; 16];
@@ -77,51 +73,25 @@ fn disk(folder: &Path, files: &Files) -> Option<(Loop, WrittenDisk)> {
     for (path, text) in files.esp {
         put(&esp_tree, path, &text.replace("ROOT", &root));
     }
-    let trees = [
-        ("root.img", &tree, 32),
-        ("boot.img", &boot_tree, 16),
-        ("esp.img", &esp_tree, 16),
-    ];
-    for (name, tree, size) in trees {
-        let image = folder.join(name);
-        fs::File::create(&image).unwrap().set_len(size * MIB).unwrap();
-        run("mkfs.ext4", &["-q", "-d", tree.to_str()?, image.to_str()?])?;
-    }
-    let disk = folder.join("disk.img");
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&disk)
-        .unwrap();
-    file.set_len(96 * MIB).unwrap();
-    gptman::GPT::write_protective_mbr_into(&mut file, 512).unwrap();
-    let mut gpt = gptman::GPT::new_from(&mut file, 512, [0xd1; 16]).unwrap();
-    for (number, kind, unique, first, mib, name) in [
-        (1, table::ESP_TYPE, ESP, 1, 16, "esp.img"),
-        (2, [4; 16], BOOT, 17, 16, "boot.img"),
-        (3, [4; 16], ROOT, 33, 32, "root.img"),
-    ] {
-        gpt[number] = gptman::GPTPartitionEntry {
-            partition_type_guid: kind,
-            unique_partition_guid: unique,
-            starting_lba: first * MIB / 512,
-            ending_lba: (first + mib) * MIB / 512 - 1,
-            attribute_bits: 0,
-            partition_name: "".into(),
-        };
-        file.write_all_at(&fs::read(folder.join(name)).unwrap(), first * MIB)
-            .unwrap();
-    }
-    gpt.write_into(&mut file).unwrap();
-    let device = Loop(run("losetup", &["--find", "--show", "-P", disk.to_str()?])?);
-    run("blockdev", &["--setrw", &device.0])?;
-    let written = WrittenDisk {
-        name: device.0.strip_prefix("/dev/")?.to_owned(),
-        sector_bytes: 512,
-        size_bytes: 96 * MIB,
+    let at = |name: &str| folder.join(name);
+    ext4(&at("root.img"), 32, &tree, &[])?;
+    ext4(&at("boot.img"), 16, &boot_tree, &[])?;
+    ext4(&at("esp.img"), 16, &esp_tree, &[])?;
+    let (root, boot, esp) = (at("root.img"), at("boot.img"), at("esp.img"));
+    let part = |number, kind, unique, first_mib, mib, content| Part {
+        number,
+        kind,
+        unique,
+        first_mib,
+        mib,
+        content,
     };
-    Some((device, written))
+    let parts = [
+        part(1, table::ESP_TYPE, ESP, 1, 16, &*esp),
+        part(2, [4; 16], BOOT, 17, 16, &*boot),
+        part(3, [4; 16], ROOT, 33, 32, &*root),
+    ];
+    gpt_disk(&folder.join("disk.img"), 512, (96, 96), &parts)
 }
 
 fn places(folder: &Path) -> Places {
