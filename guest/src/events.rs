@@ -102,6 +102,12 @@ impl Spool {
         Ok(None)
     }
 
+    /// The id of the last event that was kept; none when there is none, or they cannot be listed.
+    #[must_use]
+    pub fn newest(&self) -> Option<Ulid> {
+        self.names().ok()?.last().copied()
+    }
+
     /// Removes the events up to this id: the controller has them.
     ///
     /// # Errors
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(told.message, "two");
         // Not acknowledged yet: told again after a reconnect.
         assert_eq!(spool.next(None).unwrap().unwrap().0, first);
+        assert!(spool.newest() > Some(second));
         spool.forget(second).unwrap();
         let (third, told) = spool.next(None).unwrap().unwrap();
         assert_eq!(told.message, "three");

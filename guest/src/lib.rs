@@ -19,6 +19,7 @@
 //! is run, except by `network apply`, which tells the system's own to read its files again.
 
 pub mod config;
+mod connection;
 pub mod drift;
 pub mod events;
 pub mod facts;

@@ -7,7 +7,7 @@ use imprint_guest::{
     chain,
     network::{self, NetworkError, guard::Patience, state::StateError},
 };
-use tracing::error;
+use tracing::{error, warn};
 
 /// Something differs.
 const EXIT_DIFFERS: u8 = 2;
@@ -29,7 +29,16 @@ pub enum Verb {
     /// Put the network's files back as they were written; what stands there is kept in /var/lib/imprint/aside
     Restore(Below),
     /// Have the system read its files again and bring the network up by them; connections may break for a moment
-    Apply(Below),
+    #[command(after_help = "\
+With --at-boot, files and services that differ are put back instead, for the network that is about to be started; the watch \
+tells the controller of it. imprint-network-apply.service does that at each boot.")]
+    Apply {
+        #[command(flatten)]
+        below: Below,
+        /// The network has not been started yet
+        #[arg(long)]
+        at_boot: bool,
+    },
     /// Take the network's files as they are now for what they are to be; what is watched from then on is those files
     Accept(Below),
     /// Look after the network for as long as this runs: what differs is put back after 20 s, and the controller is told
@@ -62,7 +71,16 @@ pub async fn run(verb: Verb) -> ExitCode {
             println!("{} files put back", changes.len());
             ExitCode::SUCCESS
         }),
-        Verb::Apply(below) => network::apply(&below.root).map(|()| ExitCode::SUCCESS),
+        Verb::Apply {
+            below,
+            at_boot: false,
+        } => network::apply(&below.root).await.map(|()| ExitCode::SUCCESS),
+        Verb::Apply { below, at_boot: true } => network::at_boot::put_back(&below.root).await.map(|what| {
+            if let Some(what) = what {
+                warn!("the network's files were put back {what}");
+            }
+            ExitCode::SUCCESS
+        }),
         Verb::Accept(below) => network::accept(&below.root).map(|count| {
             println!("{count} files accepted as they are");
             ExitCode::SUCCESS

@@ -12,13 +12,14 @@ use imprint_proto::agent::v1::{
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::Endpoint,
 };
 use tracing::{info, warn};
 
 use crate::{
     chain,
     config::{ConfigError, GuestConfig},
+    connection::{answered, connect, endpoint, silent},
     facts,
     fault::Fault,
     identity::{Identity, IdentityError},
@@ -119,7 +120,10 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
             .parse()
             .map_err(|_| Fault::Token)?;
         authorization.set_sensitive(true);
-        Ok((authorization, endpoint(&config, policy.attempt)?))
+        Ok((
+            authorization,
+            endpoint(&config, None, policy.attempt)?.timeout(policy.attempt),
+        ))
     };
     let (authorization, endpoint) = prepare().map_err(|fault| ReportError::Refused { fault })?;
 
@@ -182,33 +186,20 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
     }
 }
 
-fn endpoint(config: &GuestConfig, attempt: Duration) -> Result<Endpoint, Fault> {
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&config.ca_pem));
-    Endpoint::from_shared(config.controller_url.clone())
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map(|endpoint| endpoint.connect_timeout(attempt).timeout(attempt))
-        .map_err(Fault::Endpoint)
-}
-
 async fn send(
     endpoint: &Endpoint,
     authorization: &MetadataValue<Ascii>,
     report: FirstBootReport,
     attempt: Duration,
 ) -> Result<FirstBootReportResponse, Fault> {
-    let expired = || Fault::Answer(Box::new(tonic::Status::deadline_exceeded("no answer in time")));
-    // The endpoint's own limit covers the connection, but not a TLS handshake that never ends.
-    let channel = tokio::time::timeout(attempt, endpoint.connect())
-        .await
-        .map_err(|_| expired())?
-        .map_err(Fault::Connect)?;
+    let channel = connect(endpoint, attempt).await?;
     let mut request = Request::new(report);
     request
         .metadata_mut()
         .insert("authorization", authorization.clone());
     tokio::time::timeout(attempt, FirstBootClient::new(channel).report(request))
         .await
-        .map_err(|_| expired())?
+        .map_err(|_| silent())?
         .map(tonic::Response::into_inner)
-        .map_err(|status| Fault::Answer(Box::new(status)))
+        .map_err(answered)
 }

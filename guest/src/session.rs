@@ -15,16 +15,14 @@ use imprint_proto::agent::v1::{
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Request, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
-};
+use tonic::{Code, Request, Status, transport::Channel};
 use tracing::{info, warn};
 use ulid::Ulid;
 
 use crate::{
     chain,
     config::{ConfigError, GuestConfig},
+    connection::{self, answered, silent},
     drift,
     events::Spool,
     facts,
@@ -37,6 +35,11 @@ use crate::{
 const OUTBOX: usize = 8;
 /// How often the spool is looked at for what the plugin's other processes have to tell.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long the controller may take to acknowledge an event: a connection whose other end is out of reach takes what is
+/// written into it for minutes.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+/// A session that held for this long was a good one.
+const HELD: Duration = Duration::from_secs(30);
 /// Certificates live for 398 days.
 const RENEW_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -140,6 +143,7 @@ pub async fn run(place: &Place, pace: Pace) -> Result<(), SessionError> {
     let mut pauses = schedule();
     loop {
         let begun = Instant::now();
+        let newest = spool.newest();
         let mut session = Session {
             root: &place.root,
             boot_id: &boot_id,
@@ -152,8 +156,7 @@ pub async fn run(place: &Place, pace: Pace) -> Result<(), SessionError> {
             Err(fault) if is_final(&fault) => return Err(SessionError::Refused(chain(&fault))),
             Err(fault) => Some(fault),
         };
-        // One that held for a while was a good one.
-        if begun.elapsed() > pace.longest_pause {
+        if begun.elapsed() > HELD {
             pauses = schedule();
         }
         let pause = pauses.next().unwrap_or(pace.longest_pause);
@@ -169,7 +172,23 @@ pub async fn run(place: &Place, pace: Pace) -> Result<(), SessionError> {
                 chain(fault)
             ),
         }
-        tokio::time::sleep(pause).await;
+        if tokio::time::timeout(pause, something_new(&spool, newest))
+            .await
+            .is_ok()
+        {
+            info!("there is something to tell: the pause is over");
+        }
+    }
+}
+
+/// Waits until there is a later event than there was when the last session began.
+async fn something_new(spool: &Spool, than: Option<Ulid>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        if spool.newest() > than {
+            return;
+        }
     }
 }
 
@@ -242,6 +261,8 @@ impl Session<'_> {
         heartbeat: Duration,
     ) -> Result<(), Fault> {
         let mut told: Option<Ulid> = None;
+        let mut acknowledged: Option<Ulid> = None;
+        let mut told_at = Instant::now();
         let mut beat = tokio::time::interval(heartbeat);
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -252,6 +273,7 @@ impl Session<'_> {
                         Some(guest_order::Message::EventAck(ack)) => {
                             if let Ok(id) = ack.id.parse() {
                                 self.spool.forget(id).map_err(|error| spool(&error))?;
+                                acknowledged = Some(id);
                             }
                         }
                         Some(guest_order::Message::PasswordReset(reset)) => {
@@ -263,9 +285,12 @@ impl Session<'_> {
                     }
                 }
                 _ = look.tick() => {
+                    if told > acknowledged && told_at.elapsed() > ACKNOWLEDGED_WITHIN {
+                        return Err(silent());
+                    }
                     while let Some((id, event)) = self.spool.next(told).map_err(|error| spool(&error))? {
                         say(outbox, guest_message::Message::Event(event)).await?;
-                        told = Some(id);
+                        (told, told_at) = (Some(id), Instant::now());
                     }
                 }
                 _ = beat.tick() => say(outbox, guest_message::Message::Heartbeat(GuestHeartbeat {})).await?,
@@ -310,21 +335,12 @@ impl Session<'_> {
     }
 
     async fn connect(&self, config: &GuestConfig, identity: &Identity) -> Result<Channel, Fault> {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&config.ca_pem))
-            .identity(identity.for_tls());
-        let endpoint = Endpoint::from_shared(config.controller_url.clone())
-            .and_then(|endpoint| endpoint.tls_config(tls))
-            .map_err(Fault::Endpoint)?
-            .connect_timeout(self.attempt)
+        let endpoint = connection::endpoint(config, Some(identity.for_tls()), self.attempt)?
             // A cable that was pulled is noticed although nobody says anything.
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true);
-        tokio::time::timeout(self.attempt, endpoint.connect())
-            .await
-            .map_err(|_| silent())?
-            .map_err(Fault::Connect)
+        connection::connect(&endpoint, self.attempt).await
     }
 }
 
@@ -354,14 +370,6 @@ async fn say(outbox: &mpsc::Sender<GuestMessage>, message: guest_message::Messag
         .send(message)
         .await
         .map_err(|_| answered(Status::unavailable("the connection is closed")))
-}
-
-fn answered(status: Status) -> Fault {
-    Fault::Answer(Box::new(status))
-}
-
-fn silent() -> Fault {
-    answered(Status::deadline_exceeded("no answer in time"))
 }
 
 fn spool(error: &io::Error) -> Fault {

@@ -83,6 +83,19 @@ impl Kept {
         }
     }
 
+    /// The network as the system is to have it: one whose files know interfaces by name only has them called so.
+    #[must_use]
+    pub fn expected(&self) -> Network {
+        let ours = self
+            .learned
+            .as_ref()
+            .is_none_or(|learned| learned.files.is_empty());
+        match self.system {
+            Some(Format::Ifupdown | Format::Ifcfg | Format::Wicked) if ours => self.network.renamed(|_| true),
+            _ => self.network.clone(),
+        }
+    }
+
     /// As text.
     #[must_use]
     pub fn to_text(&self) -> String {

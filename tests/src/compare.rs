@@ -149,6 +149,8 @@ const EXPECTED: &[&str] = &[
     "etc/systemd/system/multi-user.target.wants/imprint-guest.service",
     "etc/systemd/system/imprint-network.service",
     "etc/systemd/system/multi-user.target.wants/imprint-network.service",
+    "etc/systemd/system/imprint-network-apply.service",
+    "etc/systemd/system/multi-user.target.wants/imprint-network-apply.service",
     "etc/cloud/cloud.cfg.d/99-imprint.cfg",
     "etc/hostname",
     "etc/hosts",

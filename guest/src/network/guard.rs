@@ -8,8 +8,9 @@
 //! ```
 //!
 //! What four attempts did not help is left until something else differs: a DHCP server that is gone does not come back by
-//! restarting the services here. Somebody at work gets the grace, in which `accept` makes his files the right ones. What no restoring can help, a cable
-//! that is out, is waited for.
+//! restarting the services here. Somebody at work gets the grace, in which `accept` makes his files the right ones; it is shorter
+//! where files and services are as they are to be and nobody is reached any more. What no restoring can help, a cable that is out,
+//! is waited for.
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub struct Patience {
     /// From the first look at which something differed to the first attempt.
     pub grace: Duration,
+    /// The same where nobody is at work on the files, and nobody is reached.
+    pub cut_off: Duration,
     /// From one attempt to the next; doubles each time.
     pub first_retry: Duration,
     /// Attempts before something else has to differ.
@@ -28,6 +31,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(20),
+            cut_off: Duration::from_secs(8),
             first_retry: Duration::from_secs(20),
             tries: 4,
         }
@@ -39,8 +43,13 @@ impl Default for Patience {
 pub enum Found {
     /// All is as it is to be.
     Right,
-    /// Something differs, and putting it back may help. The text is what is told.
-    Differs(String),
+    /// Something differs, and putting it back may help.
+    Differs {
+        /// What is told.
+        what: String,
+        /// Files and services are as they are to be, and neither gateway nor controller is reached.
+        cut_off: bool,
+    },
     /// Something differs that only hands can change: no carrier.
     Unplugged,
 }
@@ -51,7 +60,10 @@ pub enum Act {
     /// Nothing.
     Nothing,
     /// Put the files back and bring the network up.
-    Restore,
+    Restore {
+        /// It was done before, and has not helped.
+        again: bool,
+    },
     /// Tell that it was put back: what had differed, and how long it took from the first look.
     TellRestored {
         /// What had differed.
@@ -99,11 +111,26 @@ impl Guard {
         }
     }
 
+    /// One whose network was put back before it began to look, at boot: what had differed is told when all is right.
+    #[must_use]
+    pub fn after(patience: Patience, what: String) -> Self {
+        Self {
+            patience,
+            phase: Phase::Restoring {
+                since: Duration::ZERO,
+                last: String::new(),
+                what,
+                tried_at: Duration::ZERO,
+                tries: 1,
+            },
+        }
+    }
+
     /// After a look, at a time that only rises.
     pub fn decide(&mut self, now: Duration, found: Found) -> Act {
         match (&mut self.phase, found) {
             (Phase::Right, Found::Right) => Act::Nothing,
-            (Phase::Right, Found::Differs(_)) => {
+            (Phase::Right, Found::Differs { .. }) => {
                 self.phase = Phase::Grace { since: now };
                 Act::Nothing
             }
@@ -111,8 +138,13 @@ impl Guard {
                 self.phase = Phase::Right;
                 Act::Nothing
             }
-            (Phase::Grace { since }, Found::Differs(what)) => {
-                if now.saturating_sub(*since) < self.patience.grace {
+            (Phase::Grace { since }, Found::Differs { what, cut_off }) => {
+                let grace = if cut_off {
+                    self.patience.cut_off
+                } else {
+                    self.patience.grace
+                };
+                if now.saturating_sub(*since) < grace {
                     return Act::Nothing;
                 }
                 self.phase = Phase::Restoring {
@@ -122,7 +154,7 @@ impl Guard {
                     tried_at: now,
                     tries: 1,
                 };
-                Act::Restore
+                Act::Restore { again: false }
             }
             (Phase::Restoring { since, what, .. }, Found::Right) => {
                 let act = Act::TellRestored {
@@ -143,7 +175,7 @@ impl Guard {
                     last,
                     ..
                 },
-                Found::Differs(still),
+                Found::Differs { what: still, .. },
             ) => {
                 if *tries >= self.patience.tries && *last == still {
                     return Act::Nothing;
@@ -161,7 +193,7 @@ impl Guard {
                 last.clone_from(&still);
                 match *tries {
                     2 => Act::TellAndRestore { what: still },
-                    _ => Act::Restore,
+                    _ => Act::Restore { again: *tries > 1 },
                 }
             }
         }
@@ -189,8 +221,20 @@ mod tests {
     }
 
     fn differs(what: &str) -> Found {
-        Found::Differs(what.into())
+        Found::Differs {
+            what: what.into(),
+            cut_off: false,
+        }
     }
+
+    fn cut_off(what: &str) -> Found {
+        Found::Differs {
+            what: what.into(),
+            cut_off: true,
+        }
+    }
+
+    const RESTORE: Act = Act::Restore { again: false };
 
     #[test]
     fn what_differs_is_put_back_after_the_grace_and_told() {
@@ -198,7 +242,7 @@ mod tests {
         assert_eq!(guard.decide(at(0), Found::Right), Act::Nothing);
         assert_eq!(guard.decide(at(10), differs("a")), Act::Nothing);
         assert_eq!(guard.decide(at(29), differs("a")), Act::Nothing);
-        assert_eq!(guard.decide(at(30), differs("b")), Act::Restore);
+        assert_eq!(guard.decide(at(30), differs("b")), RESTORE);
         assert_eq!(guard.decide(at(32), differs("b")), Act::Nothing);
         let told = Act::TellRestored {
             what: "b".into(),
@@ -206,6 +250,33 @@ mod tests {
         };
         assert_eq!(guard.decide(at(34), Found::Right), told);
         assert_eq!(guard.decide(at(36), Found::Right), Act::Nothing);
+    }
+
+    #[test]
+    fn who_is_cut_off_and_not_at_work_waits_less() {
+        let mut guard = Guard::new(Patience::default());
+        assert_eq!(guard.decide(at(0), cut_off("a")), Act::Nothing);
+        assert_eq!(guard.decide(at(7), cut_off("a")), Act::Nothing);
+        // The controller was reached in between: somebody may be at work.
+        assert_eq!(guard.decide(at(9), differs("a")), Act::Nothing);
+        assert_eq!(guard.decide(at(11), cut_off("a")), RESTORE);
+    }
+
+    #[test]
+    fn what_was_put_back_at_boot_is_told_when_all_is_right() {
+        let told = Act::TellRestored {
+            what: "file".into(),
+            after: at(6),
+        };
+        let mut guard = Guard::after(Patience::default(), "file".into());
+        assert_eq!(guard.decide(at(2), differs("no address yet")), Act::Nothing);
+        assert_eq!(guard.decide(at(6), Found::Right), told);
+        assert_eq!(guard.decide(at(8), Found::Right), Act::Nothing);
+        let mut guard = Guard::after(Patience::default(), "file".into());
+        assert!(matches!(
+            guard.decide(at(20), differs("x")),
+            Act::TellAndRestore { .. }
+        ));
     }
 
     #[test]
@@ -229,7 +300,7 @@ mod tests {
             Act::Nothing,
             "the grace begins with it"
         );
-        assert_eq!(guard.decide(at(1020), differs("a")), Act::Restore);
+        assert_eq!(guard.decide(at(1020), differs("a")), RESTORE);
     }
 
     #[test]
@@ -244,19 +315,21 @@ mod tests {
         }
         let times: Vec<u64> = acts.iter().map(|(second, _)| *second).collect();
         assert_eq!(times, [20, 40, 80, 160], "then nothing helps");
+        let again = Act::Restore { again: true };
+        assert_eq!((&acts[0].1, &acts[2].1), (&RESTORE, &again));
         let told = acts
             .iter()
             .filter(|(_, act)| matches!(act, Act::TellAndRestore { .. }));
         assert_eq!(told.map(|(second, _)| *second).collect::<Vec<_>>(), [40]);
         let other = guard.decide(at(4000), differs("y"));
-        assert_eq!(other, Act::Restore, "that is another matter");
+        assert_eq!(other, RESTORE, "that is another matter");
     }
 
     proptest! {
         /// Whatever is found in whatever order: nothing is put back sooner than the grace after the last time all was right,
         /// and nothing is told as restored that was not put back.
         #[test]
-        fn nobody_is_fought(looks in proptest::collection::vec((1_u64..30, 0_u8..3), 1..200)) {
+        fn nobody_is_fought(looks in proptest::collection::vec((1_u64..30, 0_u8..4), 1..200)) {
             let mut guard = Guard::new(Patience::default());
             let (mut now, mut last_right, mut restored) = (0, None, false);
             for (pause, what) in looks {
@@ -264,12 +337,14 @@ mod tests {
                 let found = match what {
                     0 => Found::Right,
                     1 => differs("x"),
+                    2 => cut_off("x"),
                     _ => Found::Unplugged,
                 };
                 let right = found == Found::Right;
+                let grace = if found == cut_off("x") { 8 } else { 20 };
                 match guard.decide(at(now), found) {
-                    Act::Restore | Act::TellAndRestore { .. } => {
-                        prop_assert!(last_right.is_none_or(|right| now - right >= 20));
+                    Act::Restore { .. } | Act::TellAndRestore { .. } => {
+                        prop_assert!(last_right.is_none_or(|right| now - right >= grace));
                         restored = true;
                     }
                     Act::TellRestored { .. } => {

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::TryStreamExt as _;
 use imprint_network::{
     MacAddress,
-    compare::{Kernel, KernelLink, KernelRoute},
+    compare::{Kernel, KernelLink, KernelRoute, Obstacle},
+    model::BondMode,
 };
 use ipnet::IpNet;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         AddressFamily,
         address::{AddressAttribute, AddressMessage},
-        link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+        link::{InfoBond, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteMessage},
     },
 };
@@ -33,6 +34,17 @@ pub enum KernelError {
         #[source]
         source: rtnetlink::Error,
     },
+    /// A link can't be changed.
+    #[error("cannot {operation} {link}")]
+    Change {
+        /// What was to be done.
+        operation: &'static str,
+        /// The link.
+        link: String,
+        /// Why.
+        #[source]
+        source: rtnetlink::Error,
+    },
 }
 
 /// Reads links, addresses and routes of this network namespace.
@@ -40,12 +52,76 @@ pub enum KernelError {
 /// # Errors
 /// When the kernel can't be asked.
 pub async fn read() -> Result<Kernel, KernelError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
-    let connection = tokio::spawn(connection);
-    let kernel = ask(&handle).await;
-    drop(handle);
-    connection.abort();
-    kernel
+    let socket = Socket::open()?;
+    ask(&socket.handle).await
+}
+
+/// A socket and the task that serves it, which ends with it.
+pub(super) struct Socket {
+    pub(super) handle: Handle,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Socket {
+    pub(super) fn open() -> Result<Self, KernelError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
+        let task = tokio::spawn(connection);
+        Ok(Self { handle, task })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Clears away what stands in the way of the network. What can't be cleared away is told, and is left.
+///
+/// # Errors
+/// How the first one failed.
+pub async fn clear(obstacles: &[Obstacle]) -> Result<(), KernelError> {
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let socket = Socket::open()?;
+    let mut first = Ok(());
+    for obstacle in obstacles {
+        match one(&socket.handle, obstacle).await {
+            Ok(()) => tracing::info!("cleared away: {obstacle:?}"),
+            Err(failure) => {
+                tracing::warn!("{}", crate::chain(&failure));
+                first = first.and(Err(failure));
+            }
+        }
+    }
+    first
+}
+
+async fn one(handle: &Handle, obstacle: &Obstacle) -> Result<(), KernelError> {
+    let set = |message| handle.link().set(message).execute();
+    let (operation, link, done) = match obstacle {
+        Obstacle::Remove { index, name } => ("remove", name, handle.link().del(*index).execute().await),
+        Obstacle::Release { index, name } => {
+            let free = LinkUnspec::new_with_index(*index).nocontroller().build();
+            ("release", name, set(free).await)
+        }
+        Obstacle::Rename { index, name, to } => {
+            // Older kernels rename nothing that is up.
+            let down = LinkUnspec::new_with_index(*index).down().build();
+            let called = LinkUnspec::new_with_index(*index).name(to.as_str()).build();
+            let done = match set(down).await {
+                Ok(()) => set(called).await,
+                failed => failed,
+            };
+            ("rename", name, done)
+        }
+    };
+    done.map_err(|source| KernelError::Change {
+        operation,
+        link: link.clone(),
+        source,
+    })
 }
 
 async fn ask(handle: &Handle) -> Result<Kernel, KernelError> {
@@ -104,6 +180,12 @@ fn link(message: &LinkMessage) -> KernelLink {
                         LinkInfo::Data(InfoData::Vlan(infos)) => {
                             link.vlan = infos.iter().find_map(|info| match info {
                                 InfoVlan::Id(id) => Some(*id),
+                                _ => None,
+                            });
+                        }
+                        LinkInfo::Data(InfoData::Bond(infos)) => {
+                            link.bond_mode = infos.iter().find_map(|info| match info {
+                                InfoBond::Mode(mode) => BondMode::from_word(&mode.to_string()),
                                 _ => None,
                             });
                         }

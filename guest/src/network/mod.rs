@@ -3,19 +3,23 @@
 //! - [`state`]: the network as it was given, in two copies with a digest; a damaged one is written again from the other.
 //! - [`files`]: the system's files, held against what was written, put back, or accepted as they are.
 //! - [`kernel`]: links, addresses and routes by netlink.
-//! - [`bring_up`]: what the system is told so that it reads its files again.
-//!
+//! - [`bring_up`]: what the system is told so that it reads its files again; [`keyfiles`]: what NetworkManager calls them.
 //! - [`services`]: whether what brings the network up starts by itself.
 //! - [`learn`]: what the system was like when all was right.
-//! - [`guard`] decides when what differs is put back; [`watch`] looks and does it.
+//! - [`reach`]: whether gateway and controller answer.
+//! - [`guard`] decides when what differs is put back; [`watch`] looks and does it; [`at_boot`] does it before the network
+//!   is started.
 //!
-//! Nothing asks the controller.
+//! Nothing waits for the controller.
 
+pub mod at_boot;
 pub mod bring_up;
 pub mod files;
 pub mod guard;
 pub mod kernel;
+pub mod keyfiles;
 pub mod learn;
+pub mod reach;
 pub mod services;
 pub mod state;
 pub mod watch;
@@ -23,9 +27,11 @@ pub mod watch;
 use std::path::Path;
 
 use imprint_network::{
-    compare::{Difference, Kernel as KernelState, compare},
+    compare::{Difference, Kernel as KernelState, compare, obstacles},
     kept::Kept,
 };
+
+use bring_up::{Behind, How};
 
 use files::{Change, FilesError};
 use kernel::KernelError;
@@ -49,6 +55,9 @@ pub enum NetworkError {
     /// cloud-init wrote the files.
     #[error("cloud-init wrote this system's network files; their first content is not known here")]
     NotOurs,
+    /// What was put back at boot.
+    #[error("what was put back cannot be noted")]
+    Note(#[source] std::io::Error),
     /// A program of the system.
     #[error("the network could not be brought up")]
     BringUp(#[from] bring_up::BringUpError),
@@ -65,7 +74,9 @@ impl NetworkError {
             Self::State(_) => {
                 "both copies are damaged; deploy the server again, or write its network files by hand"
             }
-            Self::Files(_) | Self::Services(_) => "run it as root, on a file system that can be written",
+            Self::Files(_) | Self::Services(_) | Self::Note(_) => {
+                "run it as root, on a file system that can be written"
+            }
             Self::Kernel(_) => "run it outside of a container that has no netlink",
             Self::NotOurs => {
                 "let cloud-init write them again: cloud-init clean --logs, and a restart; or change them and leave them so"
@@ -158,7 +169,7 @@ async fn look_at(root: &Path) -> Result<Looked, NetworkError> {
         Some(_) => None,
     };
     let kernel = there.as_ref().map_or_else(Vec::new, |there| {
-        let mut differences = compare(&kept.network, there);
+        let mut differences = compare(&kept.expected(), there);
         differences.extend(routes_gone(&kept, there));
         differences
     });
@@ -201,23 +212,46 @@ fn routes_gone(kept: &Kept, kernel: &KernelState) -> Vec<Difference> {
     .collect()
 }
 
-/// Puts files and services back and brings the network up by them. The answer is what differed of the files.
+/// Puts files and services back and has the system read them. The answer is what differed of the files.
 ///
 /// # Errors
 /// When something can't be written, or a program of the system fails.
-pub fn restore_system(root: &Path) -> Result<Vec<Change>, NetworkError> {
+pub async fn restore_system(root: &Path, how: How) -> Result<Vec<Change>, NetworkError> {
     let kept = ours(root)?;
     let changes = files::restore(root, &kept)?;
     let system = kept.system.ok_or(NetworkError::NotOurs)?;
-    let mut services_changed = false;
-    if let (Some(learned), None) = (&kept.learned, &kept.accepted) {
-        services_changed = services::restore(root, system, &learned.services)?;
+    if let (Some(learned), None) = (&kept.learned, &kept.accepted)
+        && services::restore(root, system, &learned.services)?
+    {
+        off_thread(bring_up::reload_units).await?;
     }
-    if services_changed {
-        bring_up::reload_units()?;
-    }
-    bring_up::run(system, &kept.network, root)?;
+    bring_up(root, &kept, how).await?;
     Ok(changes)
+}
+
+async fn bring_up(root: &Path, kept: &Kept, how: How) -> Result<(), NetworkError> {
+    let system = kept.system.ok_or(NetworkError::NotOurs)?;
+    // What an operator accepted may have links that the network data does not know.
+    if how != How::Reread && kept.accepted.is_none() {
+        let there = kernel::read().await?;
+        // Told in the log; the system's programs may get by.
+        drop(kernel::clear(&obstacles(&kept.expected(), &there)).await);
+    }
+    let behind = Behind::find(root, system, &kept.files());
+    let plan = bring_up::plan(system, &behind, how);
+    off_thread(move || bring_up::run(&plan)).await
+}
+
+/// The system's programs take their time.
+async fn off_thread<R, E>(work: impl FnOnce() -> Result<R, E> + Send + 'static) -> Result<R, NetworkError>
+where
+    R: Send + 'static,
+    E: Into<NetworkError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }
 
 /// Puts the system's files back. What was there instead is kept. The answer is what was changed back.
@@ -246,10 +280,8 @@ pub fn accept(root: &Path) -> Result<usize, NetworkError> {
 ///
 /// # Errors
 /// When one of its programs fails.
-pub fn apply(root: &Path) -> Result<(), NetworkError> {
-    let kept = ours(root)?;
-    let system = kept.system.ok_or(NetworkError::NotOurs)?;
-    Ok(bring_up::run(system, &kept.network, root)?)
+pub async fn apply(root: &Path) -> Result<(), NetworkError> {
+    bring_up(root, &ours(root)?, How::Anew).await
 }
 
 fn ours(root: &Path) -> Result<Kept, NetworkError> {

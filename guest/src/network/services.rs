@@ -25,7 +25,7 @@ pub struct ServicesError {
 fn units(system: Format) -> &'static [&'static str] {
     match system {
         Format::Netplan => &["systemd-networkd", "NetworkManager"],
-        Format::Networkd => &["systemd-networkd"],
+        Format::Networkd => &["systemd-networkd", "systemd-network-generator"],
         Format::NetworkManager => &["NetworkManager"],
         Format::Ifupdown => &["networking"],
         Format::Ifcfg => &["network", "NetworkManager"],
@@ -40,10 +40,15 @@ fn units(system: Format) -> &'static [&'static str] {
     }
 }
 
-/// Whether a file of systemd's belongs to a network service of this system.
+/// Whether a file of systemd's belongs to a network service of this system, or to a part of one ("NetworkManager-dispatcher").
 fn belongs(system: Format, name: &str) -> bool {
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    units(system).contains(&stem) || (name.starts_with("dbus-org") && name.contains("network"))
+    let part_of = |unit: &str| {
+        stem.strip_prefix(unit)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    units(system).iter().any(|unit| part_of(unit))
+        || (name.starts_with("dbus-org") && name.contains("network"))
 }
 
 /// The links that there are, sorted.
@@ -67,11 +72,10 @@ pub fn read(root: &Path, system: Format) -> Result<Vec<ServiceLink>, ServicesErr
 }
 
 fn add(root: &Path, system: Format, path: String, name: &str, links: &mut Vec<ServiceLink>) {
-    if !belongs(system, name) {
-        return;
-    }
     if let Ok(target) = fs::read_link(root.join(&path))
         && let Some(target) = target.to_str()
+        // Some have another name than what they start.
+        && (belongs(system, name) || belongs(system, target.rsplit('/').next().unwrap_or_default()))
     {
         links.push(ServiceLink {
             path,
@@ -160,6 +164,39 @@ pub fn restore(root: &Path, system: Format, learned: &[ServiceLink]) -> Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_belong_by_their_name_or_by_what_they_start() {
+        let root = tempfile::tempdir().unwrap();
+        let link = |path: &str, target: &str| {
+            let path = root.path().join(UNITS).join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            symlink(target, path).unwrap();
+        };
+        for (path, target) in [
+            (
+                "multi-user.target.wants/NetworkManager.service",
+                "NetworkManager.service",
+            ),
+            (
+                "dbus-org.freedesktop.nm-dispatcher.service",
+                "NetworkManager-dispatcher.service",
+            ),
+            (
+                "network-online.target.wants/NetworkManager-wait-online.service",
+                "NetworkManager-wait-online.service",
+            ),
+            (
+                "network-online.target.wants/networking.service",
+                "networking.service",
+            ),
+            ("multi-user.target.wants/ssh.service", "ssh.service"),
+        ] {
+            link(path, &format!("/lib/systemd/system/{target}"));
+        }
+        assert_eq!(read(root.path(), Format::NetworkManager).unwrap().len(), 3);
+        assert_eq!(read(root.path(), Format::Ifupdown).unwrap().len(), 1);
+    }
 
     #[test]
     fn a_service_that_was_disabled_or_masked_starts_again() {

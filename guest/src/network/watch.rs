@@ -12,11 +12,14 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::{error, info, warn};
 
 use super::{
-    NetworkError, Status,
+    Looked, NetworkError, Status, at_boot,
+    bring_up::How,
     guard::{Act, Found, Guard, Patience},
     kernel::KernelError,
     learn::learn,
-    look_at, restore_system, state,
+    look_at,
+    reach::{self, Reach},
+    restore_system, state,
 };
 use crate::{
     chain,
@@ -42,28 +45,44 @@ pub async fn run(root: &Path, patience: Patience) -> Result<(), NetworkError> {
     // Said at once, rather than at the first change.
     state::load(root)?;
     let mut changes = subscribe()?;
-    let spool = Spool::below(root);
-    let mut guard = Guard::new(patience);
-    let begun = Instant::now();
+    let mut watch = Watch {
+        root,
+        spool: Spool::below(root),
+        guard: match at_boot::take_note(root) {
+            Some(what) => Guard::after(patience, what),
+            None => Guard::new(patience),
+        },
+        begun: Instant::now(),
+        how: How::Anew,
+        before: None,
+    };
     loop {
-        match look(root).await {
-            Ok(found) => {
-                let act = guard.decide(begun.elapsed(), found);
-                carry_out(root, &spool, act).await;
-            }
-            // A file that can't be read for once is no reason to stop watching.
-            Err(failure) => warn!("the network cannot be looked at: {}", chain(&failure)),
+        // A file that can't be read for once is no reason to stop watching.
+        if let Err(failure) = watch.look().await {
+            warn!("the network cannot be looked at: {}", chain(&failure));
         }
-        match timeout(guard.next_look(), changes.recv()).await {
+        let next_look = watch.guard.next_look();
+        match timeout(next_look, changes.recv()).await {
             Ok(Some(())) => {
                 tokio::time::sleep(SWARM).await;
                 while changes.try_recv().is_ok() {}
             }
             // The kernel tells nothing any more: what is left is to look now and then.
-            Ok(None) => tokio::time::sleep(guard.next_look()).await,
+            Ok(None) => tokio::time::sleep(next_look).await,
             Err(_) => {}
         }
     }
+}
+
+struct Watch<'a> {
+    root: &'a Path,
+    spool: Spool,
+    guard: Guard,
+    begun: Instant,
+    /// How much has to be done, as the last look found it.
+    how: How,
+    /// Who was reached when it was last put back.
+    before: Option<Reach>,
 }
 
 fn subscribe() -> Result<mpsc::Receiver<()>, NetworkError> {
@@ -82,26 +101,104 @@ fn subscribe() -> Result<mpsc::Receiver<()>, NetworkError> {
     Ok(changes)
 }
 
-async fn look(root: &Path) -> Result<Found, NetworkError> {
-    let looked = look_at(root).await?;
-    if !looked.status.is_right() {
-        return Ok(found(&looked.status));
+impl Watch<'_> {
+    async fn look(&mut self) -> Result<(), NetworkError> {
+        let looked = look_at(self.root).await?;
+        let now = self.begun.elapsed();
+        let mut reach = None;
+        let found = if looked.status.is_right() {
+            self.learn(&looked)?;
+            Found::Right
+        } else {
+            // Only what was compared is known to be right.
+            self.how = match (&looked.kernel, looked.status.kernel.is_empty()) {
+                (Some(_), true) => How::Reread,
+                _ => How::Anew,
+            };
+            let asked = reach::ask(self.root, &looked.kept.network, looked.kernel.as_ref()).await;
+            let found = found(&looked.status, &asked);
+            reach = Some(asked);
+            found
+        };
+        match self.guard.decide(now, found) {
+            Act::Nothing => {}
+            Act::Restore { again } => self.put_back(reach, again).await,
+            Act::TellRestored { what, after } => {
+                let after_it = reach::ask(self.root, &looked.kept.network, looked.kernel.as_ref()).await;
+                let before = self.before.take().map(|reach| format!(" Before: {reach}."));
+                let message = format!(
+                    "The network was put back; it had differed for {} s from what it is to be.{} Now: {after_it}.",
+                    after.as_secs(),
+                    before.unwrap_or_default()
+                );
+                info!("{message}");
+                self.tell("network.restored", message, what);
+            }
+            Act::TellAndRestore { what } => {
+                let now = reach.clone().unwrap_or_default();
+                let message = format!(
+                    "The network differs from what it is to be, and putting it back has not helped; it is tried again. Now: {now}."
+                );
+                warn!("{message}");
+                self.tell("network.not-restored", message, what);
+                self.put_back(reach, true).await;
+            }
+        }
+        Ok(())
     }
-    if looked.kept.learned.is_none()
-        && let Some(kernel) = &looked.kernel
-        && let Some(learned) = learn(root, &looked.kept, kernel)?
-    {
-        state::save(root, &learned)?;
+
+    /// The first time that all is right is what later looks are held against.
+    fn learn(&self, looked: &Looked) -> Result<(), NetworkError> {
+        let (None, Some(kernel)) = (&looked.kept.learned, &looked.kernel) else {
+            return Ok(());
+        };
+        let Some(learned) = learn(self.root, &looked.kept, kernel)? else {
+            return Ok(());
+        };
+        state::save(self.root, &learned)?;
         info!(
             system = learned.system.map(imprint_network::Format::word),
             "the network is right; this is what it is held against from now on"
         );
+        Ok(())
     }
-    Ok(Found::Right)
+
+    async fn put_back(&mut self, reach: Option<Reach>, again: bool) {
+        // Who was reached at first tells more than who was reached between two attempts.
+        if self.before.is_none() || !again {
+            self.before = reach;
+        }
+        let how = match self.how {
+            How::Reread => How::Reread,
+            _ if again => How::Again,
+            how => how,
+        };
+        match restore_system(self.root, how).await {
+            Ok(changes) => {
+                for change in changes {
+                    warn!("{change}: put back");
+                }
+            }
+            Err(failure) => error!(remedy = failure.remedy(), "{}", chain(&failure)),
+        }
+    }
+
+    fn tell(&self, kind: &str, message: String, diff: String) {
+        let event = Event {
+            kind: kind.to_owned(),
+            message,
+            diff,
+        };
+        match self.spool.put(&event) {
+            Ok(true) => {}
+            Ok(false) => warn!("so many events wait for the controller that this one is not kept"),
+            Err(error) => warn!("an event for the controller cannot be kept: {error}"),
+        }
+    }
 }
 
 /// A cable that is out explains what the kernel lacks; it explains no file.
-fn found(status: &Status) -> Found {
+fn found(status: &Status, reach: &Reach) -> Found {
     let unplugged: Vec<&str> = status
         .kernel
         .iter()
@@ -119,54 +216,9 @@ fn found(status: &Status) -> Found {
         (true, _) => Found::Unplugged,
         // Nobody knows yet what the files were: there is nothing to put back.
         (false, None) => Found::Right,
-        (false, Some(_)) => Found::Differs(status.text(true)),
-    }
-}
-
-async fn carry_out(root: &Path, spool: &Spool, act: Act) {
-    match act {
-        Act::Nothing => {}
-        Act::Restore => put_back(root).await,
-        Act::TellRestored { what, after } => {
-            let message = format!(
-                "The network was put back; it had differed for {} s from what it is to be.",
-                after.as_secs()
-            );
-            info!("{message}");
-            tell(spool, "network.restored", message, what);
-        }
-        Act::TellAndRestore { what } => {
-            let message = "The network differs from what it is to be, and putting it back has not helped; it is tried again.";
-            warn!("{message}");
-            tell(spool, "network.not-restored", message.to_owned(), what);
-            put_back(root).await;
-        }
-    }
-}
-
-async fn put_back(root: &Path) {
-    let root = root.to_owned();
-    let done = tokio::task::spawn_blocking(move || restore_system(&root)).await;
-    match done {
-        Ok(Ok(changes)) => {
-            for change in changes {
-                warn!("{change}: put back");
-            }
-        }
-        Ok(Err(failure)) => error!(remedy = failure.remedy(), "{}", chain(&failure)),
-        Err(_) => error!("putting the network back has failed in an unexpected way"),
-    }
-}
-
-fn tell(spool: &Spool, kind: &str, message: String, diff: String) {
-    let event = Event {
-        kind: kind.to_owned(),
-        message,
-        diff,
-    };
-    match spool.put(&event) {
-        Ok(true) => {}
-        Ok(false) => warn!("so many events wait for the controller that this one is not kept"),
-        Err(error) => warn!("an event for the controller cannot be kept: {error}"),
+        (false, Some(_)) => Found::Differs {
+            what: status.text(true),
+            cut_off: status.files.is_empty() && status.services.is_empty() && reach.is_cut_off(),
+        },
     }
 }

@@ -1,7 +1,10 @@
 //! What of a network is not there: the kernel's state held against the model. Pure; who reads the kernel is elsewhere.
 
+mod obstacles;
 #[cfg(test)]
 mod tests;
+
+pub use obstacles::{Obstacle, obstacles};
 
 use std::{fmt, net::IpAddr};
 
@@ -9,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::{
     mac::MacAddress,
-    model::{Kind, Link, MAIN_TABLE, Network, Route, is_ipv6},
+    model::{BondMode, Kind, Link, MAIN_TABLE, Network, Route, is_ipv6},
     name::LinkName,
 };
 
@@ -47,6 +50,8 @@ pub struct KernelLink {
     pub parent: Option<u32>,
     /// Its VLAN.
     pub vlan: Option<u16>,
+    /// The mode of a bond.
+    pub bond_mode: Option<BondMode>,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
 }
@@ -158,6 +163,14 @@ fn one(
     {
         differ(format!("it is no member of {master}"));
     }
+    if let Kind::Bond(bond) = &link.kind {
+        if let Some(mode) = found.bond_mode.filter(|mode| *mode != bond.mode) {
+            differ(format!("its mode is {}, not {}", mode.word(), bond.mode.word()));
+        }
+        for stranger in strangers(network, name, found, kernel) {
+            differ(format!("{} is a member, and is not to be one", stranger.name));
+        }
+    }
     if let Kind::Vlan(vlan) = &link.kind {
         if found.vlan != Some(vlan.id) {
             let is = found.vlan.map_or_else(|| "none".to_owned(), |id| id.to_string());
@@ -201,6 +214,24 @@ fn one(
             differ(format!("the route to {}{via}{table} is gone", route.to));
         }
     }
+}
+
+/// Members that a bond is not to have. Bridges have members that others put there: containers, virtual machines.
+fn strangers<'a>(
+    network: &Network,
+    name: &LinkName,
+    bond: &KernelLink,
+    kernel: &'a Kernel,
+) -> Vec<&'a KernelLink> {
+    let members: Vec<u32> = network
+        .links
+        .iter()
+        .filter(|(member, _)| network.master(member).is_some_and(|(master, _)| master == name))
+        .filter_map(|(member, link)| find(member, link, kernel))
+        .map(|member| member.index)
+        .collect();
+    let there = kernel.links.iter().filter(|link| link.master == Some(bond.index));
+    there.filter(|link| !members.contains(&link.index)).collect()
 }
 
 fn is_route(wanted: &Route, there: &KernelRoute, link: u32) -> bool {
