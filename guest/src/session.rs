@@ -172,7 +172,7 @@ pub async fn run(place: &Place, pace: Pace) -> Result<(), SessionError> {
                 chain(fault)
             ),
         }
-        if tokio::time::timeout(pause, something_new(&spool, newest))
+        if tokio::time::timeout(pause, something_new(&spool, newest, LOOK_EVERY))
             .await
             .is_ok()
         {
@@ -182,8 +182,8 @@ pub async fn run(place: &Place, pace: Pace) -> Result<(), SessionError> {
 }
 
 /// Waits until there is a later event than there was when the last session began.
-async fn something_new(spool: &Spool, than: Option<Ulid>) {
-    let mut look = tokio::time::interval(LOOK_EVERY);
+async fn something_new(spool: &Spool, than: Option<Ulid>, every: Duration) {
+    let mut look = tokio::time::interval(every);
     loop {
         look.tick().await;
         if spool.newest() > than {
@@ -381,4 +381,31 @@ fn spool(error: &io::Error) -> Fault {
 fn unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Event;
+
+    #[tokio::test]
+    async fn a_new_event_ends_a_pause_and_an_old_one_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let spool = Spool::below(root.path());
+        let event = Event {
+            kind: "network.restored".into(),
+            message: "x".into(),
+            diff: String::new(),
+        };
+        spool.put(&event).unwrap();
+        let newest = spool.newest();
+        let (often, long) = (Duration::from_millis(1), Duration::from_millis(50));
+        let waited = tokio::time::timeout(long, something_new(&spool, newest, often)).await;
+        assert!(
+            waited.is_err(),
+            "what the last session could not tell is no reason for another one"
+        );
+        spool.put(&event).unwrap();
+        something_new(&spool, newest, often).await;
+    }
 }
