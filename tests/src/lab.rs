@@ -1,5 +1,6 @@
 //! A whole lab: network, controller, operator and servers, in a temporary folder of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,10 +30,25 @@ pub struct Parts {
     pub ramdisk: PathBuf,
     /// The operating system image.
     pub image: PathBuf,
+    /// Other images, by the names that scenarios have for them.
+    pub variants: BTreeMap<String, PathBuf>,
     /// Where temporary folders and logs go.
     pub target: PathBuf,
     /// What runs the virtual processors.
     pub accel: Accel,
+}
+
+impl Parts {
+    /// The same with another operating system image.
+    pub fn with_variant(&self, name: &str) -> Result<Self> {
+        let image = self.variants.get(name).with_context(|| {
+            format!("the image {name} was not given; `cargo xtask image {name}` makes it")
+        })?;
+        Ok(Self {
+            image: image.clone(),
+            ..self.clone()
+        })
+    }
 }
 
 /// What is special about this lab.
@@ -113,8 +129,15 @@ impl Lab {
     /// Builds a server and plugs it into the network; it is off.
     pub fn build(&mut self, spec: NodeSpec) -> Result<Node> {
         self.servers += 1;
-        let tap = self.network.tap()?;
-        Node::build(self.servers, spec, tap, self.parts.accel, self.folder.path())
+        let taps = (0..spec.nics)
+            .map(|_| self.network.tap(spec.switch_mtu))
+            .collect::<Result<_>>()?;
+        Node::build(self.servers, spec, taps, self.parts.accel, self.folder.path())
+    }
+
+    /// Plugs a machine that answers pings on a tagged VLAN into the network.
+    pub fn far_end(&mut self) -> Result<()> {
+        self.network.far_end()
     }
 
     /// The lab's temporary folder.

@@ -16,6 +16,7 @@ pub mod compare;
 pub mod controller;
 pub mod demo;
 pub mod disk;
+pub mod far_end;
 pub mod interrupt;
 pub mod lab;
 pub mod network;

@@ -1,5 +1,6 @@
 //! `imprint-lab`: the lab's own program. `cargo xtask demo` and `cargo xtask lab` prepare what it needs and start it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,15 +36,24 @@ enum Command {
     Run {
         #[command(flatten)]
         parts: PartsArguments,
-        /// Names; or the sets `ci` and `matrix`
+        /// Names; or the sets `ci`, `matrix` and `all`
         #[arg(required = true)]
         names: Vec<String>,
+        /// Images that cannot be had: scenarios with them are left out
+        #[arg(long, value_name = "NAME")]
+        without: Vec<String>,
         /// How many at a time
         #[arg(long, default_value_t = 1)]
         jobs: usize,
         /// Gets a line for each scenario
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+    },
+    /// Names of the images that scenarios need beside the Debian 12 image
+    #[command(hide = true)]
+    Variants {
+        #[arg(required = true)]
+        names: Vec<String>,
     },
     /// One scenario in this process
     #[command(hide = true)]
@@ -71,12 +81,24 @@ struct PartsArguments {
     /// The Debian 12 image
     #[arg(long, value_name = "FILE")]
     debian: PathBuf,
+    /// Further images
+    #[arg(long = "variant", value_name = "NAME=FILE", value_parser = variant)]
+    variants: Vec<(String, PathBuf)>,
     /// Gets temporary folders and logs
     #[arg(long, value_name = "FOLDER", default_value = "target")]
     target: PathBuf,
     /// What runs the virtual processors [default: KVM where a kernel really boots under it]
     #[arg(long, value_enum)]
     accel: Option<Accel>,
+}
+
+fn variant(text: &str) -> Result<(String, PathBuf)> {
+    let (name, file) = text.split_once('=').context("NAME=FILE is expected")?;
+    let file = PathBuf::from(file).canonicalize();
+    Ok((
+        name.to_owned(),
+        file.with_context(|| format!("the image {name} is not there"))?,
+    ))
 }
 
 impl PartsArguments {
@@ -99,6 +121,7 @@ impl PartsArguments {
         Ok(Parts {
             binaries: full(binaries)?,
             image: full(self.debian)?,
+            variants: self.variants.into_iter().collect(),
             ramdisk,
             target,
             accel,
@@ -136,22 +159,42 @@ fn run(command: Command) -> Result<bool> {
             demo::run(&parts, &options).map(|()| true)
         }
         Command::List => {
-            for scenario in scenario::ALL {
-                let set = if scenario.ci { "ci" } else { "matrix" };
+            for scenario in scenario::all() {
                 println!(
-                    "{:<24} {set:<7} {:>4} s  {}",
-                    scenario.name, scenario.rough_seconds, scenario.about
+                    "{:<26} {:<7} {:>4} s  {}",
+                    scenario.name,
+                    scenario.set(),
+                    scenario.rough_seconds,
+                    scenario.about
                 );
+            }
+            Ok(true)
+        }
+        Command::Variants { names } => {
+            let needed: BTreeSet<_> = select(&names)?
+                .iter()
+                .filter_map(|scenario| scenario.variant)
+                .collect();
+            for name in needed {
+                println!("{name}");
             }
             Ok(true)
         }
         Command::Run {
             parts,
             names,
+            without,
             jobs,
             report,
         } => {
-            let scenarios = select(&names)?;
+            let mut scenarios = select(&names)?;
+            scenarios.retain(|scenario| {
+                let left_out = without.iter().find(|name| scenario.variant == Some(name));
+                if let Some(image) = left_out {
+                    println!("[{}] left out: there is no image {image}", scenario.name);
+                }
+                left_out.is_none()
+            });
             let outcomes = runner::run(&scenarios, &parts.complete()?, jobs)?;
             if let Some(path) = report {
                 runner::write_report(&outcomes, &path)?;
@@ -159,7 +202,7 @@ fn run(command: Command) -> Result<bool> {
             println!();
             for outcome in &outcomes {
                 let verdict = if outcome.passed { "passed" } else { "FAILED" };
-                println!("{:<24} {verdict} {:>5} s", outcome.name, outcome.seconds);
+                println!("{:<26} {verdict} {:>5} s", outcome.name, outcome.seconds);
             }
             Ok(outcomes.iter().all(|outcome| outcome.passed))
         }
@@ -179,8 +222,9 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
     let mut chosen: Vec<&'static Scenario> = Vec::new();
     for name in names {
         match name.as_str() {
-            "ci" => chosen.extend(scenario::ALL.iter().filter(|scenario| scenario.ci)),
-            "matrix" => chosen.extend(scenario::ALL),
+            "ci" => chosen.extend(scenario::all().filter(|scenario| scenario.ci)),
+            "matrix" => chosen.extend(scenario::MATRIX),
+            "all" => chosen.extend(scenario::all()),
             name => match scenario::find(name) {
                 Some(scenario) => chosen.push(scenario),
                 None => bail!("there is no scenario {name}; `cargo xtask lab list` names them all"),

@@ -11,12 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::far_end::FarEnd;
 use crate::{process, process::Service, sys};
 
 /// The controller's address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Name of the bridge.
 pub const BRIDGE: &str = "br0";
+
+/// What an Ethernet carries unless more was agreed upon.
+pub const MTU: u32 = 1500;
 
 const FOREIGN_LINK: &str = "foreign";
 const QUICK: Duration = Duration::from_secs(10);
@@ -42,6 +46,7 @@ pub struct Network {
     taps: Vec<String>,
     foreign: Option<Child>,
     _advertiser: Option<Service>,
+    far_end: Option<FarEnd>,
 }
 
 impl Network {
@@ -62,7 +67,10 @@ impl Network {
             taps: Vec::new(),
             foreign: None,
             _advertiser: None,
+            far_end: None,
         };
+        // Given by hand it stays, whatever ports come later.
+        ip(&["link", "set", BRIDGE, "mtu", &MTU.to_string()])?;
         ip(&["addr", "add", &format!("{SERVER}/24"), "dev", BRIDGE])?;
         ip(&["-6", "addr", "add", "fd77::1/64", "dev", BRIDGE, "nodad"])?;
         ip(&["link", "set", BRIDGE, "up"])?;
@@ -73,19 +81,30 @@ impl Network {
         Ok(network)
     }
 
-    /// A new tap on the bridge; answers its name.
-    pub fn tap(&mut self) -> Result<String> {
+    /// A new tap on the bridge that takes packets of `mtu` bytes; answers its name.
+    pub fn tap(&mut self, mtu: u32) -> Result<String> {
         let name = format!("tap{}", self.taps.len());
         ip(&["tuntap", "add", &name, "mode", "tap"])?;
+        ip(&["link", "set", &name, "mtu", &mtu.to_string()])?;
         ip(&["link", "set", &name, "master", BRIDGE, "up"])?;
         self.taps.push(name.clone());
         Ok(name)
+    }
+
+    /// Plugs a machine that answers pings on a tagged VLAN into the bridge.
+    pub fn far_end(&mut self) -> Result<()> {
+        let far_end = FarEnd::start()?;
+        ip(&["link", "set", far_end.link(), "mtu", "9000"])?;
+        ip(&["link", "set", far_end.link(), "master", BRIDGE, "up"])?;
+        self.far_end = Some(far_end);
+        Ok(())
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         let mut errors = Vec::new();
+        drop(self.far_end.take());
         if let Some(mut server) = self.foreign.take() {
             errors.extend(server.kill().err().map(anyhow::Error::from));
             errors.extend(server.wait().err().map(anyhow::Error::from));

@@ -15,7 +15,7 @@ use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
-use crate::{interrupt, process};
+use crate::{interrupt, network, process};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -45,6 +45,10 @@ pub struct NodeSpec {
     pub stop_at_reboot: bool,
     /// What manages it.
     pub bmc: BmcSpec,
+    /// Its network cards; it boots from the first.
+    pub nics: u8,
+    /// The largest packet that the switch carries for it.
+    pub switch_mtu: u32,
 }
 
 impl NodeSpec {
@@ -57,6 +61,8 @@ impl NodeSpec {
             processors: 2,
             stop_at_reboot: false,
             bmc: BmcSpec::None,
+            nics: 1,
+            switch_mtu: network::MTU,
         }
     }
 
@@ -84,13 +90,15 @@ impl NodeSpec {
 pub struct Node {
     /// "node-1", …
     pub name: String,
-    /// Its network card's address; the CLI finds it by this.
+    /// Its first network card's address; the CLI finds it by this.
     pub mac: String,
+    /// The addresses of all its network cards.
+    pub macs: Vec<String>,
     /// Its disks.
     pub disks: Vec<Disk>,
     spec: NodeSpec,
     accel: Accel,
-    tap: String,
+    taps: Vec<String>,
     uuid: String,
     folder: PathBuf,
     boots: u32,
@@ -101,7 +109,13 @@ pub struct Node {
 
 impl Node {
     /// Builds the server with empty disks; it is off.
-    pub fn build(number: usize, spec: NodeSpec, tap: String, accel: Accel, folder: &Path) -> Result<Self> {
+    pub fn build(
+        number: usize,
+        spec: NodeSpec,
+        taps: Vec<String>,
+        accel: Accel,
+        folder: &Path,
+    ) -> Result<Self> {
         let name = format!("node-{number}");
         let mut disks = Vec::new();
         for (index, disk) in spec.disks.iter().enumerate() {
@@ -115,16 +129,20 @@ impl Node {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
             BmcSpec::None | BmcSpec::WithoutLan => None,
         };
+        let macs: Vec<String> = (0..taps.len())
+            .map(|nic| format!("52:54:00:77:{nic:02x}:{:02x}", 0x0f + number))
+            .collect();
         Ok(Self {
             bmc,
-            mac: format!("52:54:00:77:00:{:02x}", 0x0f + number),
+            mac: macs.first().context("a server without a network card")?.clone(),
+            macs,
             uuid: format!("5254aaaa-7700-4000-8000-{number:012}"),
             folder: folder.to_owned(),
             name,
             disks,
             spec,
             accel,
-            tap,
+            taps,
             boots: 0,
             machine: None,
             powered: Instant::now(),
@@ -187,7 +205,7 @@ impl Node {
     pub fn switch_port(&self, works: bool) -> Result<()> {
         let state = if works { "up" } else { "down" };
         let mut ip = Command::new("ip");
-        process::run(ip.args(["link", "set", &self.tap, state]), QUICK).map(drop)
+        process::run(ip.args(["link", "set", &self.taps[0], state]), QUICK).map(drop)
     }
 
     /// Plugs a further empty disk into the SCSI adapter of the first one, while the server runs.
@@ -222,7 +240,7 @@ impl Node {
     pub fn wire_bytes(&self) -> Result<u64> {
         let mut ip = Command::new("ip");
         let said = process::run(
-            ip.args(["-json", "-statistics", "link", "show", &self.tap]),
+            ip.args(["-json", "-statistics", "link", "show", &self.taps[0]]),
             QUICK,
         )?;
         let links: Value = serde_json::from_str(&said).context("ip printed no JSON")?;
@@ -317,31 +335,35 @@ impl Node {
         add("-qmp", format!("unix:{},server=on,wait=off", socket.display()));
         add("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned());
         add("-device", "virtio-rng-pci,rng=rng0".to_owned());
-        add(
-            "-netdev",
-            format!("tap,id=net0,ifname={},script=no,downscript=no", self.tap),
-        );
-        let nic = format!("virtio-net-pci,id=nic0,netdev=net0,mac={},bootindex=1", self.mac);
-        match self.spec.firmware {
-            Firmware::Bios => add("-device", nic),
-            Firmware::Uefi => {
-                // Without QEMU's boot ROM it is the firmware that boots over the network, as in a real server.
-                add("-device", format!("{nic},romfile="));
-                let vars = self.folder.join(format!("{}.vars", self.name));
-                add(
-                    "-drive",
-                    format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
-                );
-                add(
-                    "-drive",
-                    format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
-                );
-                // The IPv6 attempt after a failed IPv4 one takes minutes.
-                add(
-                    "-fw_cfg",
-                    "name=opt/org.tianocore/IPv6PXESupport,string=n".to_owned(),
-                );
-            }
+        for (index, (tap, mac)) in self.taps.iter().zip(&self.macs).enumerate() {
+            add(
+                "-netdev",
+                format!("tap,id=net{index},ifname={tap},script=no,downscript=no"),
+            );
+            let card = format!("virtio-net-pci,id=nic{index},netdev=net{index},mac={mac}");
+            // Without QEMU's boot ROM it is the firmware that boots over the network, as in a real server.
+            let boots = match (index, self.spec.firmware) {
+                (0, Firmware::Bios) => ",bootindex=1",
+                (0, Firmware::Uefi) => ",bootindex=1,romfile=",
+                _ => ",romfile=",
+            };
+            add("-device", format!("{card}{boots}"));
+        }
+        if self.spec.firmware == Firmware::Uefi {
+            let vars = self.folder.join(format!("{}.vars", self.name));
+            add(
+                "-drive",
+                format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+            );
+            add(
+                "-drive",
+                format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
+            );
+            // The IPv6 attempt after a failed IPv4 one takes minutes.
+            add(
+                "-fw_cfg",
+                "name=opt/org.tianocore/IPv6PXESupport,string=n".to_owned(),
+            );
         }
         for (index, disk) in self.disks.iter().enumerate() {
             arguments.extend(disk.arguments(index));

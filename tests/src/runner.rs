@@ -171,6 +171,11 @@ pub fn parts_arguments(parts: &Parts) -> Vec<std::ffi::OsString> {
     ] {
         arguments.extend([name.into(), path.into()]);
     }
+    for (name, image) in &parts.variants {
+        let mut variant = std::ffi::OsString::from(format!("{name}="));
+        variant.push(image);
+        arguments.extend(["--variant".into(), variant]);
+    }
     arguments.extend(["--accel".into(), parts.accel.name().into()]);
     arguments
 }

@@ -68,7 +68,7 @@ impl SshKey {
             ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"])
                 .args(&line[1..])
                 .arg(command);
-            let answer = process::ask(&mut ssh, Duration::from_secs(60))?;
+            let answer = process::ask(&mut ssh, patience.max(Duration::from_secs(60)))?;
             if answer.success {
                 return Ok(Some(answer.out));
             }

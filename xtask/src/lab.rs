@@ -8,8 +8,9 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::fresh::is_fresh;
+use crate::image::Built;
 use crate::ramdisk::{self, RamdiskOptions};
-use crate::{binaries, image, packages};
+use crate::{binaries, image, packages, screen};
 
 /// What `imprint-lab` is started with.
 #[derive(Debug)]
@@ -81,6 +82,28 @@ fn ramdisk(source: &Path, binaries: &Path) -> Result<PathBuf> {
 }
 
 impl Prepared {
+    /// Makes the images that scenarios need beside the everyday one.
+    pub fn with_images_of(mut self, source: &Path, names: &[String]) -> Result<Self> {
+        let needed = crate::tool::output(Command::new(&self.program).arg("variants").args(names))?;
+        let cache = source.join("target/lab-cache");
+        for name in needed.lines() {
+            let variant = image::find(name).with_context(|| format!("there is no image {name}"))?;
+            match image::build_variant(&cache, variant)? {
+                Built::Ready(path) => self
+                    .parts
+                    .extend(["--variant".to_owned(), format!("{name}={}", path.display())]),
+                Built::NotOnMirror => {
+                    screen::step(&format!(
+                        "Image {name}: this machine's mirror has no Debian {}; its scenarios are left out",
+                        variant.release.suite()
+                    ));
+                    self.parts.extend(["--without".to_owned(), name.to_owned()]);
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// `imprint-lab` with a command and the prepared parts.
     pub fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);

@@ -68,14 +68,15 @@ enum Lab {
     List,
     /// Runs scenarios by name
     Run {
-        /// Names; or the set `ci`
+        /// Names; or the sets `ci` (of every change), `matrix`, and `all`
         #[arg(required = true)]
         names: Vec<String>,
         /// How many at a time
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Runs all scenarios
+    /// Debian systems of all network stacks, file systems, kinds of firmware, networks and forms of user-data, each installed
+    /// over the network and checked over ssh: short for `lab run matrix`. Images are made when they are needed first
     Matrix {
         /// How many at a time
         #[arg(long, default_value_t = 1)]
@@ -194,14 +195,13 @@ fn run(command: Command) -> Result<bool> {
         Command::NetworkTools => println!("{}", network_tools::unpack(source)?.display()),
         Command::Bench(bench) => return bench::run(source, &bench),
         Command::Lab(Lab::List) => lab::list(source)?,
-        Command::Lab(Lab::Run { names, jobs }) => {
-            let arguments = [names, vec![format!("--jobs={jobs}")]].concat();
-            lab::prepare(source)?.become_lab("run", &arguments)?;
-        }
-        Command::Lab(Lab::Matrix { jobs }) => {
-            let arguments = vec!["matrix".to_owned(), format!("--jobs={jobs}")];
-            lab::prepare(source)?.become_lab("run", &arguments)?;
-        }
+        Command::Lab(Lab::Run { names, jobs }) => run_lab(source, names, jobs)?,
+        Command::Lab(Lab::Matrix { jobs }) => run_lab(source, vec!["matrix".to_owned()], jobs)?,
     }
     Ok(true)
+}
+
+fn run_lab(source: &Path, names: Vec<String>, jobs: usize) -> Result<()> {
+    let lab = lab::prepare(source)?.with_images_of(source, &names)?;
+    lab.become_lab("run", &[names, vec![format!("--jobs={jobs}")]].concat())
 }

@@ -154,7 +154,7 @@ fn summary(line: &str) -> Option<(u64, u64)> {
 
 /// Network-boot scenarios of the short set.
 fn lab_stages(source: &Path) -> Result<Vec<Stage>> {
-    let prepared = lab::prepare(source)?;
+    let prepared = lab::prepare(source)?.with_images_of(source, &["ci".to_owned()])?;
     let report = source.join("target/lab-report.tsv");
     if report.exists() {
         fs::remove_file(&report).context("cannot remove the last report")?;

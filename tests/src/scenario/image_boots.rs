@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::interrupt::Explain as _;
 use crate::lab::Parts;
-use crate::network::{Addresses, Network};
+use crate::network::{Addresses, MTU, Network};
 use crate::node::Firmware;
 use crate::process::Service;
 use crate::ssh::SshKey;
@@ -55,7 +55,7 @@ fn boot(name: &str, parts: &Parts, firmware: Firmware) -> Result<()> {
     .arg("-netdev")
     .arg(format!(
         "tap,id=net0,ifname={},script=no,downscript=no",
-        network.tap()?
+        network.tap(MTU)?
     ))
     .arg("-device")
     .arg(format!("virtio-net-pci,netdev=net0,mac={MAC},romfile="))

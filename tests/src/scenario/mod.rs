@@ -18,6 +18,7 @@ mod fault_refused;
 mod fault_wrong_digest;
 mod guest;
 mod image_boots;
+mod matrix;
 mod network_watch;
 
 use anyhow::Result;
@@ -31,8 +32,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// One line for `lab list`.
     pub about: &'static str,
-    /// Whether every change must pass it; the others run in the full matrix.
+    /// Whether every change must pass it; the others run when they are asked for.
     pub ci: bool,
+    /// The image that stands in the everyday image's place, if another does.
+    pub variant: Option<&'static str>,
     /// What it takes on two cores under emulation.
     pub rough_seconds: u64,
     run: fn(&str, &Parts) -> Result<()>,
@@ -41,21 +44,41 @@ pub struct Scenario {
 impl Scenario {
     /// Tells the story to its end.
     pub fn run(&self, parts: &Parts) -> Result<()> {
-        (self.run)(self.name, parts)
+        match self.variant {
+            Some(name) => (self.run)(self.name, &parts.with_variant(name)?),
+            None => (self.run)(self.name, parts),
+        }
     }
+
+    /// The set that it belongs to.
+    pub fn set(&self) -> &'static str {
+        match MATRIX.iter().any(|row| row.name == self.name) {
+            _ if self.ci => "ci",
+            true => "matrix",
+            false => "more",
+        }
+    }
+}
+
+pub use matrix::SCENARIOS as MATRIX;
+
+/// All scenarios, quick and telling ones first.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(MATRIX)
 }
 
 /// A scenario by its name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name)
+    all().find(|scenario| scenario.name == name)
 }
 
-/// All scenarios, quick and telling ones first.
-pub const ALL: &[Scenario] = &[
+/// Those that are told one by one.
+const ALL: &[Scenario] = &[
     Scenario {
         name: "bad-input",
         about: "wrong configuration, user-data, image and port: one clear message with a remedy",
         ci: true,
+        variant: None,
         rough_seconds: 15,
         run: bad_input::run,
     },
@@ -63,6 +86,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-uefi-nvme",
         about: "UEFI and NVMe, from power-on to ssh",
         ci: true,
+        variant: None,
         rough_seconds: 110,
         run: deploy::uefi_nvme,
     },
@@ -70,6 +94,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-bios-virtio",
         about: "BIOS and virtio-blk, from power-on to ssh",
         ci: true,
+        variant: None,
         rough_seconds: 100,
         run: deploy::bios_virtio,
     },
@@ -77,6 +102,7 @@ pub const ALL: &[Scenario] = &[
         name: "compare-bytes",
         about: "the disk equals the image byte by byte, but for what the finish changes",
         ci: true,
+        variant: None,
         rough_seconds: 60,
         run: compare_bytes::run,
     },
@@ -84,6 +110,7 @@ pub const ALL: &[Scenario] = &[
         name: "discovered-untouched",
         about: "a server nobody asked for is listed with its inventory and nothing is written to it",
         ci: true,
+        variant: None,
         rough_seconds: 60,
         run: discovered::run,
     },
@@ -91,6 +118,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-wrong-digest",
         about: "a flipped bit in the store: failed with a cause, disk not bootable, then deployed after all",
         ci: true,
+        variant: None,
         rough_seconds: 80,
         run: fault_wrong_digest::run,
     },
@@ -98,6 +126,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-connection-cut",
         about: "the cable is pulled in mid-image: only missing chunks are fetched again",
         ci: true,
+        variant: None,
         rough_seconds: 90,
         run: fault_connection_cut::run,
     },
@@ -105,6 +134,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-controller-killed",
         about: "kill -9 of the controller in mid-write: the agent goes on with the same task",
         ci: true,
+        variant: None,
         rough_seconds: 80,
         run: fault_controller_killed::run,
     },
@@ -112,6 +142,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-agent-killed",
         about: "kill -9 of the agent in mid-write: it starts again and resumes",
         ci: true,
+        variant: None,
         rough_seconds: 80,
         run: fault_agent_killed::killed,
     },
@@ -119,6 +150,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-refused",
         about: "image larger than the disk, two disks that match the rule: refused with a remedy, disks untouched",
         ci: true,
+        variant: None,
         rough_seconds: 90,
         run: fault_refused::run,
     },
@@ -126,6 +158,7 @@ pub const ALL: &[Scenario] = &[
         name: "disk-rules",
         about: "six disks of mixed kinds: each rule names the right one or is refused with the list; the others stay as they were",
         ci: true,
+        variant: None,
         rough_seconds: 90,
         run: disk_rules::run,
     },
@@ -133,6 +166,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-agent-refuses",
         about: "disks come and go behind the controller's back: the agent refuses with the cause, disks untouched",
         ci: true,
+        variant: None,
         rough_seconds: 50,
         run: fault_agent_refuses::run,
     },
@@ -140,6 +174,7 @@ pub const ALL: &[Scenario] = &[
         name: "network-watch",
         about: "the network of a running system is spoilt, one fault of each kind: back within a minute, and the controller knows",
         ci: true,
+        variant: None,
         rough_seconds: 240,
         run: network_watch::of_each_kind,
     },
@@ -147,6 +182,7 @@ pub const ALL: &[Scenario] = &[
         name: "network-watch-all",
         about: "the same with every fault there is",
         ci: false,
+        variant: None,
         rough_seconds: 330,
         run: network_watch::all,
     },
@@ -154,6 +190,7 @@ pub const ALL: &[Scenario] = &[
         name: "demo-interrupted",
         about: "Ctrl-C and SIGKILL in the middle of a demo leave nothing behind",
         ci: true,
+        variant: None,
         rough_seconds: 40,
         run: demo_interrupted::run,
     },
@@ -161,6 +198,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-uefi-virtio",
         about: "UEFI and virtio-blk, from power-on to ssh",
         ci: false,
+        variant: None,
         rough_seconds: 110,
         run: deploy::uefi_virtio,
     },
@@ -168,6 +206,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-bios-sata",
         about: "BIOS and SATA, from power-on to ssh",
         ci: false,
+        variant: None,
         rough_seconds: 100,
         run: deploy::bios_sata,
     },
@@ -175,6 +214,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-bios-scsi",
         about: "BIOS and virtio-scsi, from power-on to ssh",
         ci: false,
+        variant: None,
         rough_seconds: 100,
         run: deploy::bios_scsi,
     },
@@ -182,6 +222,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-three-nodes",
         about: "three servers at once",
         ci: false,
+        variant: None,
         rough_seconds: 240,
         run: deploy::three_nodes,
     },
@@ -189,6 +230,7 @@ pub const ALL: &[Scenario] = &[
         name: "deploy-own-dhcp",
         about: "the controller's own DHCP server on an isolated network",
         ci: false,
+        variant: None,
         rough_seconds: 100,
         run: deploy::own_dhcp,
     },
@@ -196,6 +238,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-agent-crashes",
         about: "SIGABRT in the agent in mid-write: it starts again, resumes, and the node tells of it",
         ci: false,
+        variant: None,
         rough_seconds: 70,
         run: fault_agent_killed::crashes,
     },
@@ -203,6 +246,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-agent-hangs",
         about: "the agent stands still in mid-write: noticed by the deadline; what it does later is unwanted",
         ci: false,
+        variant: None,
         rough_seconds: 70,
         run: fault_agent_hangs::run,
     },
@@ -210,6 +254,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-cancel-write",
         about: "cancelled in mid-write: the disk boots nothing, the node takes the next order",
         ci: false,
+        variant: None,
         rough_seconds: 40,
         run: fault_cancelled::in_mid_write,
     },
@@ -217,6 +262,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-cancel-restart",
         about: "cancelled while the machine restarts: it boots the ramdisk, not the system that nobody wants",
         ci: false,
+        variant: None,
         rough_seconds: 90,
         run: fault_cancelled::in_restart,
     },
@@ -224,6 +270,7 @@ pub const ALL: &[Scenario] = &[
         name: "fault-cable-pulled",
         about: "the switch is dark for 20 s in mid-write: only missing chunks are fetched again",
         ci: false,
+        variant: None,
         rough_seconds: 70,
         run: fault_cable_pulled::run,
     },
@@ -231,6 +278,7 @@ pub const ALL: &[Scenario] = &[
         name: "image-boots-bios",
         about: "the Debian image itself, without Imprint, under BIOS",
         ci: false,
+        variant: None,
         rough_seconds: 70,
         run: image_boots::bios,
     },
@@ -238,6 +286,7 @@ pub const ALL: &[Scenario] = &[
         name: "image-boots-uefi",
         about: "the Debian image itself, without Imprint, under UEFI",
         ci: false,
+        variant: None,
         rough_seconds: 80,
         run: image_boots::uefi,
     },
