@@ -13,6 +13,7 @@ pub mod assassin;
 pub mod bmc;
 pub mod cli;
 pub mod compare;
+pub mod console;
 pub mod controller;
 pub mod demo;
 pub mod disk;

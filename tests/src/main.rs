@@ -36,7 +36,7 @@ enum Command {
     Run {
         #[command(flatten)]
         parts: PartsArguments,
-        /// Names; or the sets `ci`, `matrix` and `all`
+        /// Names; or the sets `ci`, `matrix`, `network-watch-all` and `all`
         #[arg(required = true)]
         names: Vec<String>,
         /// Images that cannot be had: scenarios with them are left out
@@ -224,6 +224,10 @@ fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
         match name.as_str() {
             "ci" => chosen.extend(scenario::all().filter(|scenario| scenario.ci)),
             "matrix" => chosen.extend(scenario::MATRIX),
+            "network-watch-all" => {
+                let all = scenario::all().filter(|scenario| scenario.name.starts_with("network-watch"));
+                chosen.extend(all);
+            }
             "all" => chosen.extend(scenario::all()),
             name => match scenario::find(name) {
                 Some(scenario) => chosen.push(scenario),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::accel::Accel;
 use crate::bmc::{self, Bmc, BmcSpec};
+use crate::console::Console;
 use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
@@ -304,6 +305,15 @@ impl Node {
         process::file_tail(&self.serial_path(), lines).replace('\u{1b}', "^")
     }
 
+    /// Somebody sits down at its serial port.
+    pub fn console(&self) -> Result<Console> {
+        Console::open(&self.console_path())
+    }
+
+    fn console_path(&self) -> PathBuf {
+        self.folder.join(format!("{}-{}.console", self.name, self.boots))
+    }
+
     fn serial_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.serial", self.name, self.boots))
     }
@@ -331,7 +341,15 @@ impl Node {
             ),
         );
         add("-display", "none".to_owned());
-        add("-serial", format!("file:{}", self.serial_path().display()));
+        add(
+            "-chardev",
+            format!(
+                "socket,id=console,path={},server=on,wait=off,logfile={},logappend=off",
+                self.console_path().display(),
+                self.serial_path().display()
+            ),
+        );
+        add("-serial", "chardev:console".to_owned());
         add("-qmp", format!("unix:{},server=on,wait=off", socket.display()));
         add("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned());
         add("-device", "virtio-rng-pci,rng=rng0".to_owned());

@@ -19,6 +19,7 @@ mod fault_wrong_digest;
 mod guest;
 mod image_boots;
 mod matrix;
+mod network_faults;
 mod network_watch;
 
 use anyhow::Result;
@@ -179,12 +180,36 @@ const ALL: &[Scenario] = &[
         run: network_watch::of_each_kind,
     },
     Scenario {
-        name: "network-watch-all",
-        about: "the same with every fault there is",
+        name: "network-watch-networkd",
+        about: "every fault of a network with bond and VLAN, by systemd-networkd: typed at the console, back within a minute",
         ci: false,
         variant: None,
-        rough_seconds: 330,
-        run: network_watch::all,
+        rough_seconds: 700,
+        run: network_faults::networkd,
+    },
+    Scenario {
+        name: "network-watch-ifupdown",
+        about: "every fault of a network with bond and VLAN, by ifupdown: typed at the console, back within a minute",
+        ci: false,
+        variant: Some("deb12-ifupdown-boot"),
+        rough_seconds: 700,
+        run: network_faults::ifupdown,
+    },
+    Scenario {
+        name: "network-watch-nm",
+        about: "every fault of a network with bond and VLAN, by NetworkManager: typed at the console, back within a minute",
+        ci: false,
+        variant: Some("deb12-nm-xfs"),
+        rough_seconds: 700,
+        run: network_faults::network_manager,
+    },
+    Scenario {
+        name: "network-watch-netplan",
+        about: "every fault of a network with bond and VLAN, by netplan: typed at the console, back within a minute",
+        ci: false,
+        variant: Some("deb12-netplan-btrfs"),
+        rough_seconds: 700,
+        run: network_faults::netplan,
     },
     Scenario {
         name: "demo-interrupted",

@@ -1,5 +1,5 @@
-//! The network of a running system is spoilt in every way there is at hand: it is back within a minute, the controller knows
-//! what had differed, and what was accepted stays.
+//! The network of a running system is spoilt, once in each kind of way: it is back within a minute, the controller knows what
+//! had differed, and what was accepted stays. All ways, on all systems: `network_faults`.
 
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,11 @@ use crate::story::tell;
 /// From the fault to the event on the controller.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is done to it, as root. `$I` is the interface, `$F` the file that configures it, `$S` the service. The first ones are
-/// of a kind each: running network, file, service.
+/// What is done to it, as root. `$I` is the interface, `$F` the file that configures it, `$S` the service.
 const SPOILT: &[(&str, &str)] = &[
     ("the address is flushed", "ip address flush dev $I"),
     ("the file is deleted", "rm $F"),
     ("the service is disabled", "systemctl disable $S"),
-    ("the link is set down", "ip link set $I down"),
-    ("the default route is deleted", "ip route delete default"),
-    ("the file is edited", "printf '\\n# somebody was here\\n' >> $F"),
 ];
 
 /// Finds interface, file and service by what the plugin says it holds the network against.
@@ -36,15 +32,6 @@ const NAMES: &str = "I=$(ip -o -4 address show | awk '/ 10\\.77\\.0\\./ {print $
 
 /// One fault of each kind.
 pub fn of_each_kind(name: &str, parts: &Parts) -> Result<()> {
-    run(name, parts, &SPOILT[..3])
-}
-
-/// All of them.
-pub fn all(name: &str, parts: &Parts) -> Result<()> {
-    run(name, parts, SPOILT)
-}
-
-fn run(name: &str, parts: &Parts, spoilt: &[(&'static str, &'static str)]) -> Result<()> {
     let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
     let disk = DiskSpec::new(DiskKind::Virtio);
     let mut node = lab.build(NodeSpec::new(Firmware::Bios, disk))?;
@@ -59,10 +46,10 @@ fn run(name: &str, parts: &Parts, spoilt: &[(&'static str, &'static str)]) -> Re
     let id = deployment["id"].as_str().context("the deployment has no id")?;
     let done = lab.wait_deployment(&mut node, id, "succeeded", patience::DEPLOYMENT)?;
     let address = deploy::address(&done)?;
-    watch(&lab, &node, &address, spoilt).explain(|| lab.picture(&node))
+    watch(&lab, &node, &address).explain(|| lab.picture(&node))
 }
 
-fn watch(lab: &Lab, node: &Node, address: &str, spoilt: &[(&'static str, &'static str)]) -> Result<()> {
+fn watch(lab: &Lab, node: &Node, address: &str) -> Result<()> {
     let ask = |command: &str, seconds: u64| lab.key.run(address, command, Duration::from_secs(seconds));
     ask(
         "for i in $(seq 180); do sudo grep -q '\"services\"' /etc/imprint/network.json && exit 0; sleep 1; done; \
@@ -70,19 +57,13 @@ fn watch(lab: &Lab, node: &Node, address: &str, spoilt: &[(&'static str, &'stati
         240,
     )
     .context("the watch has not learned what the network is like")?;
-    let learned = ask("sudo cat /etc/imprint/network.json", 30)?;
-    let route = learned.contains("\"default_ipv4\": true");
     let rss = ask(
         "sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(systemctl show --value --property MainPID imprint-network)/status",
         30,
     )?;
     tell(&format!("the watch has learned, and takes {} KiB", rss.trim()));
 
-    for (what, command) in spoilt {
-        if command.contains("route delete") && !route {
-            tell("there is no default route in this network: none is deleted");
-            continue;
-        }
+    for (what, command) in SPOILT {
         let before = restored(lab, node)?.len();
         let begun = Instant::now();
         // In a unit of its own: the session that asks for it breaks with the network.
@@ -124,7 +105,7 @@ fn watch(lab: &Lab, node: &Node, address: &str, spoilt: &[(&'static str, &'stati
 }
 
 /// The controller's events of a network that was put back, the oldest first.
-fn restored(lab: &Lab, node: &Node) -> Result<Vec<Value>> {
+pub(super) fn restored(lab: &Lab, node: &Node) -> Result<Vec<Value>> {
     let page = lab.cli.get(&format!("events?node={}&page_size=1000", node.mac))?;
     let items = page["items"].as_array().context("no list of events")?;
     let restored = items

@@ -1,0 +1,328 @@
+//! Every fault of a network on every system that brings one up: on the running server, typed at its serial console. Each time
+//! the network is back within a minute, and the controller has the event with what had differed; what was accepted stays.
+//!
+//! The server has a bond of two cards, whose address reaches the controller, and on it a VLAN, whose address reaches the far
+//! end of the lab's network.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{deploy, network_watch::restored};
+use crate::console::Console;
+use crate::disk::{DiskKind, DiskSpec};
+use crate::far_end;
+use crate::interrupt::{self, Explain as _};
+use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::node::{Firmware, Node, NodeSpec};
+use crate::story::tell;
+
+/// From the fault to the event on the controller, and from the kernel's start to the restored network.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long the controller may take to hear of a server that has just booted.
+const BOOT: Duration = Duration::from_secs(300);
+/// The DHCP server of somebody else: it answers as a neighbour.
+const GATEWAY: &str = "10.77.0.2";
+const TYPED: Duration = Duration::from_secs(60);
+
+/// What brings the network up, and where it has it from.
+struct Stack {
+    service: &'static str,
+    /// The file that says which VLAN it is.
+    vlan: &'static str,
+    /// A file with addresses.
+    addresses: &'static str,
+    /// All files that ours are among.
+    files: &'static str,
+    /// Makes the VLAN as its file says.
+    remake: &'static str,
+}
+
+const NETWORKD: Stack = Stack {
+    service: "systemd-networkd",
+    vlan: "/etc/systemd/network/10-imprint-tagged.netdev",
+    addresses: "/etc/systemd/network/10-imprint-bond0.network",
+    files: "/etc/systemd/network/*imprint*",
+    remake: "ip link delete tagged; systemctl restart systemd-networkd",
+};
+
+const IFUPDOWN: Stack = Stack {
+    service: "networking",
+    vlan: "/etc/network/interfaces",
+    addresses: "/etc/network/interfaces",
+    files: "/etc/network/interfaces",
+    remake: "ifdown tagged; ifup tagged",
+};
+
+const NETWORK_MANAGER: Stack = Stack {
+    service: "NetworkManager",
+    vlan: "/etc/NetworkManager/system-connections/imprint-tagged.nmconnection",
+    addresses: "/etc/NetworkManager/system-connections/imprint-bond0.nmconnection",
+    files: "/etc/NetworkManager/system-connections/*",
+    remake: "nmcli connection reload; nmcli connection down imprint-tagged; nmcli connection up imprint-tagged",
+};
+
+const NETPLAN: Stack = Stack {
+    service: "systemd-networkd",
+    vlan: "/etc/netplan/*cloud-init.yaml",
+    addresses: "/etc/netplan/*cloud-init.yaml",
+    files: "/etc/netplan/*.yaml",
+    remake: "ip link delete tagged; netplan apply",
+};
+
+/// What is done to it, as root.
+const FAULTS: &[(&str, &str)] = &[
+    ("the address is flushed", "ip address flush dev bond0"),
+    ("the default route is deleted", "ip route delete default"),
+    ("the link is set down", "ip link set bond0 down"),
+    (
+        "the file says another VLAN",
+        r"sed -i -E 's/([Ii]d[=: ]+)100/\199/' $VLAN; remake",
+    ),
+    ("the file is deleted", "rm $ADDRESSES"),
+    (
+        "the service is disabled and stopped",
+        "systemctl disable --now $SERVICE",
+    ),
+    (
+        "a member is taken out of the bond",
+        "ip link set $(cut -d' ' -f1 /sys/class/net/bond0/bonding/slaves) nomaster",
+    ),
+    ("the bond is deleted", "ip link delete bond0"),
+];
+
+/// All at once, and a restart.
+const BROKEN_BOOT: &str = "systemctl disable $SERVICE; for f in $FILES; do echo '[Broken' > $f; done; sync; \
+    systemctl --no-block reboot";
+
+pub fn networkd(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, &NETWORKD)
+}
+
+pub fn ifupdown(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, &IFUPDOWN)
+}
+
+pub fn network_manager(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, &NETWORK_MANAGER)
+}
+
+pub fn netplan(name: &str, parts: &Parts) -> Result<()> {
+    run(name, parts, &NETPLAN)
+}
+
+/// A bond with an address of the lab, and a VLAN on it.
+fn network_data(node: &Node) -> String {
+    let [one, two] = [0, 1].map(|card: usize| &node.macs[card]);
+    format!(
+        "version: 2\n\
+         ethernets:\n  port0: {{match: {{macaddress: '{one}'}}}}\n  port1: {{match: {{macaddress: '{two}'}}}}\n\
+         bonds:\n  bond0:\n    interfaces: [port0, port1]\n    parameters: {{mode: active-backup, mii-monitor-interval: 100}}\n    \
+         addresses: [10.77.0.60/24]\n    accept-ra: false\n    routes: [{{to: default, via: {gateway}}}]\n\
+         vlans:\n  tagged: {{id: {vlan}, link: bond0, addresses: [10.78.0.60/24], accept-ra: false}}\n",
+        gateway = GATEWAY,
+        vlan = far_end::VLAN,
+    )
+}
+
+fn run(name: &str, parts: &Parts, stack: &Stack) -> Result<()> {
+    let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
+    lab.far_end()?;
+    let mut spec = NodeSpec::new(Firmware::Bios, DiskSpec::new(DiskKind::Virtio));
+    spec.nics = 2;
+    let mut node = lab.build(spec)?;
+    node.power_on()?;
+    lab.take_into_service(&mut node)?;
+    let deployment = order(&lab, &node)?;
+    let id = deployment["id"].as_str().context("the deployment has no id")?;
+    let done = lab.wait_deployment(&mut node, id, "succeeded", patience::DEPLOYMENT)?;
+    let address = deploy::address(&done)?;
+    let server = Server {
+        lab: &lab,
+        node: &node,
+        address,
+        stack,
+    };
+    server.story().explain(|| lab.picture(&node))
+}
+
+fn order(lab: &Lab, node: &Node) -> Result<Value> {
+    let written = |name: &str, text: String| {
+        let path = lab.folder().join(name);
+        fs::write(&path, text).context("cannot write an operator's file")?;
+        Ok::<_, anyhow::Error>(path.display().to_string())
+    };
+    let user_data = written("user-data.yaml", lab.key.user_data())?;
+    let network = written("network-data.yaml", network_data(node))?;
+    let arguments = [
+        "deploy",
+        &node.mac,
+        "--image",
+        IMAGE,
+        "--user-data",
+        &user_data,
+        "--network",
+        &network,
+    ];
+    Ok(match lab.cli.json(&arguments)? {
+        Value::Array(mut list) if list.len() == 1 => list.remove(0),
+        other => other,
+    })
+}
+
+struct Server<'a> {
+    lab: &'a Lab,
+    node: &'a Node,
+    address: String,
+    stack: &'a Stack,
+}
+
+impl Server<'_> {
+    fn story(&self) -> Result<()> {
+        self.ask(
+            "for i in $(seq 180); do sudo grep -q '\"services\"' /etc/imprint/network.json && exit 0; sleep 1; done; \
+             sudo /opt/imprint/imprint-guest network diff >&2; sudo journalctl -u imprint-network --no-pager | tail -30 >&2; exit 1",
+            240,
+        )
+        .context("the watch has not learned what the network is like")?;
+        self.measure()?;
+        let answer = self
+            .lab
+            .cli
+            .json(&["guest", "reset-password", &self.node.mac, "--user", "root"])?;
+        let password = answer["password"].as_str().context("no password was made")?;
+        let mut console = self.sit_down(password)?;
+        console.run("/opt/imprint/imprint-guest network apply", TYPED * 2)?;
+        self.whole().context("after `network apply`")?;
+
+        for (what, command) in FAULTS {
+            let before = self.events()?.len();
+            let begun = Instant::now();
+            console.run(command, TYPED).context(*what)?;
+            let event = self.told(what, before, LIMIT + Duration::from_secs(60))?;
+            let took = begun.elapsed();
+            self.say(what, took, &event);
+            ensure!(took < LIMIT, "{what}: back after {} s", took.as_secs());
+            self.whole().context(*what)?;
+        }
+
+        let before = self.events()?.len();
+        console.send(BROKEN_BOOT)?;
+        let what = "a restart with broken files";
+        let event = self.told(what, before, BOOT)?;
+        self.say(what, self.back_after_boot()?, &event);
+        self.whole().context(what)?;
+        self.accepted(password)
+    }
+
+    /// What somebody accepts stays, also over a restart.
+    fn accepted(&self, password: &str) -> Result<()> {
+        let mut console = self.sit_down(password)?;
+        console.run(
+            "printf '\\n# this is meant\\n' >> $(echo $ADDRESSES); /opt/imprint/imprint-guest network accept",
+            TYPED,
+        )?;
+        let before = self.events()?.len();
+        let still = "tail -1 $ADDRESSES";
+        interrupt::pause(Duration::from_secs(40))?;
+        ensure!(
+            console.run(still, TYPED)? == "# this is meant",
+            "what was accepted was changed"
+        );
+        console.send("systemctl --no-block reboot")?;
+        // The old system answers for a while.
+        interrupt::pause(Duration::from_secs(10))?;
+        let mut console = self.sit_down(password)?;
+        ensure!(
+            console.run(still, TYPED)? == "# this is meant",
+            "what was accepted was changed by a restart"
+        );
+        self.whole()?;
+        ensure!(self.events()?.len() == before, "what was accepted was put back");
+        tell("what was accepted has stayed");
+        Ok(())
+    }
+
+    fn ask(&self, command: &str, seconds: u64) -> Result<String> {
+        self.lab
+            .key
+            .run(&self.address, command, Duration::from_secs(seconds))
+    }
+
+    fn events(&self) -> Result<Vec<Value>> {
+        restored(self.lab, self.node)
+    }
+
+    /// The console, with a root's shell that knows this system's names.
+    fn sit_down(&self, password: &str) -> Result<Console> {
+        let mut console = self.node.console()?;
+        console.log_in("root", password, BOOT)?;
+        let stack = self.stack;
+        let names = format!(
+            "SERVICE='{}'; VLAN=$(echo {}); ADDRESSES=$(echo {}); FILES='{}'; remake() {{ {}; }}",
+            stack.service, stack.vlan, stack.addresses, stack.files, stack.remake
+        );
+        console.run(&names, TYPED)?;
+        Ok(console)
+    }
+
+    fn told(&self, what: &str, before: usize, patience: Duration) -> Result<Value> {
+        interrupt::until(what, patience, || Ok(self.events()?.get(before).cloned()))
+    }
+
+    fn say(&self, what: &str, took: Duration, event: &Value) {
+        let said = event["details"]["diff"].as_str().unwrap_or_default();
+        let said = said.lines().nth(1).unwrap_or("no diff");
+        tell(&format!("{what}: back after {} s: {said}", took.as_secs()));
+        tell(event["message"].as_str().unwrap_or_default());
+    }
+
+    /// Seconds from the kernel's start to the network that was right again.
+    fn back_after_boot(&self) -> Result<Duration> {
+        let line = self.ask(
+            "sudo journalctl -b -u imprint-network -o short-monotonic --no-pager | grep 'was put back' | tail -1",
+            240,
+        )?;
+        let seconds = line
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split(['.', ']']).next())
+            .and_then(|seconds| seconds.trim().parse().ok());
+        let took = Duration::from_secs(seconds.with_context(|| format!("no time in {line:?}"))?);
+        ensure!(
+            took < LIMIT,
+            "the network was back {} s after the boot",
+            took.as_secs()
+        );
+        Ok(took)
+    }
+
+    /// Nothing differs, and both ends of the network answer.
+    fn whole(&self) -> Result<()> {
+        let far_end = far_end::ADDRESS;
+        self.ask(
+            &format!(
+                "sudo /opt/imprint/imprint-guest network status >&2 || exit 1; \
+                 for i in 1 2 3 4 5; do sudo ping -c 1 -W 2 {far_end} > /dev/null && exit 0; done; echo no answer of {far_end} >&2; exit 1"
+            ),
+            240,
+        )
+        .map(drop)
+    }
+
+    /// What the plugin costs: memory at rest, and time at boot.
+    fn measure(&self) -> Result<()> {
+        let costs = self.ask(
+            "for u in imprint-network imprint-guest; do p=$(systemctl show --value --property MainPID $u); \
+             sudo awk -v u=$u '/^(Rss|Pss|Pss_Anon|Pss_File):/ {printf \"%s %s %s KiB  \", u, $1, $2} END {print \"\"}' /proc/$p/smaps_rollup; done; \
+             systemd-analyze time --no-pager | head -1; systemd-analyze blame --no-pager | grep -E 'imprint|cloud-init-local|networkd|networking|NetworkManager'; \
+             systemd-analyze critical-chain --no-pager network-pre.target",
+            60,
+        )?;
+        for line in costs.lines() {
+            tell(line);
+        }
+        Ok(())
+    }
+}
