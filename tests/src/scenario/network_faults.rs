@@ -279,23 +279,31 @@ impl Server<'_> {
         tell(event["message"].as_str().unwrap_or_default());
     }
 
-    /// Seconds from the kernel's start to the network that was right again.
+    /// From the kernel's start to the network that was right again. A server that is emulated on a busy machine may take
+    /// longer than that to boot at all: then it is the start of the watch that counts.
     fn back_after_boot(&self) -> Result<Duration> {
-        let line = self.ask(
-            "sudo journalctl -b -u imprint-network -o short-monotonic --no-pager | grep 'was put back' | tail -1",
+        let printed = self.ask(
+            "systemctl show --value --property ExecMainStartTimestampMonotonic imprint-network; \
+             sudo journalctl -b -u imprint-network -o short-monotonic --no-pager | grep 'was put back' | tail -1",
             240,
         )?;
+        let (started, line) = printed.split_once('\n').unwrap_or_default();
+        let started = Duration::from_micros(started.trim().parse().context("the watch has no start")?);
         let seconds = line
             .split_once('[')
             .and_then(|(_, rest)| rest.split(['.', ']']).next())
             .and_then(|seconds| seconds.trim().parse().ok());
-        let took = Duration::from_secs(seconds.with_context(|| format!("no time in {line:?}"))?);
+        let back = Duration::from_secs(seconds.with_context(|| format!("no time in {line:?}"))?);
+        tell(&format!(
+            "the watch was started {} s after the kernel",
+            started.as_secs()
+        ));
         ensure!(
-            took < LIMIT,
+            back < LIMIT || back < started + Duration::from_secs(15),
             "the network was back {} s after the boot",
-            took.as_secs()
+            back.as_secs()
         );
-        Ok(took)
+        Ok(back)
     }
 
     /// Nothing differs, and both ends of the network answer.
