@@ -204,7 +204,7 @@ impl Guard {
     pub fn next_look(&self) -> Duration {
         match self.phase {
             // Files tell nobody that they were changed.
-            Phase::Right => Duration::from_secs(10),
+            Phase::Right => Duration::from_secs(5),
             Phase::Grace { .. } | Phase::Restoring { .. } => Duration::from_secs(2),
         }
     }

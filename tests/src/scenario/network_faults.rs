@@ -172,6 +172,16 @@ fn order(lab: &Lab, node: &Node) -> Result<Value> {
     })
 }
 
+/// What the server itself has to say, where it can't be reached any more.
+fn inside(console: &mut Console) -> String {
+    let look = "journalctl -b --no-pager -n 40 -o cat -u imprint-network -u imprint-guest | cut -c1-300; \
+        ip -br link; ip -br address; ip route; /opt/imprint/imprint-guest network diff | head -40";
+    match console.run(&format!("{{ {look}; }} || true"), TYPED) {
+        Ok(said) => format!("--- on the console\n{said}"),
+        Err(error) => format!("--- nothing on the console: {error:#}"),
+    }
+}
+
 struct Server<'a> {
     lab: &'a Lab,
     node: &'a Node,
@@ -197,15 +207,13 @@ impl Server<'_> {
         console.run("/opt/imprint/imprint-guest network apply", TYPED * 2)?;
         self.whole().context("after `network apply`")?;
 
+        let mut late = Vec::new();
         for (what, command) in FAULTS {
-            let before = self.events()?.len();
-            let begun = Instant::now();
-            console.run(command, TYPED).context(*what)?;
-            let event = self.told(what, before, LIMIT + Duration::from_secs(60))?;
-            let took = begun.elapsed();
-            self.say(what, took, &event);
-            ensure!(took < LIMIT, "{what}: back after {} s", took.as_secs());
-            self.whole().context(*what)?;
+            let spoilt = self.spoil(&mut console, what, command);
+            let took = spoilt.explain(|| inside(&mut console))?;
+            if took >= LIMIT {
+                late.push(format!("{what}: back after {} s", took.as_secs()));
+            }
         }
 
         let before = self.events()?.len();
@@ -214,7 +222,21 @@ impl Server<'_> {
         let event = self.told(what, before, BOOT)?;
         self.say(what, self.back_after_boot()?, &event);
         self.whole().context(what)?;
-        self.accepted(password)
+        self.accepted(password)?;
+        ensure!(late.is_empty(), "{}", late.join("; "));
+        Ok(())
+    }
+
+    /// One fault; answers how long it took until the controller knew that all was right again.
+    fn spoil(&self, console: &mut Console, what: &str, command: &str) -> Result<Duration> {
+        let before = self.events()?.len();
+        let begun = Instant::now();
+        console.run(command, TYPED)?;
+        let event = self.told(what, before, LIMIT * 3)?;
+        let took = begun.elapsed();
+        self.say(what, took, &event);
+        self.whole().with_context(|| what.to_owned())?;
+        Ok(took)
     }
 
     /// What somebody accepts stays, also over a restart.
