@@ -165,6 +165,7 @@ impl Lab {
                 }
             }
             node.expect_on()?;
+            node.expect_no_panic()?;
             Ok(None)
         });
         found.explain(|| self.picture(node))
@@ -219,6 +220,7 @@ impl Lab {
             if now != "running" {
                 bail!("deployment {id} is {now}, not {state}: {}", deployment["problem"]);
             }
+            node.expect_no_panic()?;
             Ok(None)
         });
         found.explain(|| self.picture(node))

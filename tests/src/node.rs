@@ -271,6 +271,19 @@ impl Node {
         }
     }
 
+    /// An error when a kernel has given up: nothing will ever come of this server. Under emulation on a machine with far too
+    /// much to do it happens that its timer seems not to work.
+    pub fn expect_no_panic(&self) -> Result<()> {
+        let serial = self.serial();
+        match serial
+            .lines()
+            .find(|line| line.contains("Kernel panic - not syncing"))
+        {
+            Some(line) => bail!("the kernel of {} has given up: {}", self.name, line.trim()),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until the server stops at its restart (`stop_at_reboot`).
     pub fn wait_end(&mut self, timeout: Duration) -> Result<()> {
         let (qemu, _) = self.machine.as_mut().context("the server is off")?;

@@ -192,9 +192,6 @@ fn run(name: &str, parts: &Parts) -> Result<()> {
     tell("discovered, approved, deploying");
     let done = lab.wait_deployment(&mut node, id, "succeeded", patience::DEPLOYMENT)?;
     let facts = lab.wait_state(&mut node, "active", patience::SHORT)?;
-    for note in notes(&done) {
-        tell(&note);
-    }
     check_report(&node, row, &done, &facts)?;
     let address = deploy::address(&done)?;
     tell(&format!("active: {}", done["first_boot"]));
@@ -226,19 +223,6 @@ fn order(lab: &Lab, node: &Node, row: &Row) -> Result<Value> {
         Value::Array(mut list) if list.len() == 1 => list.remove(0),
         other => other,
     })
-}
-
-/// What the agent said of the steps of the finish.
-fn notes(deployment: &Value) -> Vec<String> {
-    let steps = deployment["steps"].as_array().cloned().unwrap_or_default();
-    let told = |step: &Value| {
-        Some(format!(
-            "{}: {}",
-            step["kind"].as_str()?,
-            step["detail"].as_str()?
-        ))
-    };
-    steps.iter().filter_map(told).collect()
 }
 
 /// What the controller says of it.
