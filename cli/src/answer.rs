@@ -242,6 +242,20 @@ pub struct FirstBoot {
     pub addresses: Vec<String>,
     pub root_device: String,
     pub cloud_init_status: String,
+    pub boot_entry: String,
+    pub cloud_init_errors: Vec<String>,
+    pub warnings: Vec<String>,
+    pub boot_phases: Vec<BootPhase>,
+    pub waiting_for: String,
+}
+
+/// A part of the first boot.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct BootPhase {
+    pub name: String,
+    pub start_ms: i64,
+    pub duration_ms: u64,
 }
 
 /// Something that happened.

@@ -276,6 +276,9 @@ pub struct DeployArguments {
     /// What the firmware tries first after this deployment
     #[arg(long, value_enum, value_name = "ORDER")]
     pub boot_order: Option<BootOrder>,
+    /// What becomes of users that the image brings; without it what the image's property image_users says, else keep
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub image_users: Option<ImageUsers>,
     /// Write the image's bytes and nothing else: a data disk
     #[arg(long)]
     pub no_finish: bool,
@@ -299,6 +302,21 @@ pub enum BootOrder {
     NetworkFirst,
     /// The installed system's entry comes first
     DiskFirst,
+    /// The order is left as it is; only the next boot goes to the disk
+    NextBootOnly,
+}
+
+/// What becomes of users that the image brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageUsers {
+    /// They stay as they are
+    Keep,
+    /// Their authorized_keys go
+    RemoveKeys,
+    /// Their passwords are locked
+    LockPasswords,
+    /// Both
+    RemoveAccess,
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,6 +337,12 @@ pub enum DeploymentCommand {
     /// Stop a running deployment; a disk that was begun cannot boot afterwards
     #[command(after_help = "Example:\n  imprint deployment cancel 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
     Cancel {
+        /// Id of the deployment
+        deployment: String,
+    },
+    /// Take the system of a failed deployment as it is: it is up, but not all of it went well
+    #[command(after_help = "Example:\n  imprint deployment accept 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
+    Accept {
         /// Id of the deployment
         deployment: String,
     },

@@ -1,6 +1,7 @@
 //! Tables: pure functions from answers to text.
 
 mod contents;
+mod first_boot;
 mod guest;
 mod image;
 mod inventory;
@@ -270,13 +271,7 @@ pub fn deployment(deployment: &Deployment, moment: &Moment) -> (Facts, Table) {
     }
     facts.add("boot entry", deployment.boot_entry.as_deref().unwrap_or_default());
     if let Some(first) = &deployment.first_boot {
-        facts.add("hostname", first.hostname.as_str());
-        facts.add("system", first.os_name.as_str());
-        facts.add("kernel", first.kernel_release.as_str());
-        facts.add("booted", first.boot_mode.as_str());
-        facts.add("root", first.root_device.as_str());
-        facts.add("addresses", first.addresses.join(" "));
-        facts.add("cloud-init", first.cloud_init_status.as_str());
+        first_boot::add(&mut facts, first);
     }
     let mut table = columns(&["STEP", "STATE", "TOOK", "WHAT"]);
     for step in &deployment.steps {

@@ -43,5 +43,6 @@ pub mod setup;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod ticks;
 pub mod upkeep;
 pub mod words;

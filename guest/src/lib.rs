@@ -6,7 +6,7 @@
 //!
 //! - [`config`]: `/etc/imprint/guest.json`, left by the agent; the report token is in it until the report is made.
 //! - [`identity`]: the key of this system and the certificate that the report was answered with.
-//! - [`facts`]: what the report says, read from `/proc`, `/sys`, `/etc` and `/run`. No program is run.
+//! - [`facts`]: what the report says, read from `/proc`, `/sys`, `/etc` and `/run`, and asked of systemd.
 //! - [`network`]: the network as it was given, as it is, and the way back; on demand, without the controller.
 //! - [`report`]: the call over TLS, with retries; stops where another try cannot help.
 //! - [`session`]: the stream of events and orders.
@@ -16,7 +16,7 @@
 //! - [`fault`]: what a failed call means, in words for an operator.
 //!
 //! Invariants: the only CA trusted is the one in the configuration; no token, key or password is ever logged; no program
-//! is run, except by `network apply`, which tells the system's own to read its files again.
+//! is run, except the system's own: `network apply` has them read their files again, and `report` asks `systemctl`.
 
 pub mod config;
 mod connection;

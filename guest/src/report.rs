@@ -1,4 +1,8 @@
-//! The report itself: one call, retried until the controller has it or says that it never will take it.
+//! The report itself: retried until the controller has it or says that it never will take it.
+//!
+//! A system whose cloud-init has not ended is up, but nobody knows whether it works. It says so, again whenever cloud-init
+//! has come on, and makes the report that ends the deployment afterwards. It does not wait for ever: after
+//! [`Policy::cloud_init`] the last report says that cloud-init runs still.
 
 use std::{
     path::Path,
@@ -32,10 +36,16 @@ pub struct Policy {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// When to leave it to the next start of the unit.
+    /// When to leave it to the next start of the unit: so long has the controller not taken a report.
     pub give_up_after: Duration,
     /// How long one attempt may take, connection and answer each.
     pub attempt: Duration,
+    /// How long cloud-init is waited for.
+    pub cloud_init: Duration,
+    /// How often its files are looked at meanwhile.
+    pub look: Duration,
+    /// When the same is said again though nothing has changed.
+    pub repeat: Duration,
 }
 
 impl Default for Policy {
@@ -45,6 +55,10 @@ impl Default for Policy {
             longest_pause: Duration::from_secs(60),
             give_up_after: Duration::from_secs(30 * 60),
             attempt: Duration::from_secs(20),
+            // Less than the controller waits for the first word, so that it is the system that says why.
+            cloud_init: Duration::from_secs(20 * 60),
+            look: Duration::from_secs(1),
+            repeat: Duration::from_secs(60),
         }
     }
 }
@@ -128,31 +142,41 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
     let (authorization, endpoint) = prepare().map_err(|fault| ReportError::Refused { fault })?;
 
     let begun = Instant::now();
-    let mut pauses = ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(policy.first_pause)
-        .with_max_delay(policy.longest_pause)
-        .without_max_times()
-        .build();
+    let fresh_pauses = || {
+        ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(policy.first_pause)
+            .with_max_delay(policy.longest_pause)
+            .without_max_times()
+            .build()
+    };
+    let mut pauses = fresh_pauses();
+    let mut failing_since = begun;
     let mut attempts = 0;
     loop {
         attempts += 1;
         // Read anew each time: addresses and cloud-init's state change while the machine comes up.
-        let report = FirstBootReport {
-            csr_der: csr_der.clone(),
-            ..facts::gather(root, &config.deployment_id)
-        };
+        let mut report = facts::gather(root, &config.deployment_id).await;
+        report.waited_seconds = begun.elapsed().as_secs();
+        if begun.elapsed() >= policy.cloud_init {
+            report.waiting_for.clear();
+        }
+        let waiting_for = report.waiting_for.clone();
+        if waiting_for.is_empty() {
+            report.csr_der.clone_from(&csr_der);
+        }
         info!(
             deployment.id = %config.deployment_id,
             controller = %config.controller_url,
             hostname = %report.hostname,
             addresses = %report.addresses.join(" "),
             cloud_init = %report.cloud_init_status,
+            waiting_for = %waiting_for,
             attempt = attempts,
             "reporting the first boot",
         );
         let fault = match send(&endpoint, &authorization, report, policy.attempt).await {
-            Ok(answer) => {
+            Ok(answer) if waiting_for.is_empty() => {
                 if answer.certificate_chain_der.is_empty() {
                     warn!("the controller gives this system no certificate: there will be no sessions");
                 } else {
@@ -161,13 +185,20 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
                 GuestConfig::forget_token(config_path)?;
                 return Ok(Reported::Now { attempts });
             }
+            Ok(_) => {
+                let longest = policy.cloud_init.saturating_sub(begun.elapsed());
+                changed(root, &waiting_for, longest.min(policy.repeat), policy.look).await;
+                failing_since = Instant::now();
+                pauses = fresh_pauses();
+                continue;
+            }
             Err(fault) => fault,
         };
         if !fault.is_transient() {
             return Err(ReportError::Refused { fault });
         }
         let pause = pauses.next().unwrap_or(policy.longest_pause);
-        let after = begun.elapsed();
+        let after = failing_since.elapsed();
         if after + pause > policy.give_up_after {
             return Err(ReportError::GaveUp {
                 attempts,
@@ -184,6 +215,17 @@ pub async fn run(config_path: &Path, root: &Path, policy: Policy) -> Result<Repo
         );
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Ends when the system waits for something else, or for nothing any more, or the time is over.
+async fn changed(root: &Path, waiting_for: &str, longest: Duration, look: Duration) {
+    let different = async {
+        while facts::waiting_for(root) == waiting_for {
+            tokio::time::sleep(look).await;
+        }
+    };
+    // What comes first; what has changed by then is read anew.
+    let _ = tokio::time::timeout(longest, different).await;
 }
 
 async fn send(

@@ -300,12 +300,9 @@ impl Session<'_> {
 
     /// Carries out an order, or says why not.
     async fn reset(&mut self, reset: &PasswordReset) -> PasswordResetResult {
-        use prost::Message as _;
-        let order_id = imprint_proto::agent::v1::PasswordOrder::decode(reset.order.as_slice())
-            .map(|order| order.order_id)
-            .unwrap_or_default();
         let now = unix_seconds();
-        let refused = match self.orders.open(reset, now) {
+        let (order_id, opened) = self.orders.open(reset, now);
+        let refused = match opened {
             Ok(opened) => carry_out(self.root.to_owned(), opened, now).await,
             Err(refusal) => refusal.to_string(),
         };

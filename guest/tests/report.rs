@@ -120,6 +120,9 @@ fn quick(give_up: Duration) -> Policy {
         longest_pause: Duration::from_millis(40),
         give_up_after: give_up,
         attempt: Duration::from_secs(5),
+        cloud_init: LONG,
+        look: Duration::from_millis(5),
+        repeat: LONG,
     }
 }
 
@@ -281,4 +284,98 @@ async fn a_damaged_configuration_is_no_reason_to_retry() {
         .await
         .unwrap_err();
     assert!(matches!(failure, ReportError::Config(_)));
+}
+
+fn cloud_init(machine: &Machine, file: &str, content: &str) {
+    let folder = machine.folder.path().join("run/cloud-init");
+    fs::create_dir_all(&folder).unwrap();
+    let fresh = folder.join("fresh");
+    fs::write(&fresh, content).unwrap();
+    fs::rename(fresh, folder.join(file)).unwrap();
+}
+
+/// What was said so far: what it waits for, and cloud-init's state.
+fn said(controller: &Controller) -> Vec<(String, String)> {
+    let taken = controller.taken.lock().unwrap();
+    taken
+        .iter()
+        .map(|report| (report.waiting_for.clone(), report.cloud_init_status.clone()))
+        .collect()
+}
+
+async fn until_said(controller: &Controller, count: usize) {
+    while controller.taken.lock().unwrap().len() < count {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn cloud_init_is_waited_for_and_each_stage_is_told() {
+    let (controller, authority) = (Controller::default(), authority());
+    let (address, server) = serve(
+        controller.clone(),
+        server_identity(&authority, 2020, 2099),
+        "127.0.0.1:0",
+    )
+    .await;
+    let machine = machine(address, &authority.pem, TOKEN);
+    cloud_init(&machine, "status.json", r#"{"v1":{"stage":"init"}}"#);
+    let boot = async {
+        until_said(&controller, 1).await;
+        cloud_init(&machine, "status.json", r#"{"v1":{"stage":"modules-final"}}"#);
+        until_said(&controller, 2).await;
+        assert!(fs::read_to_string(&machine.config).unwrap().contains(TOKEN));
+        cloud_init(&machine, "result.json", r#"{"v1":{"errors":["boom"]}}"#);
+    };
+    let (reported, ()) = tokio::join!(run(&machine.config, machine.folder.path(), quick(LONG)), boot);
+    assert_eq!(reported.unwrap(), Reported::Now { attempts: 3 });
+    let expected = [
+        ("cloud-init to end (stage init)", "running: init"),
+        (
+            "cloud-init to end (stage modules-final)",
+            "running: modules-final",
+        ),
+        ("", "error: boom"),
+    ];
+    assert_eq!(
+        said(&controller),
+        expected.map(|(waits, status)| (waits.to_owned(), status.to_owned()))
+    );
+    let taken = controller.taken.lock().unwrap();
+    let asks: Vec<bool> = taken.iter().map(|report| !report.csr_der.is_empty()).collect();
+    assert_eq!(
+        asks,
+        [false, false, true],
+        "a certificate is for a system that is done"
+    );
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_cloud_init_that_never_ends_is_reported_as_such() {
+    let (controller, authority) = (Controller::default(), authority());
+    let (address, server) = serve(
+        controller.clone(),
+        server_identity(&authority, 2020, 2099),
+        "127.0.0.1:0",
+    )
+    .await;
+    let machine = machine(address, &authority.pem, TOKEN);
+    cloud_init(&machine, "status.json", r#"{"v1":{"stage":"modules-final"}}"#);
+    let policy = Policy {
+        cloud_init: Duration::from_millis(200),
+        repeat: Duration::from_millis(50),
+        // The time of waiting is none of failing.
+        give_up_after: Duration::from_millis(50),
+        ..quick(LONG)
+    };
+    let reported = run(&machine.config, machine.folder.path(), policy).await.unwrap();
+    assert!(matches!(reported, Reported::Now { attempts } if attempts >= 2));
+    let said = said(&controller);
+    assert!(said[0].0.contains("cloud-init to end"));
+    assert_eq!(
+        said.last().unwrap(),
+        &(String::new(), "running: modules-final".to_owned())
+    );
+    server.abort();
 }

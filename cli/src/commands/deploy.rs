@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::plan;
 use crate::{
     answer::{Deployment, read},
-    arguments::{BootOrder, DeployArguments},
+    arguments::{BootOrder, DeployArguments, ImageUsers},
     client::Client,
     fault::Fault,
     output::{self, Output},
@@ -112,6 +112,16 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
             arguments.boot_order.map(|order| match order {
                 BootOrder::NetworkFirst => "network-first".into(),
                 BootOrder::DiskFirst => "disk-first".into(),
+                BootOrder::NextBootOnly => "next-boot-only".into(),
+            }),
+        ),
+        (
+            "image_users",
+            arguments.image_users.map(|policy| match policy {
+                ImageUsers::Keep => "keep".into(),
+                ImageUsers::RemoveKeys => "remove-keys".into(),
+                ImageUsers::LockPasswords => "lock-passwords".into(),
+                ImageUsers::RemoveAccess => "remove-access".into(),
             }),
         ),
     ];
@@ -222,6 +232,8 @@ mod tests {
             "h",
             "--boot-order",
             "disk-first",
+            "--image-users",
+            "remove-access",
             "--no-finish",
             "--reinstall",
             "--allow-unverified",
@@ -236,7 +248,7 @@ mod tests {
             Ok(
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
-                "finish": false, "reinstall": true, "allow_unverified": true, "wipe": ["A", "B"], "dry_run": true})
+                "image_users": "remove-access", "finish": false, "reinstall": true, "allow_unverified": true, "wipe": ["A", "B"], "dry_run": true})
             )
         );
         assert!(

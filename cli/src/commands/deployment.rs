@@ -38,6 +38,11 @@ pub async fn run(client: &Client, command: DeploymentCommand, output: &Output) -
             let deployment = client.post(&path, &Map::new(), None).await?;
             show(client, &deployment, output).await
         }
+        DeploymentCommand::Accept { deployment } => {
+            let path = ["v1", "deployments", deployment.as_str(), "accept"];
+            let deployment = client.post(&path, &Map::new(), None).await?;
+            show(client, &deployment, output).await
+        }
     }
 }
 

@@ -137,7 +137,12 @@ fn one_of_each() {
              "finished_at": "2026-03-01T11:50:40Z", "cause": "cannot write at 4096: No space left",
              "remedy": "replace the disk"},
         ],
-        "first_boot": {"hostname": "web-07", "addresses": ["10.0.0.7/24"], "cloud_init_status": "done"},
+        "first_boot": {"hostname": "web-07", "addresses": ["10.0.0.7/24"], "cloud_init_status": "error: a",
+            "boot_mode": "uefi", "boot_entry": "Boot0003 debian", "cloud_init_errors": ["a", "b"], "warnings": ["x.service has failed"],
+            "boot_phases": [
+                {"name": "firmware", "start_ms": -9000, "duration_ms": 6500},
+                {"name": "cloud-init: modules-final", "start_ms": 31_250, "duration_ms": 4005},
+            ]},
     });
     let (facts, mut steps) = super::deployment(&read(&deployment), &moment());
     insta::assert_snapshot!("deployment", format!("{}{}", facts.render(), text(&mut steps)));

@@ -2,22 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
-
-use crate::{api::rest::problem::chain, app::App};
+use crate::{api::rest::problem::chain, app::App, ticks::Ticks};
 
 /// How often plans and the clock are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Makes planned changes and writes down usage until the controller ends.
 pub async fn run(app: App) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::every(TICK, app.shutdown.clone());
+    while ticks.next().await {
         if let Err(error) = app.catalog.perform_due().await {
             tracing::error!(error = %chain(&error), "planned changes of images could not be made");
         }

@@ -186,8 +186,8 @@ impl Deployments {
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
              phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy, disk_rule_model, \
-             boot_seconds) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             boot_seconds, image_users) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
@@ -213,6 +213,7 @@ impl Deployments {
         .bind(json!(checked.disk_policy).to_string())
         .bind(&checked.rule_model)
         .bind(checked.boot_seconds)
+        .bind(checked.image_users.as_str())
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;

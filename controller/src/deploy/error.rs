@@ -55,6 +55,14 @@ pub enum DeployError {
         /// How it ended.
         state: super::DeploymentState,
     },
+    /// There is no system to take as it is.
+    #[error("deployment {id} {why}")]
+    NotAcceptable {
+        /// The deployment.
+        id: String,
+        /// The end of "The deployment …".
+        why: &'static str,
+    },
     /// Another request used the key.
     #[error("the Idempotency-Key was used before, for a request with another content")]
     KeyReused,
@@ -94,6 +102,13 @@ impl From<DeployError> for Problem {
                 "The deployment has ended",
                 detail,
                 "Nothing has to be done: only a running deployment can be cancelled. `imprint deployment show ID` says how it ended (API: GET /v1/deployments/{id}).",
+            ),
+            DeployError::NotAcceptable { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "deployment-not-acceptable",
+                "There is no system to accept",
+                detail,
+                "Only a failed deployment can be accepted whose system is up and has called, and is still the last one of its node. Otherwise deploy again.",
             ),
             DeployError::NotShared { .. } => Self::new(
                 StatusCode::CONFLICT,

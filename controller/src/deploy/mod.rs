@@ -7,6 +7,7 @@
 //! Sessions of agents live in the [`Hub`], in memory only: after a restart of the controller agents call again, say
 //! which task they hold, and everything goes on from the database.
 
+mod accept;
 mod access;
 mod advance;
 mod boot_choice;
@@ -16,13 +17,16 @@ mod decide;
 mod disk_choice;
 mod disk_policy;
 mod dry_run;
+mod ending;
 mod error;
+mod first_boot;
 mod fit;
 mod history;
 pub mod hostname;
 mod hub;
 mod image_key;
 mod image_rules;
+mod image_users;
 mod intake;
 mod model_rules;
 mod network_config;
@@ -54,10 +58,12 @@ pub use disk_choice::NoDisk;
 pub use disk_policy::DiskPolicy;
 pub use dry_run::DeploymentPlan;
 pub use error::DeployError;
+pub use first_boot::{BootPhase, FirstBoot};
 pub use hub::{Hub, Outgoing, Seat};
 pub use image_rules::ImageRefusal;
+pub use image_users::ImageUsers;
 pub use preflight::{Condition, Preflight};
-pub use record::{Deployment, FirstBoot, WriteFigures};
+pub use record::{Deployment, WriteFigures};
 pub use report::ReportError;
 pub use request::{DeployRequest, Refusal};
 pub use run::run;

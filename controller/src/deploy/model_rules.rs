@@ -42,6 +42,8 @@ pub(super) fn boot_order(
 ) -> Result<(&'static str, Option<String>), Refusal> {
     let order = match asked.unwrap_or_default() {
         "" | "network-first" => return Ok(("network-first", None)),
+        // What lasts for one boot needs no entry that lasts.
+        "next-boot-only" => return Ok(("next-boot-only", None)),
         "disk-first" => "disk-first",
         other => return Err(Refusal::BootOrder(other.chars().take(40).collect())),
     };
@@ -114,6 +116,10 @@ mod tests {
             ("disk-first", None)
         );
         assert!(boot_order(Some("sideways"), None).is_err());
+        assert_eq!(
+            boot_order(Some("next-boot-only"), None).unwrap(),
+            ("next-boot-only", None)
+        );
         assert_eq!(boot_seconds(Some(&model("[quirks]\nboot_seconds = 240\n"))), 240);
         assert_eq!(boot_seconds(None), 0);
     }

@@ -62,6 +62,7 @@ impl Deployments {
         let token = self.new_report_token(&deployment.id).await?;
         let boot_order = match deployment.boot_order.as_str() {
             "disk-first" => wire::BootOrderPolicy::DiskFirst,
+            "next-boot-only" => wire::BootOrderPolicy::NextBootOnly,
             _ => wire::BootOrderPolicy::NetworkFirst,
         };
         Ok(wire::FinishPlan {
@@ -81,6 +82,8 @@ impl Deployments {
             }),
             boot_order: boot_order.into(),
             hostname: deployment.hostname.clone(),
+            remove_image_keys: deployment.image_users.removes_keys(),
+            lock_image_passwords: deployment.image_users.locks_passwords(),
         })
     }
 

@@ -10,6 +10,8 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
 use super::disk_policy::DiskPolicy;
+use super::first_boot::FirstBoot;
+use super::image_users::ImageUsers;
 use super::state::{DeploymentState, DiskState, Phase, Step};
 use crate::{
     clock::timestamp_from_ms,
@@ -60,36 +62,6 @@ pub struct WriteFigures {
     pub loads: Loads,
 }
 
-/// What the installed system said about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FirstBoot {
-    /// Host name.
-    pub hostname: String,
-    /// /etc/machine-id.
-    pub machine_id: String,
-    /// PRETTY_NAME of /etc/os-release.
-    pub os_name: String,
-    /// Kernel.
-    pub kernel_release: String,
-    /// `bios` or `uefi`.
-    pub boot_mode: String,
-    /// Addresses with prefix length.
-    pub addresses: Vec<String>,
-    /// Device that / is mounted from, and its file system.
-    pub root_device: String,
-    /// The kernel's random boot id.
-    pub boot_id: String,
-    /// Seconds since the kernel started.
-    pub uptime_seconds: u64,
-    /// What cloud-init says.
-    pub cloud_init_status: String,
-    /// Version of the guest plugin.
-    pub guest_version: String,
-    /// When the report came in.
-    #[schema(value_type = String, format = DateTime)]
-    pub received_at: Timestamp,
-}
-
 /// A deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
@@ -133,8 +105,10 @@ pub struct Deployment {
     pub disk_policy: DiskPolicy,
     /// Host name of the installed system.
     pub hostname: String,
-    /// `network-first` or `disk-first`.
+    /// `network-first`, `disk-first` or `next-boot-only`.
     pub boot_order: String,
+    /// What becomes of users that the image brings.
+    pub image_users: ImageUsers,
     /// Grow the last partition.
     pub grow_root: bool,
     /// Make a system of it; otherwise a data disk.
@@ -217,6 +191,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             disk_policy: document(row, "disk_policy")?.unwrap_or_default(),
             hostname: row.try_get("hostname")?,
             boot_order: row.try_get("boot_order")?,
+            image_users: word(row, "image_users")?,
             grow_root: row.try_get("grow_root")?,
             finish: row.try_get("finish")?,
             attempt: row.try_get("attempt")?,

@@ -1,4 +1,4 @@
-//! The report that ends a deployment: the installed system itself says that it is up.
+//! What the installed system itself says: that it is up and what it waits for, and then the report that ends the deployment.
 
 use imprint_proto::agent::v1::FirstBootReport;
 use serde_json::json;
@@ -7,12 +7,16 @@ use sqlx::SqliteConnection;
 use super::{
     Deployments,
     advance::{News, tell},
+    decide::Report,
+    ending::Manner,
     error::DeployError,
-    record::{Deployment, FirstBoot, load, save},
-    state::{DeploymentState, DiskState},
+    first_boot::{self, FirstBoot},
+    record::{Deployment, load, save},
+    state::{DeploymentState, DiskState, Phase, Step, StepState},
+    steps::{self, StepChange},
 };
 use crate::{
-    events::{DatabaseError, doing},
+    events::{Change, DatabaseError, doing},
     inventory::{self, NodeState},
 };
 
@@ -52,47 +56,109 @@ impl Deployments {
         };
         let late = match deployment.state {
             DeploymentState::Running => false,
-            DeploymentState::Succeeded if is_repeated(&deployment, &report) => return Ok(()),
-            DeploymentState::Failed if is_awaited(change.connection(), &deployment).await? => true,
+            _ if is_repeated(&deployment, &report) => return Ok(()),
+            DeploymentState::Failed if may_end_well(change.connection(), &deployment).await? => true,
             _ => return Err(ReportError::Unauthenticated),
         };
-        let first_boot = first_boot(&report, self.clock.now());
-        let message = format!(
-            "The installed system reported: {} on {}.",
-            first_boot.hostname, first_boot.os_name
-        );
-        let details = json!(first_boot);
-        deployment.first_boot = Some(first_boot);
-        save(change.connection(), &mut deployment).await?;
-        tell(
-            &mut change,
-            &deployment,
-            "deployment.first-boot",
-            message,
-            details,
-        )
-        .await?;
-        let effects = if late {
-            let now = self.clock.now();
-            self.succeed(&mut change, &mut deployment, now).await?;
-            save(change.connection(), &mut deployment).await?;
-            Vec::new()
-        } else {
-            let news = News {
-                reported: true,
-                ..News::default()
-            };
-            self.settle(&mut change, &mut deployment, news).await?
+        let now = self.clock.now();
+        let first_boot = FirstBoot::of(&report, deployment.boot_entry.as_deref(), now);
+        let fault = first_boot::fault(&report, &id);
+        let is_final = first_boot.is_final();
+        self.keep(&mut change, &mut deployment, first_boot, late).await?;
+        let effects = match (late, is_final, fault) {
+            (true, false, _) => Vec::new(),
+            (true, true, None) => {
+                self.succeed(&mut change, &mut deployment, Manner::Late, now)
+                    .await?;
+                save(change.connection(), &mut deployment).await?;
+                Vec::new()
+            }
+            (true, true, Some(problem)) => {
+                self.fail(&mut change, &mut deployment, &problem, now).await?;
+                save(change.connection(), &mut deployment).await?;
+                Vec::new()
+            }
+            (false, false, _) => self.settle(&mut change, &mut deployment, News::default()).await?,
+            (false, true, fault) => {
+                let news = News {
+                    reported: Some(fault.map_or(Report::Works, Report::Fault)),
+                    ..News::default()
+                };
+                self.settle(&mut change, &mut deployment, news).await?
+            }
         };
         change.commit().await?;
         self.act(&deployment, &effects).await?;
         Ok(())
     }
+
+    /// Keeps what the system says, and tells it if it is new.
+    async fn keep(
+        &self,
+        change: &mut Change,
+        deployment: &mut Deployment,
+        first_boot: FirstBoot,
+        late: bool,
+    ) -> Result<(), DeployError> {
+        let now = self.clock.now();
+        let waiting_for = first_boot.waiting_for.clone();
+        let is_news = first_boot.is_final()
+            || deployment
+                .first_boot
+                .as_ref()
+                .is_none_or(|known| known.waiting_for != waiting_for);
+        let (kind, message) = if first_boot.is_final() {
+            (
+                "deployment.first-boot",
+                format!(
+                    "The installed system reported: {} on {}.",
+                    first_boot.hostname, first_boot.os_name
+                ),
+            )
+        } else {
+            (
+                "deployment.system-up",
+                format!(
+                    "The installed system is up: {} on {}. It waits for {waiting_for}.",
+                    first_boot.hostname, first_boot.os_name
+                ),
+            )
+        };
+        let details = json!(first_boot);
+        deployment.first_boot = Some(first_boot);
+        // It could not have started otherwise.
+        deployment.disk_state = DiskState::Written;
+        // What comes on moves the deadline; the same again does not.
+        if is_news && !late {
+            deployment.moved_at = now;
+            if deployment.phase == Phase::AwaitReport {
+                let detail = format!("The installed system is up; it waits for {waiting_for}.");
+                let waiting = StepChange::new(Step::FirstBootReport, StepState::Running, now, &detail);
+                if !waiting_for.is_empty() {
+                    steps::set(change.connection(), &deployment.id, &waiting).await?;
+                }
+            }
+        }
+        save(change.connection(), deployment).await?;
+        if is_news {
+            tell(change, deployment, kind, message, details).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a deployment that was given up may end well by a report: it has had none that says how the system is.
+async fn may_end_well(
+    connection: &mut SqliteConnection,
+    deployment: &Deployment,
+) -> Result<bool, DatabaseError> {
+    let reported = deployment.first_boot.as_ref().is_some_and(FirstBoot::is_final);
+    Ok(!reported && is_awaited(connection, deployment).await?)
 }
 
 /// Whether a deployment that was given up may still end well: its system is whole on the disk, and the node has been
 /// given to nothing else since.
-async fn is_awaited(
+pub(super) async fn is_awaited(
     connection: &mut SqliteConnection,
     deployment: &Deployment,
 ) -> Result<bool, DatabaseError> {
@@ -132,35 +198,11 @@ async fn recognised(
 
 /// Whether the report was taken before: the system did not get the answer.
 fn is_repeated(deployment: &Deployment, report: &FirstBootReport) -> bool {
-    deployment.state == DeploymentState::Succeeded
-        && deployment
-            .first_boot
-            .as_ref()
-            .is_some_and(|known| known.boot_id == clip(&report.boot_id))
-}
-
-fn first_boot(report: &FirstBootReport, received_at: jiff::Timestamp) -> FirstBoot {
-    FirstBoot {
-        hostname: clip(&report.hostname),
-        machine_id: clip(&report.machine_id),
-        os_name: clip(&report.os_name),
-        kernel_release: clip(&report.kernel_release),
-        boot_mode: clip(&report.boot_mode),
-        addresses: report
-            .addresses
-            .iter()
-            .take(64)
-            .map(|address| clip(address))
-            .collect(),
-        root_device: clip(&report.root_device),
-        boot_id: clip(&report.boot_id),
-        uptime_seconds: report.uptime_seconds,
-        cloud_init_status: clip(&report.cloud_init_status),
-        guest_version: clip(&report.guest_version),
-        received_at,
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(256).collect()
+    matches!(
+        deployment.state,
+        DeploymentState::Succeeded | DeploymentState::Failed
+    ) && deployment
+        .first_boot
+        .as_ref()
+        .is_some_and(|known| known.is_final() && known.boot_id == first_boot::boot_id(report))
 }

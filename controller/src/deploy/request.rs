@@ -17,6 +17,7 @@ use super::{
     disk_policy::{self, DiskPolicy},
     fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
+    image_users::{self, ImageUsers},
     model_rules, network_config, network_nics, user_data,
 };
 use crate::{
@@ -57,9 +58,13 @@ pub struct DeployRequest {
     /// Host name; empty: the node's name.
     #[serde(default)]
     pub hostname: Option<String>,
-    /// `network-first` (default) or `disk-first`.
+    /// `network-first` (default), `disk-first` or `next-boot-only`.
     #[serde(default)]
     pub boot_order: Option<String>,
+    /// What becomes of users that the image brings: `keep`, `remove-keys`, `lock-passwords` or `remove-access` (both). Default: the
+    /// image's property `image_users`, else `keep`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_users: Option<String>,
     /// Grow the last partition and its file system; default true.
     #[serde(default)]
     pub grow_root: Option<bool>,
@@ -125,6 +130,8 @@ pub enum Refusal {
     Hostname(String),
     /// Not an order.
     BootOrder(String),
+    /// Not a policy for the users of an image.
+    ImageUsers(String),
     /// Data for a system that will not be made.
     NothingToFinish,
 }
@@ -151,8 +158,9 @@ impl fmt::Display for Refusal {
             Self::NetworkConfig(fault) => write!(f, "The network-config cannot be used: {fault}."),
             Self::Hostname(fault) => write!(f, "The host name cannot be used: {fault}."),
             Self::BootOrder(given) => write!(f, "`{given}` is not a boot order."),
+            Self::ImageUsers(given) => write!(f, "`{given}` is not a policy for the users of an image."),
             Self::NothingToFinish => f.write_str(
-                "User-data, network-config and host name have no place to go with `finish: false`.",
+                "User-data, network-config, host name and a policy for the image's users have no place to go with `finish: false`.",
             ),
         }
     }
@@ -183,6 +191,7 @@ impl Refusal {
             Self::NetworkConfig(_) => "bad-network-config",
             Self::Hostname(_) => "bad-hostname",
             Self::BootOrder(_) => "bad-boot-order",
+            Self::ImageUsers(_) => "bad-image-users",
             Self::NothingToFinish => "nothing-to-finish",
         }
     }
@@ -205,6 +214,7 @@ impl Refusal {
             Self::NetworkConfig(_) => "The network-config cannot be used",
             Self::Hostname(_) => "The host name cannot be used",
             Self::BootOrder(_) => "The boot order is not known",
+            Self::ImageUsers(_) => "The policy for the users of the image is not known",
             Self::NothingToFinish => "There is nothing to finish",
         }
     }
@@ -242,7 +252,11 @@ impl Refusal {
             Self::Hostname(_) => {
                 "Use labels of letters, digits and inner hyphens, joined by dots.".to_owned()
             }
-            Self::BootOrder(_) => "Use network-first or disk-first.".to_owned(),
+            Self::BootOrder(_) => "Use network-first, disk-first or next-boot-only.".to_owned(),
+            Self::ImageUsers(_) => {
+                "Use keep, remove-keys, lock-passwords or remove-access, in the request or in the image's property image_users."
+                    .to_owned()
+            }
             Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),
         }
     }
@@ -282,6 +296,7 @@ pub(super) struct Checked {
     pub disk_plan: Option<DiskPlan>,
     pub hostname: String,
     pub boot_order: &'static str,
+    pub image_users: ImageUsers,
     /// Seconds that this kind of server takes longer than others to ask what to boot.
     pub boot_seconds: u32,
     pub grow_root: bool,
@@ -346,7 +361,8 @@ pub(super) fn check(
     let is_empty = user_data.as_ref().is_ok_and(|data| data.is_empty());
     let network = request.network_config.as_deref().unwrap_or_default();
     let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
-    if !finish && (!is_empty || !network.is_empty() || asked_name.is_some()) {
+    let asked_users = request.image_users.as_deref().filter(|word| !word.is_empty());
+    if !finish && (!is_empty || !network.is_empty() || asked_name.is_some() || asked_users.is_some()) {
         refusals.push(Refusal::NothingToFinish);
     }
     refusals.extend(disk_policy::fault(&request.wipe).map(Refusal::Wipe));
@@ -420,6 +436,22 @@ pub(super) fn check(
             None
         }
     };
+    let of_image = chosen.and_then(|chosen| chosen.image.properties.get(image_users::PROPERTY));
+    let image_users = match asked_users.or(of_image.map(String::as_str)).map(str::parse) {
+        None => ImageUsers::Keep,
+        Some(Ok(policy)) => policy,
+        Some(Err(_)) => {
+            let given = asked_users.or(of_image.map(String::as_str)).unwrap_or_default();
+            refusals.push(Refusal::ImageUsers(given.chars().take(40).collect()));
+            ImageUsers::Keep
+        }
+    };
+    if finish && is_empty && image_users != ImageUsers::Keep {
+        warnings.push(format!(
+            "Users of the image lose their access ({image_users}), and no user-data makes others: `imprint guest reset-password` gives \
+             one of them a password."
+        ));
+    }
     fit::without_doubles(&mut refusals);
     if let Some(chosen) = chosen {
         warnings.splice(0..0, image_rules::warnings(chosen));
@@ -434,6 +466,7 @@ pub(super) fn check(
             disk_plan,
             hostname,
             boot_order,
+            image_users,
             boot_seconds: model_rules::boot_seconds(model),
             grow_root: request.grow_root.unwrap_or(true),
             finish,

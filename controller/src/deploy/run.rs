@@ -4,7 +4,6 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::json;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
-use tokio::time::MissedTickBehavior;
 
 use super::{
     Deployments,
@@ -18,6 +17,7 @@ use crate::{
     app::App,
     db,
     events::{NewEvent, doing},
+    ticks::Ticks,
 };
 
 /// How often deadlines are looked at.
@@ -27,13 +27,9 @@ const KEYS_EVERY: u64 = 5;
 
 /// Looks at the deadlines of all running deployments until the controller ends.
 pub async fn run(app: App) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for number in 0_u64.. {
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::every(TICK, app.shutdown.clone());
+    let mut number = 0_u64;
+    while ticks.next().await {
         if let Err(error) = app.deployments.reconcile().await {
             tracing::error!(error = %chain(&error), "the deadlines of deployments could not be looked at");
         }
@@ -41,6 +37,7 @@ pub async fn run(app: App) {
             app.deployments.destroy_image_keys().await;
         }
         app.deployments.scrub().await;
+        number += 1;
     }
 }
 

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use super::{
     Deployments,
     error::DeployError,
-    record::{Deployment, FirstBoot, WriteFigures},
+    first_boot::FirstBoot,
+    image_users::ImageUsers,
+    record::{Deployment, WriteFigures},
     state::{DeploymentState, Step},
     steps::{self, StepView},
 };
@@ -48,6 +50,8 @@ pub struct DeploymentView {
     pub disk_rule_model: Option<String>,
     /// Host name of the installed system.
     pub hostname: String,
+    /// What becomes of users that the image brings.
+    pub image_users: ImageUsers,
     /// Why it failed.
     pub problem: Option<NodeProblem>,
     /// When it was asked for.
@@ -113,6 +117,7 @@ impl Deployments {
             disk_rule: deployment.disk_rule,
             disk_rule_model: deployment.disk_rule_model,
             hostname: deployment.hostname,
+            image_users: deployment.image_users,
             problem: deployment.problem,
             created_at: deployment.created_at,
             finished_at: deployment.finished_at,

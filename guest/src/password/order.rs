@@ -127,25 +127,41 @@ impl Orders {
         &self.public_key
     }
 
-    /// Checks and opens an order. One that was opened is not opened again, whatever becomes of it.
-    ///
-    /// # Errors
-    /// When it is not to be carried out.
-    pub fn open(&mut self, reset: &PasswordReset, now_unix_seconds: i64) -> Result<Opened, Refusal> {
+    /// Checks and opens an order. One that was opened is not opened again, whatever becomes of it. The answer begins with
+    /// its id, empty where there is none to read; also for one that is refused, so that its sender can be told.
+    pub fn open(
+        &mut self,
+        reset: &PasswordReset,
+        now_unix_seconds: i64,
+    ) -> (String, Result<Opened, Refusal>) {
         if reset.order.len() > MAX_PASSWORD_ORDER {
-            return Err(Refusal::Malformed);
+            return (String::new(), Err(Refusal::Malformed));
         }
+        // Nothing is believed of it before its signature has been verified; the id is for the answer alone.
+        let order = PasswordOrder::decode(reset.order.as_slice());
+        let id = order
+            .as_ref()
+            .map(|order| order.order_id.clone())
+            .unwrap_or_default();
+        let opened = match (self.is_signed(reset), order) {
+            (false, _) => Err(Refusal::Signature),
+            (true, Err(_)) => Err(Refusal::Malformed),
+            (true, Ok(order)) => self.open_signed(order, now_unix_seconds),
+        };
+        (id, opened)
+    }
+
+    fn is_signed(&self, reset: &PasswordReset) -> bool {
         let message = signed_bytes(&reset.order);
-        let signed = self.standing.order_keys.iter().any(|key| {
+        self.standing.order_keys.iter().any(|key| {
             UnparsedPublicKey::new(&ED25519, key)
                 .verify(&message, &reset.signature)
                 .is_ok()
-        });
-        if !signed {
-            return Err(Refusal::Signature);
-        }
-        let order = PasswordOrder::decode(reset.order.as_slice()).map_err(|_| Refusal::Malformed)?;
-        self.check(&order, now_unix_seconds)?;
+        })
+    }
+
+    fn open_signed(&mut self, order: PasswordOrder, now: i64) -> Result<Opened, Refusal> {
+        self.check(&order, now)?;
         let password = self.unseal(&order)?;
         self.done.insert(order.order_id.clone());
         Ok(Opened {
@@ -267,7 +283,7 @@ mod tests {
     fn an_order_is_opened_once() {
         let (controller, mut orders) = rig();
         let reset = controller.sign(&order(&orders, "B", "päss word"));
-        let opened = orders.open(&reset, NOW).unwrap();
+        let opened = orders.open(&reset, NOW).1.unwrap();
         assert_eq!(
             (
                 opened.order_id.as_str(),
@@ -277,11 +293,11 @@ mod tests {
             ("B", "root", "päss word")
         );
         assert!(!format!("{opened:?}").contains("word"));
-        assert_eq!(orders.open(&reset, NOW).unwrap_err(), Refusal::Repeated);
+        assert_eq!(orders.open(&reset, NOW).1.unwrap_err(), Refusal::Repeated);
         let older = controller.sign(&order(&orders, "A", "x"));
-        assert_eq!(orders.open(&older, NOW).unwrap_err(), Refusal::Repeated);
+        assert_eq!(orders.open(&older, NOW).1.unwrap_err(), Refusal::Repeated);
         let newer = controller.sign(&order(&orders, "C", "x"));
-        assert!(orders.open(&newer, NOW).is_ok());
+        assert!(orders.open(&newer, NOW).1.is_ok());
     }
 
     #[test]
@@ -311,19 +327,22 @@ mod tests {
             let mut changed = order(&orders, "A", "pw");
             change(&mut changed);
             // Signed after the change: the signature alone does not protect.
-            assert_eq!(orders.open(&controller.sign(&changed), NOW).unwrap_err(), refusal);
+            assert_eq!(
+                orders.open(&controller.sign(&changed), NOW).1.unwrap_err(),
+                refusal
+            );
         }
         // A password that was sealed under another id.
         let (controller, mut orders) = rig();
         let mut moved = order(&orders, "A", "pw");
         moved.order_id = "B".into();
         assert_eq!(
-            orders.open(&controller.sign(&moved), NOW).unwrap_err(),
+            orders.open(&controller.sign(&moved), NOW).1.unwrap_err(),
             Refusal::Sealed
         );
         for bad in ["", "two\nlines", &"x".repeat(513)] {
             let reset = controller.sign(&order(&orders, "A", bad));
-            assert_eq!(orders.open(&reset, NOW).unwrap_err(), Refusal::Password);
+            assert_eq!(orders.open(&reset, NOW).1.unwrap_err(), Refusal::Password);
         }
     }
 
@@ -334,16 +353,17 @@ mod tests {
         for position in 0..reset.order.len() {
             let mut changed = reset.clone();
             changed.order[position] ^= 1;
-            assert_eq!(orders.open(&changed, NOW).unwrap_err(), Refusal::Signature);
+            assert_eq!(orders.open(&changed, NOW).1.unwrap_err(), Refusal::Signature);
         }
         for position in 0..reset.signature.len() {
             let mut changed = reset.clone();
             changed.signature[position] ^= 1;
-            assert_eq!(orders.open(&changed, NOW).unwrap_err(), Refusal::Signature);
+            assert_eq!(orders.open(&changed, NOW).1.unwrap_err(), Refusal::Signature);
         }
         let (stranger, _) = rig();
         let foreign = stranger.sign(&order(&orders, "A", "pw"));
-        assert_eq!(orders.open(&foreign, NOW).unwrap_err(), Refusal::Signature);
-        assert!(orders.open(&reset, NOW).is_ok());
+        assert_eq!(orders.open(&foreign, NOW).1.unwrap_err(), Refusal::Signature);
+        let (id, opened) = orders.open(&reset, NOW);
+        assert!(id == "A" && opened.is_ok());
     }
 }

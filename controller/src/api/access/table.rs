@@ -238,6 +238,9 @@ pub(super) fn rest() -> Vec<Row> {
                 "deploy::tests look at the events of deployments",
             )),
         to("POST /v1/deployments/{id}/cancel", WriteDeployments).of_web(),
+        to("POST /v1/deployments/{id}/accept", WriteDeployments)
+            .of_web()
+            .leaves(Leaves::Otherwise("deploy::tests look at its event")),
         // what others above still need
         to("DELETE /v1/images/{image}", WriteImages).of_web(),
         // events
@@ -440,6 +443,12 @@ pub(super) fn grpc() -> Vec<Method> {
         )
         .of_web(),
         calls("Deployments/ListDeployments", ReadDeployments, &[]),
+        calls(
+            "Deployments/AcceptDeployment",
+            WriteDeployments,
+            &[(1, "{deployment}")],
+        )
+        .of_web(),
         calls(
             "Deployments/CancelDeployment",
             WriteDeployments,

@@ -6,9 +6,10 @@ use imprint_hardware::{
     disk::{DiskPlan, Outcome, Verdict},
 };
 use imprint_proto::v1::{
-    CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment,
-    DeploymentPlan as WirePlan, DiskPlan as WireDiskPlan, DiskVerdict, GetDeploymentRequest,
-    ListDeploymentsRequest, ListDeploymentsResponse, Reason as WireReason,
+    AcceptDeploymentRequest, CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment,
+    DeploymentPlan as WirePlan, DiskPlan as WireDiskPlan, DiskVerdict, FirstBoot as WireFirstBoot,
+    FirstBootPhase, GetDeploymentRequest, ListDeploymentsRequest, ListDeploymentsResponse,
+    Reason as WireReason,
     deployments_server::{Deployments, DeploymentsServer},
 };
 use tonic::{Request, Response, Status, service::RoutesBuilder};
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
-    deploy::{DeployError, DeployRequest, Deployment},
+    deploy::{DeployError, DeployRequest, Deployment, FirstBoot},
     identity::Permission,
 };
 
@@ -46,6 +47,32 @@ fn wire(deployment: Deployment) -> WireDeployment {
         finished_at: deployment.finished_at.map(timestamp),
         warnings: deployment.warnings,
         fit: deployment.fit.map(fit),
+        first_boot: deployment.first_boot.map(first_boot),
+    }
+}
+
+fn first_boot(report: FirstBoot) -> WireFirstBoot {
+    let phases = report.boot_phases.into_iter();
+    WireFirstBoot {
+        hostname: report.hostname,
+        os_name: report.os_name,
+        kernel_release: report.kernel_release,
+        boot_mode: report.boot_mode,
+        boot_entry: report.boot_entry,
+        addresses: report.addresses,
+        root_device: report.root_device,
+        cloud_init_status: report.cloud_init_status,
+        cloud_init_errors: report.cloud_init_errors,
+        warnings: report.warnings,
+        boot_phases: phases
+            .map(|phase| FirstBootPhase {
+                name: phase.name,
+                start_ms: phase.start_ms,
+                duration_ms: phase.duration_ms,
+            })
+            .collect(),
+        waiting_for: report.waiting_for,
+        received_at: Some(timestamp(report.received_at)),
     }
 }
 
@@ -62,6 +89,7 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         network_config: Some(request.network_config),
         hostname: Some(request.hostname),
         boot_order: Some(request.boot_order),
+        image_users: Some(request.image_users).filter(|word| !word.is_empty()),
         grow_root: request.grow_root,
         finish: request.finish,
         reinstall: Some(request.reinstall),
@@ -205,6 +233,21 @@ impl Deployments for DeploymentsService {
             .0
             .deployments
             .cancel(&caller, &request.into_inner().id)
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(wire(deployment)))
+    }
+
+    async fn accept_deployment(
+        &self,
+        request: Request<AcceptDeploymentRequest>,
+    ) -> Result<Response<WireDeployment>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteDeployments)?;
+        let deployment = self
+            .0
+            .deployments
+            .accept(&caller, &request.into_inner().id)
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))

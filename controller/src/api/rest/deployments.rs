@@ -29,12 +29,19 @@ pub fn router() -> Router<App> {
         .route("/v1/deployments", get(list_deployments).post(create_deployment))
         .route("/v1/deployments/{id}", get(get_deployment))
         .route("/v1/deployments/{id}/cancel", post(cancel_deployment))
+        .route("/v1/deployments/{id}/accept", post(accept_deployment))
 }
 
 /// Their description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(create_deployment, list_deployments, get_deployment, cancel_deployment))]
+    #[openapi(paths(
+        create_deployment,
+        list_deployments,
+        get_deployment,
+        cancel_deployment,
+        accept_deployment
+    ))]
     struct Part;
     Part::openapi()
 }
@@ -186,5 +193,30 @@ async fn cancel_deployment(
 ) -> Result<Json<DeploymentView>, Problem> {
     caller.require(Permission::WriteDeployments)?;
     let deployment = app.deployments.cancel(&caller, &id).await?;
+    Ok(Json(app.deployments.view(deployment).await?))
+}
+
+/// Takes the system of a failed deployment as it is: it is up and has reported, but not all of it went well. The node is
+/// active then.
+#[utoipa::path(
+    post,
+    path = "/v1/deployments/{id}/accept",
+    tag = "deployments",
+    params(("id" = String, Path, description = "Id of the deployment")),
+    responses(
+        (status = 200, description = "It has succeeded, by this or before", body = DeploymentView),
+        (status = 404, description = "No such deployment", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 409, description = "It has no system that could be accepted", body = ProblemDocument,
+         content_type = "application/problem+json"),
+    )
+)]
+async fn accept_deployment(
+    caller: Caller,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentView>, Problem> {
+    caller.require(Permission::WriteDeployments)?;
+    let deployment = app.deployments.accept(&caller, &id).await?;
     Ok(Json(app.deployments.view(deployment).await?))
 }

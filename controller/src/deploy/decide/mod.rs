@@ -40,6 +40,15 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// What the installed system's own report comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// It works.
+    Works,
+    /// It is up, but not all of it went well.
+    Fault(NodeProblem),
+}
+
 /// How long nothing may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -78,8 +87,10 @@ pub struct Facts {
     pub outcome: Option<Outcome>,
     /// The image is the whole of it: no finishing, no report.
     pub data_disk: bool,
-    /// The installed system has reported.
-    pub reported: bool,
+    /// The installed system has called: it is up.
+    pub up: bool,
+    /// What it is, as it has just reported.
+    pub reported: Option<Report>,
     /// When something moved last; never before this controller began to watch.
     pub moved_at: Timestamp,
     /// When somebody asked to stop; never before this controller began to watch.
@@ -107,6 +118,8 @@ pub enum Waiting {
     CancelConfirmation,
     /// The installed system is to report.
     FirstBootReport,
+    /// The installed system is up; its cloud-init is to end.
+    CloudInit,
 }
 
 impl fmt::Display for Waiting {
@@ -135,6 +148,7 @@ impl fmt::Display for Waiting {
             Self::FirstBootReport => {
                 f.write_str("the image is on the disk; waits for the installed system to start and to report")
             }
+            Self::CloudInit => f.write_str("the installed system is up; waits for its cloud-init to end"),
         }
     }
 }
@@ -219,8 +233,11 @@ fn await_agent(facts: &Facts) -> Decision {
 
 fn agent_works(facts: &Facts) -> Decision {
     // Only a system that was installed whole has the token: the power may fail between the work's end and its report.
-    if facts.reported {
-        return Decision::Go(Next::Succeeded);
+    if let Some(report) = &facts.reported {
+        return reported(report);
+    }
+    if facts.up {
+        return Decision::Go(Next::AwaitReport);
     }
     if let Some(asked_at) = facts.cancel_requested_at {
         return cancelling(facts, asked_at);
@@ -323,12 +340,28 @@ fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
     })))
 }
 
+fn reported(report: &Report) -> Decision {
+    Decision::Go(match report {
+        Report::Works => Next::Succeeded,
+        Report::Fault(problem) => Next::Failed(problem.clone()),
+    })
+}
+
 fn await_report(facts: &Facts) -> Decision {
-    if facts.reported {
-        return Decision::Go(Next::Succeeded);
+    if let Some(report) = &facts.reported {
+        return reported(report);
     }
     if facts.cancel_requested_at.is_some() {
         return Decision::Go(Next::Cancelled(None));
+    }
+    if facts.up {
+        return wait(
+            facts,
+            Waiting::CloudInit,
+            facts.limits.first_boot,
+            "The installed system started, and has not said since that its cloud-init has ended.",
+            "Look at the server's console: does it still run, and reach the controller? Its /var/log/cloud-init-output.log says how far it is. Then deploy again, or take the system as it is (imprint deployment accept).",
+        );
     }
     wait(
         facts,

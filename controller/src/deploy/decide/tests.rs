@@ -19,7 +19,8 @@ fn facts() -> Facts {
         attempt: 1,
         outcome: None,
         data_disk: false,
-        reported: false,
+        up: false,
+        reported: None,
         moved_at: at(1000),
         cancel_requested_at: None,
         limits: Limits {
@@ -283,7 +284,7 @@ fn table() {
             "reported although the outcome was lost",
             AgentWorks,
             Facts {
-                reported: true,
+                reported: Some(Report::Works),
                 ..base.clone()
             },
             "go Succeeded",
@@ -428,11 +429,49 @@ fn table() {
             "reported",
             AwaitReport,
             Facts {
-                reported: true,
+                reported: Some(Report::Works),
                 now: at(9999),
                 ..base.clone()
             },
             "go Succeeded",
+        ),
+        (
+            "reported with a fault",
+            AwaitReport,
+            Facts {
+                reported: Some(Report::Fault(problem("first_boot_report"))),
+                ..base.clone()
+            },
+            "fail first_boot_report",
+        ),
+        (
+            "up although the outcome was lost",
+            AgentWorks,
+            Facts {
+                up: true,
+                ..base.clone()
+            },
+            "go AwaitReport",
+        ),
+        (
+            "up, and cloud-init runs",
+            AwaitReport,
+            Facts {
+                up: true,
+                ..base.clone()
+            },
+            "stay CloudInit 1900",
+        ),
+        (
+            "up, and cloud-init runs too long",
+            AwaitReport,
+            Facts {
+                up: true,
+                now: at(1900),
+                step: Step::FirstBootReport,
+                ..base.clone()
+            },
+            "fail first_boot_report",
         ),
         (
             "no report",
@@ -476,10 +515,18 @@ fn any_outcome() -> impl Strategy<Value = Option<Outcome>> {
     ]
 }
 
+fn any_report() -> impl Strategy<Value = Option<Report>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Report::Works)),
+        Just(Some(Report::Fault(problem("first_boot_report")))),
+    ]
+}
+
 prop_compose! {
     fn any_facts()(
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
-        agent in any_agent(), outcome in any_outcome(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
+        agent in any_agent(), outcome in any_outcome(), reported in any_report(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
         flags in proptest::array::uniform7(any::<bool>()),
     ) -> Facts {
         Facts {
@@ -492,7 +539,8 @@ prop_compose! {
             attempt,
             outcome,
             data_disk: flags[3],
-            reported: flags[4],
+            up: flags[4],
+            reported,
             resend: flags[5],
             sent: flags[6],
             moved_at: at(moved),

@@ -59,6 +59,7 @@ fn one_of_each() -> Vec<Refusal> {
         Refusal::NetworkConfig(name()),
         Refusal::Hostname(name()),
         Refusal::BootOrder(name()),
+        Refusal::ImageUsers(name()),
         Refusal::NothingToFinish,
     ]);
     for refusal in &all {
@@ -78,6 +79,7 @@ fn one_of_each() -> Vec<Refusal> {
             | Refusal::NetworkConfig(_)
             | Refusal::Hostname(_)
             | Refusal::BootOrder(_)
+            | Refusal::ImageUsers(_)
             | Refusal::NothingToFinish => {}
         }
     }

@@ -3,6 +3,7 @@ mod contradictions;
 mod deadlines;
 mod disks;
 mod encrypted;
+mod first_boots;
 mod images;
 mod models;
 mod preflights;
