@@ -164,13 +164,37 @@ impl ConfinedRoot {
     /// # Errors
     /// When it can't be written.
     pub fn write(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), ConfinedError> {
+        self.put(path, bytes, |_| (0, 0, mode))
+    }
+
+    /// The same for a file that is there: it keeps its owner and mode.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ConfinedError> {
+        self.put(path, bytes, |old| {
+            old.map_or((0, 0, 0o600), |old| {
+                (old.st_uid, old.st_gid, old.st_mode & 0o7777)
+            })
+        })
+    }
+
+    /// `dress` says owner, group and mode, given what is there.
+    fn put(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        dress: impl Fn(Option<&FileStat>) -> (u32, u32, u32),
+    ) -> Result<(), ConfinedError> {
         let write = || {
             let (Some(folder), name) = self.parent(path, Some(0o755))? else {
                 return Err(not_found());
             };
-            if stat(&folder, name)?.is_some_and(|stat| kind(&stat) == Kind::Folder) {
+            let old = stat(&folder, name)?;
+            if old.as_ref().is_some_and(|stat| kind(stat) == Kind::Folder) {
                 return Err(io::Error::from(io::ErrorKind::IsADirectory));
             }
+            let (uid, gid, mode) = dress(old.as_ref());
             remove_name(&folder, OsStr::new(TEMPORARY))?;
             let how = OpenHow::new()
                 .flags(
@@ -180,7 +204,7 @@ impl ConfinedRoot {
                 .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
             let mut file = File::from(open_below(&folder, OsStr::new(TEMPORARY), how)?);
             file.write_all(bytes)?;
-            match fchown(&file, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))) {
+            match fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
                 Ok(()) | Err(Errno::EPERM) => {} // vfat has no owners
                 Err(error) => return Err(error.into()),
             }

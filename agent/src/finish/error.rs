@@ -83,6 +83,11 @@ pub enum FinishError {
         /// Mount points.
         points: String,
     },
+    /// Keys are to go, and can't be looked for.
+    #[error(
+        "the keys of the image's users are to be removed, and /home is on a file system that is not found on this disk"
+    )]
+    Homes,
     /// A file of the installed system.
     #[error("the installed system cannot be edited")]
     File(#[from] ConfinedError),
@@ -115,6 +120,9 @@ impl FinishError {
             }
             Self::ManyRoots { .. } => {
                 "use an image with one system in it, or deploy it without finishing (finish: false)"
+            }
+            Self::Homes => {
+                "use an image whose /home is on this disk, or deploy it with --image-users keep or lock-passwords"
             }
             Self::Table(_) => "check the image with `imprint image show`; import it again from a sound file",
             Self::Guest(guest::GuestError::NoSystemd) => {

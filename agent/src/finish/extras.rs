@@ -22,8 +22,9 @@ use super::{
 use crate::{inventory, sys::mount::Mount};
 
 /// Where something is read or written below the root; those above others first.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "etc",
+    "home",
     "opt",
     "usr",
     "var",
@@ -34,7 +35,7 @@ const OURS: [&str; 9] = [
     "var/spool",
 ];
 /// What is hidden there when it can't be mounted here is no loss.
-const UNIMPORTANT: [&str; 3] = ["var/log", "var/tmp", "var/spool"];
+const UNIMPORTANT: [&str; 4] = ["home", "var/log", "var/tmp", "var/spool"];
 
 /// A line of fstab about one of our folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -37,6 +37,7 @@ pub mod seed;
 pub mod settle;
 pub mod table;
 pub mod tool;
+pub mod users;
 
 pub use error::FinishError;
 pub use layout::{Layout, find_layout, signatures};
@@ -271,8 +272,22 @@ fn grow_file_system(places: &Places, layout: &Layout) -> Result<io::Result<()>, 
 /// # Errors
 /// See [`FinishError`].
 pub fn seed(places: &Places, layout: &Layout, plan: &FinishPlan) -> Result<Done, FinishError> {
+    let named = layout
+        .profile
+        .fstab
+        .iter()
+        .any(|mount| mount.point == users::HOMES);
+    let mounted = layout.extras.iter().any(|extra| extra.point == users::HOMES);
+    if plan.remove_image_keys && named && !mounted {
+        return Err(FinishError::Homes);
+    }
     with_root(places, layout, |root| {
-        let (detail, notes) = seed::apply(root, &layout.profile, plan)?;
+        let (detail, mut notes) = seed::apply(root, &layout.profile, plan)?;
+        notes.extend(users::apply(
+            root,
+            plan.remove_image_keys,
+            plan.lock_image_passwords,
+        )?);
         Ok(Done { detail, notes })
     })
 }

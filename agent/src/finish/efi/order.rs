@@ -36,6 +36,15 @@ pub fn place(
             order: std::iter::once(new).chain(kept).collect(),
             next: None,
         },
+        // Where it has a place it keeps it; a new entry gets none.
+        BootOrderPolicy::NextBootOnly => OrderPlan {
+            order: current
+                .iter()
+                .copied()
+                .filter(|number| !gone.contains(number))
+                .collect(),
+            next: Some(new),
+        },
         // Unspecified comes from a controller that does not say; its word about every boot stays possible.
         BootOrderPolicy::NetworkFirst | BootOrderPolicy::Unspecified => {
             let (mut order, rest): (Vec<u16>, Vec<u16>) =
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn places_the_new_entry_by_policy() {
         type Case<'a> = (&'a [u16], &'a [u16], BootOrderPolicy, &'a [u16], Option<u16>);
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 9] = [
             (
                 &[1, 2, 3, 4],
                 &[3],
@@ -185,6 +194,15 @@ mod tests {
                 None,
             ),
             (&[7, 1], &[], BootOrderPolicy::Unspecified, &[1, 9, 7], Some(9)),
+            (&[4, 1, 3], &[3], BootOrderPolicy::NextBootOnly, &[4, 1], Some(9)),
+            (
+                &[4, 9, 1],
+                &[],
+                BootOrderPolicy::NextBootOnly,
+                &[4, 9, 1],
+                Some(9),
+            ),
+            (&[], &[], BootOrderPolicy::NextBootOnly, &[], Some(9)),
         ];
         for (current, gone, policy, order, next) in cases {
             let plan = place(current, &entries(), 9, gone, policy);

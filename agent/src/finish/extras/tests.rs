@@ -234,7 +234,11 @@ fn a_root_on_btrfs_with_var_as_a_subvolume_is_finished_where_it_looks() {
         let (layout, done) = partitions(&places, &written, &plan).unwrap();
         assert_eq!(layout.profile.family.name, "suse");
         assert_eq!(layout.subvolume, Some("@"));
-        assert_eq!(layout.extras[0].subvolume.as_deref(), Some("/@var"));
+        let extras = layout.extras.iter();
+        let found: Vec<_> = extras
+            .map(|extra| (extra.point.as_str(), extra.subvolume.as_deref()))
+            .collect();
+        assert_eq!(found, [("home", Some("@home")), ("var", Some("/@var"))]);
         assert_eq!(layout.root.size_bytes, size + 6 * MIB, "{done:?}");
         seed(&places, &layout, &plan).unwrap();
         guest(&places, &layout, &plan, &guest::Traces::default()).unwrap();
