@@ -20,6 +20,7 @@ pub mod disk;
 pub mod far_end;
 pub mod interrupt;
 pub mod lab;
+pub mod marks;
 pub mod network;
 pub mod node;
 pub mod overlay;

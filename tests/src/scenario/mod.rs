@@ -101,7 +101,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "compare-bytes",
-        about: "the disk equals the image byte by byte, but for what the finish changes",
+        about: "the disk equals the image byte by byte, but for what the finish changes; no program of the image was run",
         ci: true,
         variant: None,
         rough_seconds: 60,
