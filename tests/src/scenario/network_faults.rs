@@ -197,7 +197,6 @@ impl Server<'_> {
             240,
         )
         .context("the watch has not learned what the network is like")?;
-        self.measure()?;
         let answer = self
             .lab
             .cli
@@ -223,6 +222,7 @@ impl Server<'_> {
         self.say(what, self.back_after_boot()?, &event);
         self.whole().context(what)?;
         self.accepted(password)?;
+        self.measure()?;
         ensure!(late.is_empty(), "{}", late.join("; "));
         Ok(())
     }
@@ -344,11 +344,11 @@ impl Server<'_> {
     /// What the plugin costs: memory at rest, and time at boot.
     fn measure(&self) -> Result<()> {
         let costs = self.ask(
-            "for u in imprint-network imprint-guest; do p=$(systemctl show --value --property MainPID $u); \
+            "systemctl is-system-running --wait > /dev/null; for u in imprint-network imprint-guest; do p=$(systemctl show --value --property MainPID $u); \
              sudo awk -v u=$u '/^(Rss|Pss|Pss_Anon|Pss_File):/ {printf \"%s %s %s KiB  \", u, $1, $2} END {print \"\"}' /proc/$p/smaps_rollup; done; \
              systemd-analyze time --no-pager | head -1; systemd-analyze blame --no-pager | grep -E 'imprint|cloud-init-local|networkd|networking|NetworkManager'; \
              systemd-analyze critical-chain --no-pager network-pre.target",
-            60,
+            300,
         )?;
         for line in costs.lines() {
             tell(line);
