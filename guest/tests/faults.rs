@@ -360,6 +360,7 @@ async fn the_watch_puts_back_and_tells() {
     let patience = Patience {
         grace: Duration::from_millis(100),
         cut_off: Duration::from_millis(100),
+        coming_up: Duration::from_millis(100),
         ..Patience::default()
     };
     let watching = tokio::spawn(async move { watch::run(&path, patience).await });

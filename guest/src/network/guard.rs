@@ -9,7 +9,8 @@
 //!
 //! What four attempts did not help is left until something else differs: a DHCP server that is gone does not come back by
 //! restarting the services here. Somebody at work gets the grace, in which `accept` makes his files the right ones; it is shorter
-//! where files and services are as they are to be and nobody is reached any more. What no restoring can help, a cable that is out,
+//! where files and services are as they are to be and nobody is reached any more. A network that was not right yet since the guard
+//! began is still coming up, and gets longer: switches and DHCP servers take their time. What no restoring can help, a cable that is out,
 //! is waited for.
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct Patience {
     pub grace: Duration,
     /// The same where nobody is at work on the files, and nobody is reached.
     pub cut_off: Duration,
+    /// The same where all was not right yet: the network is coming up.
+    pub coming_up: Duration,
     /// From one attempt to the next; doubles each time.
     pub first_retry: Duration,
     /// Attempts before something else has to differ.
@@ -32,6 +35,7 @@ impl Default for Patience {
         Self {
             grace: Duration::from_secs(20),
             cut_off: Duration::from_secs(8),
+            coming_up: Duration::from_secs(40),
             first_retry: Duration::from_secs(20),
             tries: 4,
         }
@@ -99,6 +103,7 @@ enum Phase {
 pub struct Guard {
     patience: Patience,
     phase: Phase,
+    was_right: bool,
 }
 
 impl Guard {
@@ -108,6 +113,7 @@ impl Guard {
         Self {
             patience,
             phase: Phase::Right,
+            was_right: false,
         }
     }
 
@@ -120,14 +126,16 @@ impl Guard {
                 since: Duration::ZERO,
                 last: String::new(),
                 what,
-                tried_at: Duration::ZERO,
+                tried_at: patience.coming_up.saturating_sub(patience.first_retry),
                 tries: 1,
             },
+            was_right: false,
         }
     }
 
     /// After a look, at a time that only rises.
     pub fn decide(&mut self, now: Duration, found: Found) -> Act {
+        self.was_right |= found == Found::Right;
         match (&mut self.phase, found) {
             (Phase::Right, Found::Right) => Act::Nothing,
             (Phase::Right, Found::Differs { .. }) => {
@@ -139,10 +147,10 @@ impl Guard {
                 Act::Nothing
             }
             (Phase::Grace { since }, Found::Differs { what, cut_off }) => {
-                let grace = if cut_off {
-                    self.patience.cut_off
-                } else {
-                    self.patience.grace
+                let grace = match (self.was_right, cut_off) {
+                    (false, _) => self.patience.coming_up,
+                    (true, true) => self.patience.cut_off,
+                    (true, false) => self.patience.grace,
                 };
                 if now.saturating_sub(*since) < grace {
                     return Act::Nothing;
@@ -234,12 +242,18 @@ mod tests {
         }
     }
 
+    /// One whose network was right.
+    fn guard() -> Guard {
+        let mut guard = Guard::new(Patience::default());
+        assert_eq!(guard.decide(at(0), Found::Right), Act::Nothing);
+        guard
+    }
+
     const RESTORE: Act = Act::Restore { again: false };
 
     #[test]
     fn what_differs_is_put_back_after_the_grace_and_told() {
-        let mut guard = Guard::new(Patience::default());
-        assert_eq!(guard.decide(at(0), Found::Right), Act::Nothing);
+        let mut guard = guard();
         assert_eq!(guard.decide(at(10), differs("a")), Act::Nothing);
         assert_eq!(guard.decide(at(29), differs("a")), Act::Nothing);
         assert_eq!(guard.decide(at(30), differs("b")), RESTORE);
@@ -254,12 +268,21 @@ mod tests {
 
     #[test]
     fn who_is_cut_off_and_not_at_work_waits_less() {
-        let mut guard = Guard::new(Patience::default());
+        let mut guard = guard();
         assert_eq!(guard.decide(at(0), cut_off("a")), Act::Nothing);
         assert_eq!(guard.decide(at(7), cut_off("a")), Act::Nothing);
         // The controller was reached in between: somebody may be at work.
         assert_eq!(guard.decide(at(9), differs("a")), Act::Nothing);
         assert_eq!(guard.decide(at(11), cut_off("a")), RESTORE);
+    }
+
+    #[test]
+    fn a_network_that_comes_up_is_given_time() {
+        let mut guard = Guard::new(Patience::default());
+        for second in 0..40 {
+            assert_eq!(guard.decide(at(second), cut_off("no address yet")), Act::Nothing);
+        }
+        assert_eq!(guard.decide(at(40), cut_off("no address yet")), RESTORE);
     }
 
     #[test]
@@ -273,8 +296,9 @@ mod tests {
         assert_eq!(guard.decide(at(6), Found::Right), told);
         assert_eq!(guard.decide(at(8), Found::Right), Act::Nothing);
         let mut guard = Guard::after(Patience::default(), "file".into());
+        assert_eq!(guard.decide(at(39), differs("x")), Act::Nothing);
         assert!(matches!(
-            guard.decide(at(20), differs("x")),
+            guard.decide(at(40), differs("x")),
             Act::TellAndRestore { .. }
         ));
     }
@@ -291,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_cable_is_waited_for() {
-        let mut guard = Guard::new(Patience::default());
+        let mut guard = guard();
         for second in 0..1000 {
             assert_eq!(guard.decide(at(second), Found::Unplugged), Act::Nothing);
         }
@@ -305,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_does_not_help_is_told_once_and_tried_less_and_less() {
-        let mut guard = Guard::new(Patience::default());
+        let mut guard = guard();
         let mut acts = Vec::new();
         for second in 0..4000 {
             match guard.decide(at(second), differs("x")) {
