@@ -22,6 +22,7 @@ pub mod learn;
 pub mod reach;
 pub mod services;
 pub mod state;
+mod turn;
 pub mod watch;
 
 use std::path::Path;
@@ -58,6 +59,9 @@ pub enum NetworkError {
     /// What was put back at boot.
     #[error("what was put back cannot be noted")]
     Note(#[source] std::io::Error),
+    /// Who brings the network up.
+    #[error("it cannot be seen to that only one brings the network up")]
+    Lock(#[source] std::io::Error),
     /// A program of the system.
     #[error("the network could not be brought up")]
     BringUp(#[from] bring_up::BringUpError),
@@ -74,7 +78,7 @@ impl NetworkError {
             Self::State(_) => {
                 "both copies are damaged; deploy the server again, or write its network files by hand"
             }
-            Self::Files(_) | Self::Services(_) | Self::Note(_) => {
+            Self::Files(_) | Self::Services(_) | Self::Note(_) | Self::Lock(_) => {
                 "run it as root, on a file system that can be written"
             }
             Self::Kernel(_) => "run it outside of a container that has no netlink",
@@ -231,6 +235,7 @@ pub async fn restore_system(root: &Path, how: How) -> Result<Vec<Change>, Networ
 
 async fn bring_up(root: &Path, kept: &Kept, how: How) -> Result<(), NetworkError> {
     let system = kept.system.ok_or(NetworkError::NotOurs)?;
+    let _alone = turn::take(root).map_err(NetworkError::Lock)?;
     // What an operator accepted may have links that the network data does not know.
     if how != How::Reread && kept.accepted.is_none() {
         let there = kernel::read().await?;

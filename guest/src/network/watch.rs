@@ -19,7 +19,7 @@ use super::{
     learn::learn,
     look_at,
     reach::{self, Reach},
-    restore_system, state,
+    restore_system, state, turn,
 };
 use crate::{
     chain,
@@ -103,6 +103,10 @@ fn subscribe() -> Result<mpsc::Receiver<()>, NetworkError> {
 
 impl Watch<'_> {
     async fn look(&mut self) -> Result<(), NetworkError> {
+        // An operator's `apply` takes the network down before it brings it up.
+        if turn::is_taken(self.root) {
+            return Ok(());
+        }
         let looked = look_at(self.root).await?;
         let now = self.begun.elapsed();
         let mut reach = None;

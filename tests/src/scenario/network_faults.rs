@@ -203,8 +203,9 @@ impl Server<'_> {
             .json(&["guest", "reset-password", &self.node.mac, "--user", "root"])?;
         let password = answer["password"].as_str().context("no password was made")?;
         let mut console = self.sit_down(password)?;
-        console.run("/opt/imprint/imprint-guest network apply", TYPED * 2)?;
+        console.run("/opt/imprint/imprint-guest network apply", TYPED * 3)?;
         self.whole().context("after `network apply`")?;
+        tell("`network apply` has brought the network up");
 
         let mut late = Vec::new();
         for (what, command) in FAULTS {
