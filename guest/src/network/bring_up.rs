@@ -140,7 +140,12 @@ pub fn plan(system: Format, behind: &Behind, how: How) -> Vec<Step> {
     if behind.network_manager {
         let verb = if how == How::Again { "restart" } else { "start" };
         add(&format!("systemctl {verb} {service}"));
-        add("nmcli connection reload");
+        // It has its name on the bus before it has anything behind it.
+        plan.push(Step {
+            matters: false,
+            ..Step::new("nm-online -s -q --timeout=10")
+        });
+        plan.push(Step::new("nmcli connection reload"));
         if how != How::Reread {
             for connection in &behind.connections {
                 let mut words = Step::new("nmcli --wait 20 connection up").words;
@@ -293,6 +298,7 @@ mod tests {
                 How::Reread,
                 &[
                     "systemctl start NetworkManager.service",
+                    "nm-online -s -q --timeout=10",
                     "nmcli connection reload",
                 ],
             ),
@@ -301,6 +307,7 @@ mod tests {
                 How::Anew,
                 &[
                     "systemctl start NetworkManager.service",
+                    "nm-online -s -q --timeout=10",
                     "nmcli connection reload",
                     "nmcli --wait 20 connection up uuid BOND",
                     "nmcli --wait 20 connection up uuid VLAN",
@@ -311,6 +318,7 @@ mod tests {
                 How::Again,
                 &[
                     "systemctl restart NetworkManager.service",
+                    "nm-online -s -q --timeout=10",
                     "nmcli connection reload",
                     "nmcli --wait 20 connection up uuid BOND",
                     "nmcli --wait 20 connection up uuid VLAN",
@@ -368,6 +376,7 @@ mod tests {
             [
                 "netplan generate",
                 "systemctl start NetworkManager.service",
+                "nm-online -s -q --timeout=10",
                 "nmcli connection reload",
                 "nmcli --wait 20 connection up id netplan-lan0",
             ]

@@ -7,6 +7,8 @@
 //!   └─────────────────────────────────────────────┘
 //! ```
 //!
+//! What came right by itself is told too.
+//!
 //! What four attempts did not help is left until something else differs: a DHCP server that is gone does not come back by
 //! restarting the services here. Somebody at work gets the grace, in which `accept` makes his files the right ones; it is shorter
 //! where files and services are as they are to be and nobody is reached any more. A network that was not right yet since the guard
@@ -75,6 +77,13 @@ pub enum Act {
         /// How long it was so.
         after: Duration,
     },
+    /// Tell that it came right by itself: what had differed, and for how long.
+    TellHealed {
+        /// What had differed.
+        what: String,
+        /// How long it was so.
+        after: Duration,
+    },
     /// Tell that putting it back has not helped, and try again.
     TellAndRestore {
         /// What still differs.
@@ -87,6 +96,10 @@ enum Phase {
     Right,
     Grace {
         since: Duration,
+        /// What differed at the first look.
+        what: String,
+        /// Whether all was right before.
+        was_right: bool,
     },
     Restoring {
         since: Duration,
@@ -138,15 +151,38 @@ impl Guard {
         self.was_right |= found == Found::Right;
         match (&mut self.phase, found) {
             (Phase::Right, Found::Right) => Act::Nothing,
-            (Phase::Right, Found::Differs { .. }) => {
-                self.phase = Phase::Grace { since: now };
+            (Phase::Right, Found::Differs { what, .. }) => {
+                self.phase = Phase::Grace {
+                    since: now,
+                    what,
+                    was_right: self.was_right,
+                };
                 Act::Nothing
             }
-            (Phase::Right | Phase::Grace { .. }, Found::Unplugged) | (Phase::Grace { .. }, Found::Right) => {
+            (Phase::Right | Phase::Grace { .. }, Found::Unplugged) => {
                 self.phase = Phase::Right;
                 Act::Nothing
             }
-            (Phase::Grace { since }, Found::Differs { what, cut_off }) => {
+            (
+                Phase::Grace {
+                    since,
+                    what,
+                    was_right,
+                },
+                Found::Right,
+            ) => {
+                let act = match was_right {
+                    true => Act::TellHealed {
+                        what: std::mem::take(what),
+                        after: now.saturating_sub(*since),
+                    },
+                    // It has only come up.
+                    false => Act::Nothing,
+                };
+                self.phase = Phase::Right;
+                act
+            }
+            (Phase::Grace { since, .. }, Found::Differs { what, cut_off }) => {
                 let grace = match (self.was_right, cut_off) {
                     (false, _) => self.patience.coming_up,
                     (true, true) => self.patience.cut_off,
@@ -309,7 +345,14 @@ mod tests {
         for round in 0..3 {
             let begin = round * 100;
             assert_eq!(guard.decide(at(begin), differs("a")), Act::Nothing);
-            assert_eq!(guard.decide(at(begin + 15), Found::Right), Act::Nothing);
+            assert_eq!(guard.decide(at(begin + 10), differs("b")), Act::Nothing);
+            let healed = Act::TellHealed {
+                what: "a".into(),
+                after: at(15),
+            };
+            // The first time it has only come up.
+            let expected = if round == 0 { Act::Nothing } else { healed };
+            assert_eq!(guard.decide(at(begin + 15), Found::Right), expected);
         }
     }
 
@@ -375,6 +418,7 @@ mod tests {
                         prop_assert!(restored && right);
                         restored = false;
                     }
+                    Act::TellHealed { .. } => prop_assert!(right && !restored),
                     Act::Nothing => {}
                 }
                 if right {

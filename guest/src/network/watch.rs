@@ -138,6 +138,16 @@ impl Watch<'_> {
                 info!("{message}");
                 self.tell("network.restored", message, what);
             }
+            // What was accepted in the grace is right since then.
+            Act::TellHealed { .. } if looked.status.accepted => {}
+            Act::TellHealed { what, after } => {
+                let message = format!(
+                    "The network differed for {} s from what it is to be, and came right without the guest plugin.",
+                    after.as_secs()
+                );
+                info!("{message}");
+                self.tell("network.healed", message, what);
+            }
             Act::TellAndRestore { what } => {
                 let now = reach.clone().unwrap_or_default();
                 let message = format!(

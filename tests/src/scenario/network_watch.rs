@@ -105,7 +105,7 @@ fn watch(lab: &Lab, node: &Node, address: &str) -> Result<()> {
 }
 
 /// The controller's events of a network that was put back, the oldest first.
-pub(super) fn restored(lab: &Lab, node: &Node) -> Result<Vec<Value>> {
+fn restored(lab: &Lab, node: &Node) -> Result<Vec<Value>> {
     let page = lab.cli.get(&format!("events?node={}&page_size=1000", node.mac))?;
     let items = page["items"].as_array().context("no list of events")?;
     let restored = items
