@@ -94,7 +94,7 @@ const ALL: &[Scenario] = &[
     Scenario {
         name: "deploy-bios-virtio",
         about: "BIOS and virtio-blk, from power-on to ssh",
-        ci: true,
+        ci: false,
         variant: None,
         rough_seconds: 100,
         run: deploy::bios_virtio,
