@@ -17,45 +17,68 @@ const MAX_FILE: u64 = 64 << 20;
 /// Findings that are told.
 const MAX_FINDINGS: usize = 64;
 
-/// What is not as it was installed, each as "PATH: what is wrong"; empty when all is well.
+/// What was found, each as "PATH: what is wrong".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Not as it was installed.
+    pub different: Vec<String>,
+    /// It is not known whether it is: the list, or a file, cannot be read.
+    pub unknown: Vec<String>,
+}
+
+impl Findings {
+    /// All of them.
+    #[must_use]
+    pub fn all(self) -> Vec<String> {
+        let mut all = self.different;
+        all.extend(self.unknown);
+        all.truncate(MAX_FINDINGS);
+        all
+    }
+}
+
+/// Compares the plugin's files below a root with the list.
 #[must_use]
-pub fn find(root: &Path) -> Vec<String> {
+pub fn find(root: &Path) -> Findings {
+    let mut found = Findings::default();
     let list = match file::read_bounded(&root.join(LIST), MAX_LIST) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) => return vec![format!("/{LIST}: {error}")],
+        Err(error) => {
+            found.unknown.push(format!("/{LIST}: {error}"));
+            return found;
+        }
     };
-    let mut findings = Vec::new();
     let mut files = 0;
     for line in list.lines().filter(|line| !line.is_empty()) {
         files += 1;
         let Some((expected, path)) = line.split_once("  ") else {
-            findings.push(format!("/{LIST}: line {files} is not \"DIGEST  PATH\""));
+            let text = format!("/{LIST}: line {files} is not \"DIGEST  PATH\"");
+            found.unknown.push(text);
             continue;
         };
-        if let Some(wrong) = compare(root, expected, path) {
-            findings.push(format!("{path}: {wrong}"));
+        match compare(root, expected, path) {
+            Ok(None) => {}
+            Ok(Some(wrong)) => found.different.push(format!("{path}: {wrong}")),
+            Err(error) => found.unknown.push(format!("{path}: {error}")),
         }
     }
     if files == 0 {
-        findings.push(format!("/{LIST}: it names no file"));
+        found.unknown.push(format!("/{LIST}: it names no file"));
     }
-    findings.truncate(MAX_FINDINGS);
-    findings
+    found
 }
 
-fn compare(root: &Path, expected: &str, path: &str) -> Option<String> {
+fn compare(root: &Path, expected: &str, path: &str) -> io::Result<Option<&'static str>> {
     let below = root.join(path.trim_start_matches('/'));
     match fs::symlink_metadata(&below) {
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Some("missing".into()),
-        Err(error) => return Some(error.to_string()),
-        Ok(metadata) if !metadata.is_file() => return Some("not a file any more".into()),
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Some("missing")),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.is_file() => return Ok(Some("not a file any more")),
         Ok(_) => {}
     }
-    match file::read_bounded(&below, MAX_FILE) {
-        Err(error) => Some(error.to_string()),
-        Ok(bytes) if hex::encode(digest(&SHA256, &bytes)) == expected => None,
-        Ok(_) => Some("changed".into()),
-    }
+    let bytes = file::read_bounded(&below, MAX_FILE)?;
+    let same = hex::encode(digest(&SHA256, &bytes)) == expected;
+    Ok((!same).then_some("changed"))
 }
 
 #[cfg(test)]
@@ -66,7 +89,7 @@ mod tests {
     fn changed_and_missing_files_are_named() {
         let root = tempfile::tempdir().unwrap();
         assert!(
-            find(root.path())[0].contains("guest-files.sha256"),
+            find(root.path()).unknown[0].contains("guest-files.sha256"),
             "no list at all"
         );
         for folder in ["etc/imprint", "opt/imprint", "etc/systemd/system"] {
@@ -82,16 +105,17 @@ mod tests {
             list += &format!("{}  {path}\n", hex::encode(digest(&SHA256, path.as_bytes())));
         }
         fs::write(root.path().join(LIST), &list).unwrap();
-        assert_eq!(find(root.path()), Vec::<String>::new());
+        assert_eq!(find(root.path()), Findings::default());
         fs::write(root.path().join(&files[0][1..]), "other").unwrap();
         fs::remove_file(root.path().join(&files[1][1..])).unwrap();
         assert_eq!(
-            find(root.path()),
+            find(root.path()).different,
             [format!("{}: changed", files[0]), format!("{}: missing", files[1])]
         );
         fs::write(root.path().join(LIST), "nonsense\n").unwrap();
-        assert_eq!(find(root.path()).len(), 1);
+        let found = find(root.path());
+        assert_eq!((found.unknown.len(), found.different.len()), (1, 0));
         fs::write(root.path().join(LIST), "").unwrap();
-        assert!(find(root.path())[0].contains("names no file"));
+        assert!(find(root.path()).all()[0].contains("names no file"));
     }
 }

@@ -54,7 +54,8 @@ enum Command {
     /// `sha256sum --check /etc/imprint/guest-files.sha256` does the same.
     #[command(after_help = "Exit codes:\n  \
         0  all files are as they were installed\n  \
-        1  some are not; each is named")]
+        1  it could not be found out; what cannot be read is named\n  \
+        2  some are not; each is named")]
     Verify {
         /// Folder that the files are below
         #[arg(long, value_name = "DIR", default_value = "/")]
@@ -78,6 +79,8 @@ struct Files {
     root: PathBuf,
 }
 
+/// Something differs.
+const EXIT_DIFFERS: u8 = 2;
 /// `EX_NOPERM` of sysexits.h: the unit does not restart after it.
 const EXIT_REFUSED: u8 = 77;
 /// `EX_CONFIG` of sysexits.h: the unit does not restart after it.
@@ -143,7 +146,9 @@ async fn keep_session(files: Files) -> ExitCode {
 }
 
 fn verify(root: &Path, json: bool) -> ExitCode {
-    let findings = drift::find(root);
+    let found = drift::find(root);
+    let (differs, unknown) = (!found.different.is_empty(), !found.unknown.is_empty());
+    let findings = found.all();
     if json {
         println!("{}", serde_json::json!(findings));
     } else if findings.is_empty() {
@@ -153,8 +158,20 @@ fn verify(root: &Path, json: bool) -> ExitCode {
             println!("{finding}");
         }
     }
-    match findings.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if differs {
+        error!(
+            remedy = "if the change is meant, write the list again with sha256sum; else deploy again, or copy the files from another \
+                      system of the same version",
+            "files of the plugin are not as they were installed"
+        );
+        return ExitCode::from(EXIT_DIFFERS);
     }
+    if unknown {
+        error!(
+            remedy = "run it as root, in the installed system",
+            "it could not be found out whether all files of the plugin are as they were installed"
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

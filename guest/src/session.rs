@@ -226,7 +226,7 @@ impl Session<'_> {
             guest_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: self.boot_id.to_owned(),
             sealing_key: self.orders.sealing_key().to_vec(),
-            drift: drift::find(self.root),
+            drift: drift::find(self.root).all(),
         };
         say(&outbox, guest_message::Message::Hello(hello)).await?;
         let opening = client.session(ReceiverStream::new(outgoing));

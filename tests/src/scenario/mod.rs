@@ -12,6 +12,7 @@ mod fault_agent_killed;
 mod fault_agent_refuses;
 mod fault_cable_pulled;
 mod fault_cancelled;
+mod fault_cloud_init;
 mod fault_connection_cut;
 mod fault_controller_killed;
 mod fault_refused;
@@ -290,6 +291,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 90,
         run: fault_cancelled::in_restart,
+    },
+    Scenario {
+        name: "fault-cloud-init",
+        about: "user-data fails in the first boot: the deployment fails with the words of cloud-init, and is accepted as it is",
+        ci: false,
+        rough_seconds: 110,
+        variant: None,
+        run: fault_cloud_init::run,
     },
     Scenario {
         name: "fault-cable-pulled",
