@@ -1,22 +1,27 @@
 //! Somebody at a server's serial console: logs in, types a line, waits for what comes of it. It works without the server's
 //! network.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::interrupt;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const PROMPT: Duration = Duration::from_secs(10);
 
 /// An open console.
 #[derive(Debug)]
 pub struct Console {
     stream: UnixStream,
+    /// What is read all the time: a server whose console nobody reads stands still after a few hundred letters.
+    heard: Receiver<Vec<u8>>,
     /// What was said and has not been looked at.
     said: String,
     lines: u32,
@@ -26,11 +31,22 @@ impl Console {
     /// Plugs into the console of a server that is on.
     pub fn open(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).context("the server's console is not there")?;
-        stream
-            .set_read_timeout(Some(LOOK_AGAIN))
-            .context("cannot set a time limit")?;
+        let mut reader = stream.try_clone().context("cannot share the console")?;
+        let (tell, heard) = mpsc::channel();
+        // Ends with the connection.
+        let listener = move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut buffer) {
+                if tell.send(buffer[..read].to_vec()).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("console".to_owned());
+        thread.spawn(listener).context("cannot start a thread")?;
         Ok(Self {
             stream,
+            heard,
             said: String::new(),
             lines: 0,
         })
@@ -95,7 +111,6 @@ impl Console {
     /// What was said before a text; none when that does not come.
     fn wait_for(&mut self, text: &str, patience: Duration) -> Result<Option<String>> {
         let begun = Instant::now();
-        let mut buffer = [0; 4096];
         loop {
             if let Some(at) = self.said.find(text) {
                 let rest = self.said.split_off(at + text.len());
@@ -107,12 +122,54 @@ impl Console {
             if begun.elapsed() > patience {
                 return Ok(None);
             }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => bail!("the server's console is gone"),
-                Ok(read) => self.said.push_str(&String::from_utf8_lossy(&buffer[..read])),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(error) => return Err(error).context("the server's console cannot be read"),
+            match self.heard.recv_timeout(LOOK_AGAIN) {
+                Ok(bytes) => self.said.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("the server's console is gone"),
             }
         }
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // The listener has the connection too.
+        if let Err(error) = self.stream.shutdown(Shutdown::Both) {
+            eprintln!("console: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Whoever speaks is never held up, and what was said is found by the command it belongs to.
+    #[test]
+    fn what_is_said_is_read_all_the_time() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("console");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody sits down");
+            for _ in 0..2_000 {
+                stream.write_all(b"x").expect("somebody listens");
+            }
+            let mut typed = [0; 512];
+            let length = stream.read(&mut typed).expect("a line");
+            assert!(typed[..length].starts_with(b"{ uptime; }"));
+            stream.write_all(b"up\r\n@@1 0@\r\n").expect("somebody listens");
+            stream.read(&mut typed).expect("the end")
+        });
+        let mut console = Console::open(&socket).expect("a console");
+        // The server has said all of it before anybody asks.
+        let filled = console.wait_for(&"x".repeat(2_000), PROMPT).expect("a server");
+        assert_eq!(filled.as_deref(), Some(""));
+        let said = console.run("uptime", PROMPT).expect("an answer");
+        assert_eq!(said, "up");
+        drop(console);
+        assert_eq!(server.join().expect("a server that ends"), 0);
     }
 }
