@@ -108,6 +108,8 @@ pub struct BootConfig {
     pub ramdisk_dir: PathBuf,
     /// Folder with `undionly.kpxe` and `snponly.efi`.
     pub ipxe_dir: PathBuf,
+    /// What UEFI machines load first.
+    pub uefi_loader: UefiLoader,
     /// Further initrds, loaded after the ramdisk.
     pub extra_initrds: Vec<PathBuf>,
     /// Further kernel arguments of the ramdisk.
@@ -116,6 +118,20 @@ pub struct BootConfig {
     pub unknown: UnknownPolicy,
     /// Where TFTP listens; `None` turns it off.
     pub tftp_listen: Option<SocketAddr>,
+}
+
+/// What UEFI machines load first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UefiLoader {
+    /// iPXE, which is not signed: not with Secure Boot.
+    Ipxe,
+    /// shim and a GRUB that shim trusts, for Secure Boot.
+    Shim {
+        /// shim, signed by whom the firmware trusts.
+        shim: PathBuf,
+        /// GRUB for network boot, signed by whom shim trusts.
+        grub: PathBuf,
+    },
 }
 
 /// What is done with machines nobody has registered.
@@ -219,6 +235,7 @@ impl Config {
                 public_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),
                 ramdisk_dir: PathBuf::from(read::DEFAULT_RAMDISK_DIR),
                 ipxe_dir: PathBuf::from(read::DEFAULT_IPXE_DIR),
+                uefi_loader: UefiLoader::Ipxe,
                 extra_initrds: Vec::new(),
                 kernel_args: Vec::new(),
                 unknown: UnknownPolicy::Discover,

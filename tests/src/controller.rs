@@ -19,6 +19,8 @@ use crate::{interrupt, process};
 pub struct ControllerOptions {
     /// Further initrds for the ramdisk.
     pub extra_initrds: Vec<PathBuf>,
+    /// Further lines of the section about booting.
+    pub boot: &'static str,
     /// Lines of the section about timeouts.
     pub timeouts: &'static str,
 }
@@ -219,9 +221,10 @@ pub fn configuration(
     format!(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
-         kernel_args = [\"console=tty0\", \"console=ttyS0,115200\"]\nextra_initrds = [{}]\n\n\
+         kernel_args = [\"console=tty0\", \"console=ttyS0,115200\"]\nextra_initrds = [{}]\n{boot}\n\
          [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n[timeouts]\n{timeouts}",
         initrds.join(", "),
+        boot = options.boot,
         timeouts = options.timeouts,
         data = data.display().to_string(),
         ramdisk = ramdisk.display().to_string(),

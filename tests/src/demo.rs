@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::cli::Order;
+use crate::controller::ControllerOptions;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
@@ -54,14 +55,20 @@ pub enum Dhcp {
 /// Tells the whole story.
 pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
     let image = options.image.clone().unwrap_or_else(|| parts.image.clone());
-    let addresses = match options.dhcp {
-        Dhcp::Proxy => Addresses::Foreign,
-        Dhcp::Own => Addresses::Own,
+    let addresses = match (options.dhcp, options.firmware) {
+        (Dhcp::Own, _) => Addresses::Own,
+        (Dhcp::Proxy, Firmware::Bios | Firmware::Uefi) => Addresses::Foreign,
+        (Dhcp::Proxy, Firmware::SecureUefi) => bail!(
+            "with Secure Boot, GRUB looks for its files at the server that gave the address, which is not the controller here; add --dhcp own"
+        ),
     };
     let lab_options = LabOptions {
         addresses,
+        controller: ControllerOptions {
+            boot: options.firmware.boot_section(),
+            ..ControllerOptions::default()
+        },
         keep_logs: false,
-        ..LabOptions::default()
     };
     let mut lab = Lab::start("demo", parts, &lab_options)?;
     tell(&format!(

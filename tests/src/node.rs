@@ -20,6 +20,9 @@ use crate::{interrupt, network, process};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+const OVMF_SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// Microsoft's keys are in it, and Secure Boot is on.
+const OVMF_SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 const QUICK: Duration = Duration::from_secs(10);
 
 /// What the server starts with.
@@ -29,6 +32,46 @@ pub enum Firmware {
     Bios,
     /// OVMF and its own network boot.
     Uefi,
+    /// The same with Secure Boot on and Microsoft's keys.
+    SecureUefi,
+}
+
+impl Firmware {
+    /// As the installed system says it.
+    pub fn boot_mode(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi | Self::SecureUefi => "uefi",
+        }
+    }
+
+    /// Lines of the controller's section about booting that a server with this firmware needs.
+    pub fn boot_section(self) -> &'static str {
+        match self {
+            Self::Bios | Self::Uefi => "",
+            Self::SecureUefi => "uefi_loader = \"shim\"\n",
+        }
+    }
+
+    /// Code and variables of OVMF.
+    fn ovmf(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Bios => None,
+            Self::Uefi => Some((OVMF_CODE, OVMF_VARS)),
+            Self::SecureUefi => Some((OVMF_SECURE_CODE, OVMF_SECURE_VARS)),
+        }
+    }
+
+    /// The machine of QEMU.
+    fn machine(self) -> &'static str {
+        match self {
+            // Without graphics SeaBIOS and iPXE talk on the serial port.
+            Self::Bios => "q35,graphics=off",
+            Self::Uefi => "q35",
+            // The variables can be written in system management mode only, or Secure Boot would be none.
+            Self::SecureUefi => "q35,smm=on",
+        }
+    }
 }
 
 /// A server to be built.
@@ -123,8 +166,8 @@ impl Node {
             let name = format!("LAB-{number}-{index}");
             disks.push(Disk::create(folder, &name, disk.serial.unwrap_or(&name), *disk)?);
         }
-        if spec.firmware == Firmware::Uefi {
-            fs::copy(OVMF_VARS, folder.join(format!("{name}.vars"))).context(OVMF_VARS)?;
+        if let Some((_, variables)) = spec.firmware.ovmf() {
+            fs::copy(variables, folder.join(format!("{name}.vars"))).context(variables)?;
         }
         let bmc = match spec.bmc {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
@@ -334,13 +377,7 @@ impl Node {
     fn arguments(&self, socket: &Path) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-        // Without graphics SeaBIOS and iPXE talk on the serial port.
-        let machine = if self.spec.firmware == Firmware::Bios {
-            "q35,graphics=off"
-        } else {
-            "q35"
-        };
-        add("-machine", machine.to_owned());
+        add("-machine", self.spec.firmware.machine().to_owned());
         add("-accel", self.accel.argument().to_owned());
         add("-name", self.name.clone());
         add("-m", self.spec.memory_mib.to_string());
@@ -375,21 +412,28 @@ impl Node {
             // Without QEMU's boot ROM it is the firmware that boots over the network, as in a real server.
             let boots = match (index, self.spec.firmware) {
                 (0, Firmware::Bios) => ",bootindex=1",
-                (0, Firmware::Uefi) => ",bootindex=1,romfile=",
+                (0, Firmware::Uefi | Firmware::SecureUefi) => ",bootindex=1,romfile=",
                 _ => ",romfile=",
             };
             add("-device", format!("{card}{boots}"));
         }
-        if self.spec.firmware == Firmware::Uefi {
+        if let Some((code, _)) = self.spec.firmware.ovmf() {
             let vars = self.folder.join(format!("{}.vars", self.name));
             add(
                 "-drive",
-                format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+                format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
             );
             add(
                 "-drive",
                 format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
             );
+            if self.spec.firmware == Firmware::SecureUefi {
+                add(
+                    "-global",
+                    "driver=cfi.pflash01,property=secure,value=on".to_owned(),
+                );
+                add("-global", "ICH9-LPC.disable_s3=1".to_owned());
+            }
             // The IPv6 attempt after a failed IPv4 one takes minutes.
             add(
                 "-fw_cfg",

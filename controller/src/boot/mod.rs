@@ -5,8 +5,9 @@
 //!     --> kernel + ramdisk + identity initrd (one boot token)      or      local disk
 //! ```
 //!
+//! Machines with Secure Boot come by shim and GRUB, which loads all of it by TFTP (`script/grub.rs`).
 //! Three servers, each optional but HTTP: [`dhcp`] (proxyDHCP beside another server, or own addresses on an isolated
-//! network), [`tftp`] (the iPXE files only) and [`http`]. [`BootServices::bind`] takes all sockets and checks all files
+//! network), [`tftp`] and [`http`]; what both of the latter answer is decided in [`site`]. [`BootServices::bind`] takes all sockets and checks all files
 //! before anything is served, so that a mistake in the configuration is one message at start and not a machine that hangs.
 //! Nothing secret is in a script or on a kernel command line: the boot token travels in the identity initrd.
 
@@ -16,6 +17,7 @@ pub mod http;
 pub mod identity_initrd;
 pub mod script;
 pub mod serve;
+pub mod site;
 pub mod tftp;
 pub mod tokens;
 

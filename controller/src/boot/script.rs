@@ -202,5 +202,6 @@ fn echo(text: &str) -> String {
         .collect()
 }
 
+pub mod grub;
 #[cfg(test)]
 mod tests;

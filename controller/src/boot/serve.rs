@@ -1,8 +1,9 @@
 //! Start of the boot services: check everything, bind everything, then serve.
 
+use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::dhcp::server::{self, DhcpServer};
 use super::dhcp::{LeaseTable, OwnSettings, PXE_PORT, Range, SERVER_PORT, Settings};
-use super::http::{self, BootSite, Decide};
+use super::http;
 use super::script::{ScriptError, Scripts};
-use super::tftp::{self, Tftp};
+use super::site::{BootSite, Decide};
+use super::tftp::Tftp;
 use crate::app::App;
-use crate::config::DhcpMode;
+use crate::config::{DhcpMode, UefiLoader};
 
 const TFTP_PORT: u16 = 69;
 
@@ -69,6 +71,20 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
+    /// shim or GRUB is missing.
+    #[error(
+        "{key}: cannot read {}; install the packages shim-signed and grub-efi-amd64-signed, name the file, or set boot.uefi_loader to \"ipxe\"",
+        path.display()
+    )]
+    Loader {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The missing file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A further initrd is missing.
     #[error("boot.extra_initrds: cannot read {}; correct the path or take it out of the list", path.display())]
     ExtraInitrd {
@@ -113,8 +129,14 @@ impl BootServices {
         let site = site(app)?;
         check_files(app)?;
         let listener = bind_http(app.config.boot.listen).await?;
-        let tftp = bind_tftp(app).await?;
+        let tftp = bind_tftp(app, &site).await?;
         let dhcp = bind_dhcp(app, &site).await?;
+        if site.uefi_loader != UefiLoader::Ipxe && app.config.dhcp.mode == DhcpMode::Proxy {
+            tracing::warn!(
+                server = %app.config.dhcp.server_address,
+                "boot.uefi_loader is \"shim\" beside another DHCP server: GRUB asks the `next-server` of that one for its files, so it has to name this controller"
+            );
+        }
         tracing::info!(listen = %app.config.boot.listen, dhcp = ?app.config.dhcp.mode, "boot services ready");
         Ok(Self {
             router: http::router(site),
@@ -169,6 +191,7 @@ fn site(app: &App) -> Result<BootSite, BootError> {
         scripts: Scripts::new(&boot.public_url, &boot.kernel_args, boot.extra_initrds.len())?,
         ramdisk_dir: boot.ramdisk_dir.clone(),
         ipxe_dir: boot.ipxe_dir.clone(),
+        uefi_loader: boot.uefi_loader.clone(),
         extra_initrds: boot.extra_initrds.clone(),
         controller_url: app.config.public_url.as_str().trim_end_matches('/').to_owned(),
         ca_pem: app.authority.ca_pem().to_owned(),
@@ -188,14 +211,14 @@ fn site(app: &App) -> Result<BootSite, BootError> {
 fn check_files(app: &App) -> Result<(), BootError> {
     let boot = &app.config.boot;
     for path in &boot.extra_initrds {
-        std::fs::File::open(path).map_err(|source| BootError::ExtraInitrd {
+        File::open(path).map_err(|source| BootError::ExtraInitrd {
             path: path.clone(),
             source,
         })?;
     }
     let missing = ["vmlinuz", "initrd.img"].iter().find_map(|name| {
         let path = boot.ramdisk_dir.join(name);
-        std::fs::File::open(&path)
+        File::open(&path)
             .err()
             .map(|source| BootError::Ramdisk { path, source })
     });
@@ -204,10 +227,33 @@ fn check_files(app: &App) -> Result<(), BootError> {
         Some(error) => tracing::warn!(%error, "no machine can boot the ramdisk from here"),
         None => {}
     }
-    match tftp::missing_file(&boot.ipxe_dir) {
-        Some((path, source)) if tftp_address(app).is_some() => Err(BootError::Ipxe { path, source }),
-        _ => Ok(()),
+    if tftp_address(app).is_some() {
+        check_loaders(&boot.ipxe_dir, &boot.uefi_loader)?;
     }
+    Ok(())
+}
+
+/// What firmware is pointed at is there. `ipxe.efi` is served where it is there, but no boot depends on it.
+fn check_loaders(ipxe_dir: &Path, uefi: &UefiLoader) -> Result<(), BootError> {
+    let bios = ["undionly.kpxe"].as_slice();
+    let (ipxe, signed) = match uefi {
+        UefiLoader::Ipxe => (["undionly.kpxe", "snponly.efi"].as_slice(), Vec::new()),
+        UefiLoader::Shim { shim, grub } => (bios, vec![("boot.shim_file", shim), ("boot.grub_file", grub)]),
+    };
+    for name in ipxe {
+        let path = ipxe_dir.join(name);
+        if let Err(source) = File::open(&path) {
+            return Err(BootError::Ipxe { path, source });
+        }
+    }
+    for (key, path) in signed {
+        File::open(path).map_err(|source| BootError::Loader {
+            key,
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 async fn bind_http(address: SocketAddr) -> Result<TcpListener, BootError> {
@@ -226,13 +272,13 @@ fn tftp_address(app: &App) -> Option<SocketAddr> {
         .or_else(|| (dhcp.mode != DhcpMode::Off).then(with_dhcp))
 }
 
-async fn bind_tftp(app: &App) -> Result<Option<Tftp>, BootError> {
+async fn bind_tftp(app: &App, site: &BootSite) -> Result<Option<Tftp>, BootError> {
     let Some(address) = tftp_address(app) else {
         return Ok(None);
     };
     let socket = UdpSocket::bind(address)
         .map_err(|source| listen_error("TFTP", address.to_string(), "boot.tftp_listen", source))?;
-    Tftp::new(app.config.boot.ipxe_dir.clone(), socket)
+    Tftp::new(Arc::new(site.clone()), socket)
         .await
         .map(Some)
         .map_err(BootError::Tftp)
@@ -264,6 +310,7 @@ async fn bind_dhcp(app: &App, site: &BootSite) -> Result<Option<BoundDhcp>, Boot
     let settings = Settings {
         server: dhcp.server_address,
         boot_url: site.scripts.base().to_owned(),
+        secure_boot: site.uefi_loader != UefiLoader::Ipxe,
         own,
     };
     let socket = bind_dhcp_port(&dhcp.interface, SERVER_PORT)?;

@@ -8,11 +8,11 @@ use std::{
 use url::Url;
 
 use super::{
-    BootConfig, Config, DhcpConfig, DhcpMode, Host, HostInterface, UnknownPolicy,
+    BootConfig, Config, DhcpConfig, DhcpMode, Host, HostInterface, UefiLoader, UnknownPolicy,
     problems::ConfigProblem,
     read::{
-        DEFAULT_DATA_DIR, DEFAULT_IPXE_DIR, DEFAULT_LEASE_SECONDS, DEFAULT_RAMDISK_DIR, DEFAULT_REGION,
-        OnOff, Written, WrittenBoot, WrittenDhcp,
+        DEFAULT_DATA_DIR, DEFAULT_GRUB_FILE, DEFAULT_IPXE_DIR, DEFAULT_LEASE_SECONDS, DEFAULT_RAMDISK_DIR,
+        DEFAULT_REGION, DEFAULT_SHIM_FILE, LoaderKind, OnOff, Written, WrittenBoot, WrittenDhcp,
     },
 };
 
@@ -89,6 +89,13 @@ fn complete_boot(
         Some(OnOff::On(address)) => Some(address),
         None => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 69))),
     };
+    let uefi_loader = match boot.uefi_loader {
+        None | Some(LoaderKind::Ipxe) => UefiLoader::Ipxe,
+        Some(LoaderKind::Shim) => UefiLoader::Shim {
+            shim: boot.shim_file.unwrap_or_else(|| PathBuf::from(DEFAULT_SHIM_FILE)),
+            grub: boot.grub_file.unwrap_or_else(|| PathBuf::from(DEFAULT_GRUB_FILE)),
+        },
+    };
     Some(BootConfig {
         listen,
         public_url: public_url?,
@@ -96,6 +103,7 @@ fn complete_boot(
             .ramdisk_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_RAMDISK_DIR)),
         ipxe_dir: boot.ipxe_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_IPXE_DIR)),
+        uefi_loader,
         extra_initrds: boot.extra_initrds,
         kernel_args: boot.kernel_args,
         unknown: boot.unknown.unwrap_or(UnknownPolicy::Discover),

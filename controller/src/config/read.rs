@@ -19,6 +19,10 @@ use super::{
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
 pub(super) const DEFAULT_RAMDISK_DIR: &str = "/usr/lib/imprint/ramdisk";
 pub(super) const DEFAULT_IPXE_DIR: &str = "/usr/lib/ipxe";
+/// Of Debian's package `shim-signed`.
+pub(super) const DEFAULT_SHIM_FILE: &str = "/usr/lib/shim/shimx64.efi.signed";
+/// Of Debian's package `grub-efi-amd64-signed`.
+pub(super) const DEFAULT_GRUB_FILE: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed";
 pub(super) const DEFAULT_LEASE_SECONDS: u32 = 3600;
 pub(super) const DEFAULT_REGION: &str = "default";
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
@@ -60,6 +64,9 @@ pub(super) struct WrittenBoot {
     pub public_url: Option<Url>,
     pub ramdisk_dir: Option<PathBuf>,
     pub ipxe_dir: Option<PathBuf>,
+    pub uefi_loader: Option<LoaderKind>,
+    pub shim_file: Option<PathBuf>,
+    pub grub_file: Option<PathBuf>,
     pub extra_initrds: Vec<PathBuf>,
     pub kernel_args: Vec<String>,
     pub unknown: Option<UnknownPolicy>,
@@ -76,6 +83,25 @@ pub(super) struct WrittenDhcp {
     pub router: Option<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
     pub lease_seconds: Option<u32>,
+}
+
+/// The word of `boot.uefi_loader`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LoaderKind {
+    Ipxe,
+    Shim,
+}
+
+impl FromStr for LoaderKind {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "ipxe" => Ok(Self::Ipxe),
+            "shim" => Ok(Self::Shim),
+            _ => Err("no such loader"),
+        }
+    }
 }
 
 /// A value, or the word "off".
@@ -335,6 +361,16 @@ fn written_boot(mut keys: Keys<'_>) -> WrittenBoot {
             .map(|AbsolutePath(p)| p),
         ipxe_dir: keys
             .text("ipxe_dir", "\"/usr/lib/ipxe\"")
+            .map(|AbsolutePath(p)| p),
+        uefi_loader: keys.text("uefi_loader", "\"ipxe\" or \"shim\""),
+        shim_file: keys
+            .text("shim_file", "\"/usr/lib/shim/shimx64.efi.signed\"")
+            .map(|AbsolutePath(p)| p),
+        grub_file: keys
+            .text(
+                "grub_file",
+                "\"/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed\"",
+            )
             .map(|AbsolutePath(p)| p),
         extra_initrds: paths(keys.list("extra_initrds", "\"/srv/firmware.img\"")),
         kernel_args: keys

@@ -62,6 +62,8 @@ fn everything_that_can_be_said_is_understood() {
         public_url = "http://10.1.0.1"
         ramdisk_dir = "/srv/ramdisk"
         ipxe_dir = "/srv/ipxe"
+        uefi_loader = "shim"
+        grub_file = "/srv/grub.efi"
         extra_initrds = ["/srv/firmware.img"]
         kernel_args = ["console=ttyS0,115200", "nomodeset"]
         unknown = "ignore"
@@ -99,6 +101,9 @@ fn everything_that_can_be_said_is_understood() {
         (config.boot.tftp_listen, config.boot.unknown),
         (None, UnknownPolicy::Ignore)
     );
+    let shim = "/usr/lib/shim/shimx64.efi.signed".into();
+    let grub = "/srv/grub.efi".into();
+    assert_eq!(config.boot.uefi_loader, UefiLoader::Shim { shim, grub });
     assert_eq!(
         config.dhcp.range,
         Some(([10, 1, 0, 100].into(), [10, 1, 9, 200].into()))

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::guest;
 use crate::cli::Order;
+use crate::controller::ControllerOptions;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
@@ -40,7 +41,7 @@ pub fn own_dhcp(name: &str, parts: &Parts) -> Result<()> {
         ..LabOptions::default()
     };
     let spec = NodeSpec::new(Firmware::Bios, DiskSpec::new(DiskKind::Virtio));
-    deploy(&mut Lab::with_image(name, parts, &options)?, &[spec])
+    deploy(&mut Lab::with_image(name, parts, &options)?, &[spec]).map(drop)
 }
 
 pub fn three_nodes(name: &str, parts: &Parts) -> Result<()> {
@@ -54,7 +55,51 @@ pub fn three_nodes(name: &str, parts: &Parts) -> Result<()> {
         spec(Firmware::Uefi, DiskKind::Nvme),
         spec(Firmware::Bios, DiskKind::Sata),
     ];
-    deploy(&mut Lab::with_image(name, parts, &LabOptions::default())?, &specs)
+    deploy(&mut Lab::with_image(name, parts, &LabOptions::default())?, &specs).map(drop)
+}
+
+/// shim, GRUB, kernel and ramdisk over the network, then the image's own chain; Secure Boot is on all the time.
+pub fn secure_boot(name: &str, parts: &Parts) -> Result<()> {
+    let spec = NodeSpec::new(Firmware::SecureUefi, DiskSpec::new(DiskKind::Nvme));
+    let options = LabOptions {
+        // GRUB goes back to the server that gave the address.
+        addresses: Addresses::Own,
+        controller: ControllerOptions {
+            boot: spec.firmware.boot_section(),
+            ..ControllerOptions::default()
+        },
+        ..LabOptions::default()
+    };
+    let mut lab = Lab::with_image(name, parts, &options)?;
+    let (mut nodes, done) = deploy(&mut lab, &[spec])?;
+    let node = nodes.first_mut().context("no server was built")?;
+    let facts = lab.wait_inventory(node)?;
+    let state = &facts["inventory"]["firmware"]["secure_boot"];
+    ensure!(
+        *state == true,
+        "the ramdisk saw Secure Boot as {state}: {}",
+        facts["inventory"]["firmware"]
+    );
+    let address = address(done.first().context("nothing was deployed")?)?;
+    let read = "od --address-radix=n --format=u1 --skip-bytes=4 /sys/firmware/efi/efivars/SecureBoot-*; cat /sys/kernel/security/lockdown";
+    let said = lab.key.run(&address, read, Duration::from_secs(60))?;
+    ensure!(
+        said.split_whitespace().next() == Some("1") && said.contains("[integrity]"),
+        "the installed system says of Secure Boot: {said}"
+    );
+    tell("Secure Boot is on in the installed system too");
+    let before = boot_id(&lab, &address, Duration::from_secs(60))?;
+    node.reset()?;
+    node.wait_serial("boots its local disk", patience::NETWORK_BOOT)?;
+    let after = boot_id(&lab, &address, Duration::from_secs(240))?;
+    ensure!(before != after, "the server was not restarted");
+    tell("restarted: network first, and on to the disk");
+    Ok(())
+}
+
+fn boot_id(lab: &Lab, address: &str, patience: Duration) -> Result<String> {
+    lab.key
+        .run(address, "cat /proc/sys/kernel/random/boot_id", patience)
 }
 
 fn one(name: &str, parts: &Parts, firmware: Firmware, kind: DiskKind) -> Result<()> {
@@ -63,9 +108,11 @@ fn one(name: &str, parts: &Parts, firmware: Firmware, kind: DiskKind) -> Result<
         &mut Lab::with_image(name, parts, &LabOptions::default())?,
         &[spec],
     )
+    .map(drop)
 }
 
-fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<()> {
+/// The servers, and their deployments as they ended.
+fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value>)> {
     let mut nodes = Vec::new();
     for spec in specs {
         let mut node = lab.build(spec.clone())?;
@@ -89,14 +136,16 @@ fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<()> {
         tell(&format!("{} discovered, approved, deploying", node.name));
         running.push(id);
     }
+    let mut ended = Vec::new();
     for ((node, spec), id) in nodes.iter_mut().zip(running) {
         let done = lab.wait_deployment(node, &id, "succeeded", patience::DEPLOYMENT)?;
         let facts = lab.wait_state(node, "active", patience::SHORT)?;
         tell(&format!("{} active: {}", node.name, done["first_boot"]));
         check_report(node, spec, &done, &facts)?;
         check_installed(lab, node, spec, &done).explain(|| lab.picture(node))?;
+        ended.push(done);
     }
-    Ok(())
+    Ok((nodes.into_iter().map(|(node, _)| node).collect(), ended))
 }
 
 /// What the controller says of it.
@@ -107,12 +156,8 @@ fn check_report(node: &Node, spec: &NodeSpec, deployment: &Value, facts: &Value)
         "reported host name: {}",
         report["hostname"]
     );
-    let mode = match spec.firmware {
-        Firmware::Bios => "bios",
-        Firmware::Uefi => "uefi",
-    };
     ensure!(
-        report["boot_mode"] == mode,
+        report["boot_mode"] == spec.firmware.boot_mode(),
         "reported boot mode: {}",
         report["boot_mode"]
     );
@@ -128,7 +173,7 @@ fn check_report(node: &Node, spec: &NodeSpec, deployment: &Value, facts: &Value)
     );
     let entry = deployment["boot_entry"].as_str().unwrap_or_default();
     match spec.firmware {
-        Firmware::Uefi => ensure!(
+        Firmware::Uefi | Firmware::SecureUefi => ensure!(
             entry.starts_with("Boot"),
             "no UEFI boot entry was read back: {entry:?}"
         ),
@@ -160,12 +205,7 @@ fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) 
         "if test -d /sys/firmware/efi; then echo uefi; else echo bios; fi",
         30,
     )?;
-    let expected = if spec.firmware == Firmware::Uefi {
-        "uefi"
-    } else {
-        "bios"
-    };
-    ensure!(mode.trim() == expected, "booted by {mode}");
+    ensure!(mode.trim() == spec.firmware.boot_mode(), "booted by {mode}");
     let root = ask("df --output=size -BM / | tail -1", 30)?;
     let root_mib: u64 = root
         .trim()

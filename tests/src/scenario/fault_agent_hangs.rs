@@ -29,6 +29,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let controller = ControllerOptions {
         extra_initrds: vec![overlay],
         timeouts: TIMEOUTS,
+        ..ControllerOptions::default()
     };
     let mut lab = Lab::with_image(
         name,

@@ -221,6 +221,14 @@ const ALL: &[Scenario] = &[
         run: demo_interrupted::run,
     },
     Scenario {
+        name: "secure-boot",
+        about: "UEFI with Secure Boot and Microsoft's keys, from power-on to ssh, and restarted over the network",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: deploy::secure_boot,
+    },
+    Scenario {
         name: "deploy-uefi-virtio",
         about: "UEFI and virtio-blk, from power-on to ssh",
         ci: false,

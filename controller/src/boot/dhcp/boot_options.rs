@@ -4,6 +4,7 @@ use dhcproto::v4::{DhcpOption, Message, OptionCode, UnknownOption};
 
 use super::Settings;
 use super::request::{BootClient, IPXE_OPTIONS};
+use crate::boot::tftp;
 
 /// Length of the `file` field of a BOOTP header, with room for its final zero.
 const FILE_FIELD: usize = 127;
@@ -22,6 +23,7 @@ pub(super) fn boot_file(settings: &Settings, client: BootClient) -> Option<Strin
     match client {
         BootClient::Ipxe => Some(format!("{}/boot/start.ipxe", settings.boot_url)),
         BootClient::PxeBios => Some("undionly.kpxe".to_owned()),
+        BootClient::PxeEfi64 if settings.secure_boot => Some(tftp::SHIM.to_owned()),
         BootClient::PxeEfi64 => Some("snponly.efi".to_owned()),
         BootClient::HttpEfi64 => Some(format!("{}/ipxe/snponly.efi", settings.boot_url)),
         BootClient::Unsupported(_) => None,

@@ -39,6 +39,8 @@ pub struct Settings {
     pub server: Ipv4Addr,
     /// Base of the boot HTTP service, without a trailing slash.
     pub boot_url: String,
+    /// Whether UEFI machines are pointed at shim instead of iPXE.
+    pub secure_boot: bool,
     /// Addresses to hand out; `None` makes this a proxy.
     pub own: Option<OwnSettings>,
 }

@@ -87,6 +87,7 @@ impl Network {
             settings: Settings {
                 server: SERVER,
                 boot_url: "http://10.0.0.1:8080".to_owned(),
+                secure_boot: false,
                 own: None,
             },
             leases: LeaseTable::default(),
@@ -156,6 +157,21 @@ impl Network {
 
 fn option(message: &Message, code: OptionCode) -> Option<&DhcpOption> {
     message.opts().get(code)
+}
+
+#[test]
+fn with_secure_boot_uefi_machines_are_pointed_at_shim_and_nobody_else_is() {
+    for (name, options, file) in clients() {
+        let mut network = Network::proxy();
+        network.settings.secure_boot = true;
+        let offer = network.ask(1, MessageType::Discover, &options);
+        let named = offer.and_then(|(reply, _)| reply.boot_file);
+        let expected = match file {
+            Some(SNPONLY) => Some("shimx64.efi"),
+            other => other,
+        };
+        assert_eq!(named.as_deref(), expected, "{name}");
+    }
 }
 
 #[test]

@@ -5,11 +5,13 @@ use axum::http::Request;
 use jiff::SignedDuration;
 use tempfile::TempDir;
 use tower::ServiceExt;
-use url::Url;
 
-use super::identity_initrd::{IDENTITY_PATH, tests::read};
 use super::*;
 use crate::app::App;
+use crate::boot::facts::{BootAction, BootFacts};
+use crate::boot::identity_initrd::{IDENTITY_PATH, tests::read};
+use crate::boot::site::Decide;
+use crate::boot::tokens::BootTokens;
 use crate::clock::Clock;
 use crate::config::Config;
 use imprint_hardware::model::LocalBoot;
@@ -52,9 +54,6 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fake("2026-01-01T00:00:00Z".parse().unwrap());
         let app = App::for_test_with(Config::loopback(dir.path().join("data")), clock.clone()).await;
-        for folder in ["ramdisk", "ipxe"] {
-            std::fs::create_dir(dir.path().join(folder)).unwrap();
-        }
         let asked = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&asked);
         let decide: Decide = Arc::new(move |facts| {
@@ -62,17 +61,7 @@ impl Lab {
             let action = action.clone();
             Box::pin(async move { action })
         });
-        let site = BootSite {
-            scripts: Scripts::new(&Url::parse("http://10.0.0.1:8080").unwrap(), &[], 1).unwrap(),
-            ramdisk_dir: dir.path().join("ramdisk"),
-            ipxe_dir: dir.path().join("ipxe"),
-            extra_initrds: vec![dir.path().join("firmware.img")],
-            controller_url: "https://10.0.0.1:8443".to_owned(),
-            ca_pem: "the CA\n".to_owned(),
-            manifest_keys: vec!["ab".repeat(32)],
-            tokens: app.boot_tokens.clone(),
-            decide,
-        };
+        let site = BootSite::for_test(dir.path(), &app, decide);
         Self {
             dir,
             clock,

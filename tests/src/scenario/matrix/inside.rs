@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::wiring::Wiring;
 use super::{LOOK, Row, form, kernel};
 use crate::lab::Lab;
-use crate::node::{Firmware, Node, NodeSpec};
+use crate::node::{Node, NodeSpec};
 use crate::story::tell;
 
 /// Run as root. The last stage of cloud-init and the look of the network's watch may still be under way when ssh answers.
@@ -76,10 +76,7 @@ pub fn check(lab: &Lab, node: &Node, row: &Row, spec: &NodeSpec, address: &str) 
 fn started(answers: &Answers, node: &Node, row: &Row) -> Result<()> {
     let hostname = answers.of("hostname");
     ensure!(hostname == node.name, "host name {hostname}");
-    let firmware = match row.firmware {
-        Firmware::Bios => "bios",
-        Firmware::Uefi => "uefi",
-    };
+    let firmware = row.firmware.boot_mode();
     ensure!(
         answers.of("firmware") == firmware,
         "booted by {}",

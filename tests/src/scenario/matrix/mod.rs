@@ -232,10 +232,7 @@ fn order(lab: &Lab, node: &Node, row: &Row) -> Result<Value> {
 /// What the controller says of it.
 fn check_report(node: &Node, row: &Row, deployment: &Value, facts: &Value) -> Result<()> {
     let report = &deployment["first_boot"];
-    let mode = match row.firmware {
-        Firmware::Bios => "bios",
-        Firmware::Uefi => "uefi",
-    };
+    let mode = row.firmware.boot_mode();
     ensure!(report["boot_mode"] == mode, "booted by {}", report["boot_mode"]);
     ensure!(
         report["hostname"] == node.name.as_str(),

@@ -1,0 +1,152 @@
+//! The same in GRUB's words, for machines with Secure Boot: the GRUB that Debian signs has no HTTP, so that kernel and
+//! initrds come by TFTP, as everything here does. What the kernel is started with is the same as with iPXE.
+//!
+//! GRUB's variable `root` is the TFTP server it came from, and names without a device are taken from there.
+
+use imprint_hardware::model::usable_argument;
+
+use super::{ATTEMPTS, FIXED_ARGUMENTS, Scripts, echo};
+use crate::boot::facts::BootFacts;
+
+/// Where GRUB looks for its configuration when it was loaded over the network.
+pub const CONFIGURATION: &str = "grub/grub.cfg";
+/// What the names of the machines' own scripts begin with: MAC address, UUID and serial number follow.
+pub const NODE: &str = "boot/node/";
+
+/// Starts what firmware would start of the first disk that has the removable path, and ends if there is none.
+const LOCAL: &str = "search --no-floppy --file --set=disk /EFI/BOOT/BOOTX64.EFI
+if [ -n \"$disk\" ]; then
+  if chainloader \"($disk)/EFI/BOOT/BOOTX64.EFI\"; then
+    boot
+  fi
+fi
+exit
+";
+
+impl Scripts {
+    /// `grub.cfg`: the same for every machine; asks for the script of this one.
+    pub fn grub_start(&self) -> String {
+        let attempts: Vec<String> = (1..=ATTEMPTS).map(|n| n.to_string()).collect();
+        let attempts = attempts.join(" ");
+        format!(
+            "# The same for every machine: asks the controller what this one shall boot.
+set timeout=0
+smbios --type 1 --get-uuid 8 --set uuid
+smbios --type 1 --get-string 7 --set serial
+for attempt in {attempts}; do
+  echo \"Imprint: $net_default_mac asks what to boot\"
+  source \"/{NODE}$net_default_mac/$uuid/$serial\"
+  echo \"Imprint: no answer from the controller, asking again in 5 seconds\"
+  sleep 5
+done
+echo \"Imprint: the controller does not answer, leaving to the local disk\"
+{LOCAL}"
+        )
+    }
+
+    /// Loads kernel, ramdisk and the identity initrd of `nonce`. When that fails, the start script asks again.
+    pub fn grub_ramdisk(&self, facts: &BootFacts, nonce: &str, own: &[String], reason: &str) -> String {
+        let mac = facts.mac.as_str();
+        let bootif = mac.replace(':', "-");
+        let mut arguments = FIXED_ARGUMENTS.to_owned();
+        let own = own.iter().filter(|argument| usable_argument(argument));
+        for argument in self.kernel_arguments.iter().chain(own) {
+            arguments.push(' ');
+            arguments.push_str(&quoted(argument));
+        }
+        let mut initrds = String::from("/ramdisk/initrd.img");
+        for n in 0..self.extra_initrds {
+            initrds.push_str(&format!(" /boot/extra/{n}"));
+        }
+        let reason = echo(reason);
+        format!(
+            "echo \"Imprint: {mac} boots the ramdisk: {reason}\"
+if linux /ramdisk/vmlinuz BOOTIF=01-{bootif} {arguments}; then
+  if initrd {initrds} /boot/identity/{nonce}; then
+    boot
+  fi
+fi
+echo \"Imprint: cannot load kernel and ramdisk\"
+"
+        )
+    }
+}
+
+/// Leaves the network boot.
+pub fn local_disk(facts: &BootFacts, reason: &str) -> String {
+    let reason = echo(reason);
+    format!(
+        "echo \"Imprint: {} boots its local disk: {reason}\"\n{LOCAL}",
+        facts.mac
+    )
+}
+
+/// Leaves the network boot of a machine that could not even name its MAC address.
+pub fn refused(reason: &str) -> String {
+    format!("echo \"Imprint: {}\"\nsleep 10\n{LOCAL}", echo(reason))
+}
+
+/// Shows why there is no answer yet; the start script asks again.
+pub fn again(reason: &str) -> String {
+    format!("echo \"Imprint: {}\"\nsleep 10\n", echo(reason))
+}
+
+/// One word of GRUB's, whatever is in it.
+fn quoted(argument: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"=,.:/_-@+%".contains(&b);
+    if argument.bytes().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use url::Url;
+
+    fn scripts() -> Scripts {
+        let arguments = ["nomodeset".to_owned(), "dyndbg=\"file a.c +p\"".replace(' ', ",")];
+        Scripts::new(&Url::parse("http://10.0.0.1:8080/").unwrap(), &arguments, 1).unwrap()
+    }
+
+    fn facts() -> BootFacts {
+        BootFacts::parse("52:54:00:AA:00:01", "", "", "efi").unwrap()
+    }
+
+    #[test]
+    fn everything_is_loaded_in_one_go_or_asked_for_again() {
+        let own = ["a;reboot".to_owned(), "it's".to_owned(), "two words".to_owned()];
+        let expected = "echo \"Imprint: 52:54:00:aa:00:01 boots the ramdisk: deployment of debian-12\"
+if linux /ramdisk/vmlinuz BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 nomodeset 'dyndbg=\"file,a.c,+p\"' 'a;reboot' 'it'\\''s'; then
+  if initrd /ramdisk/initrd.img /boot/extra/0 /boot/identity/abc123; then
+    boot
+  fi
+fi
+echo \"Imprint: cannot load kernel and ramdisk\"
+";
+        let script = scripts().grub_ramdisk(&facts(), "abc123", &own, "deployment of debian-12");
+        assert_eq!(script, expected);
+    }
+
+    #[test]
+    fn a_reason_cannot_add_commands() {
+        for evil in ["x\nreboot", "\"; reboot", "$prefix", "`reboot`", "\\", "'"] {
+            for script in [
+                local_disk(&facts(), evil),
+                again(evil),
+                refused(evil),
+                scripts().grub_ramdisk(&facts(), "abc", &[], evil),
+            ] {
+                let line = script.lines().next().unwrap();
+                let said = line
+                    .strip_prefix("echo \"")
+                    .and_then(|rest| rest.strip_suffix('"'))
+                    .unwrap();
+                assert!(!said.contains(['"', '$', '`', '\\', '\'', '\n']), "{line}");
+                assert!(!script.contains("reboot\n"), "{script}");
+            }
+        }
+    }
+}
