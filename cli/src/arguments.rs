@@ -239,6 +239,7 @@ Examples:
   imprint deploy web-07 web-08 web-09 --image debian-12 --user-data user.yaml --wait --timeout 1h
   imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
   imprint deploy web-10 --family debian --wait
+  imprint deploy web-11 --image debian-12 --kernel-argument console=ttyS1,115200 --fresh-uuids
   imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish
   imprint deploy shop-1 --image shop --role db --disk transport=sata --no-finish")]
 pub struct DeployArguments {
@@ -279,6 +280,15 @@ pub struct DeployArguments {
     /// What becomes of users that the image brings; without it what the image's property image_users says, else keep
     #[arg(long, value_enum, value_name = "POLICY")]
     pub image_users: Option<ImageUsers>,
+    /// The form of cloud-init's seed
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub data_source: Option<DataSource>,
+    /// Give the image's file systems UUIDs of their own
+    #[arg(long)]
+    pub fresh_uuids: bool,
+    /// Add this to the command line of the installed kernels; repeatable
+    #[arg(long, value_name = "WORD")]
+    pub kernel_argument: Vec<String>,
     /// Write the image's bytes and nothing else: a data disk
     #[arg(long)]
     pub no_finish: bool,
@@ -317,6 +327,14 @@ pub enum ImageUsers {
     LockPasswords,
     /// Both
     RemoveAccess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataSource {
+    /// NoCloud, the default
+    Nocloud,
+    /// The layout of OpenStack's configuration drive
+    ConfigDrive,
 }
 
 #[derive(Debug, Subcommand)]

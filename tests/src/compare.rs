@@ -152,6 +152,7 @@ const EXPECTED: &[&str] = &[
     "etc/systemd/system/imprint-network-apply.service",
     "etc/systemd/system/multi-user.target.wants/imprint-network-apply.service",
     "etc/cloud/cloud.cfg.d/99-imprint.cfg",
+    "etc/cloud/cloud.cfg.d/99-imprint-network.cfg",
     "etc/hostname",
     "etc/hosts",
     "etc/machine-id",

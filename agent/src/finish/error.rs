@@ -77,6 +77,17 @@ pub enum FinishError {
     /// Logical volumes.
     #[error("the logical volumes of the disk cannot be used")]
     Volumes(#[source] ToolError),
+    /// A UUID of its own for a file system.
+    #[error("{device} ({system}) does not take a UUID of its own")]
+    Uuid {
+        /// Its device file.
+        device: PathBuf,
+        /// The file system.
+        system: &'static str,
+        /// Why.
+        #[source]
+        source: ToolError,
+    },
     /// What we would write on the root would be hidden.
     #[error("the installed system keeps {points} on a file system of its own that is not found on this disk")]
     Separate {
@@ -113,6 +124,9 @@ impl FinishError {
             Self::NoRoot { .. } | Self::Separate { .. } => {
                 "use an image with its root, /usr, /opt and /var on ext4, XFS or btrfs outside of LUKS, named in fstab by UUID, \
                  LABEL, PARTUUID or logical volume, or deploy it without finishing (finish: false)"
+            }
+            Self::Uuid { .. } => {
+                "check that the file system of the image is sound (fsck), or deploy it without fresh UUIDs"
             }
             Self::GroupTwice { .. } => "wipe that disk or take it out, then deploy again",
             Self::Volumes(_) => {

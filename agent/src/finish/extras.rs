@@ -289,4 +289,4 @@ pub(super) fn mount_tree(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

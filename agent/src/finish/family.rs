@@ -32,8 +32,36 @@ pub struct Family {
     pub host_key_makers: Vec<String>,
     /// Patterns of files that may name partitions; of all systems only.
     pub identifier_files: Vec<String>,
+    /// Files with command lines of kernels; of all systems only.
+    pub command_lines: Vec<CommandLines>,
     /// Where /etc/resolv.conf leads.
     pub resolv_conf: Vec<Resolver>,
+}
+
+/// Files in which command lines of kernels stand in one form.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandLines {
+    /// How they stand there.
+    pub form: Form,
+    /// Patterns of the files.
+    pub paths: Vec<String>,
+}
+
+/// How a command line stands in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// `GRUB_CMDLINE_LINUX="…"`.
+    DefaultGrub,
+    /// `linux /vmlinuz …`, once for each entry.
+    GrubMenu,
+    /// `options …` of the Boot Loader Specification.
+    BootLoaderSpec,
+    /// `append …` of extlinux and syslinux.
+    Extlinux,
+    /// Nothing else on its only line.
+    Plain,
 }
 
 /// A way in which names are resolved.
@@ -169,6 +197,7 @@ mod tests {
                     .all(|resolver| resolver.link.starts_with("../run/")),
                 "{family:?}"
             );
+            assert_eq!(family.command_lines.is_empty(), !std::ptr::eq(family, common()));
         }
     }
 }

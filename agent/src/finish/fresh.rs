@@ -18,15 +18,16 @@ use super::{
 use crate::inventory;
 
 mod names;
+pub(super) mod systems;
 
 use names::{Change, Pair};
 
 /// Longest file that is changed, and longest kernel image that is searched.
-const MAX_FILE: u64 = 4 << 20;
+pub(super) const MAX_FILE: u64 = 4 << 20;
 const MAX_KERNEL: u64 = 96 << 20;
 const MAX_FILES: usize = 4096;
 /// Kernel images with their command line inside, often signed.
-const KERNELS: [&str; 2] = ["EFI/Linux/*.efi", "boot/efi/EFI/Linux/*.efi"];
+pub(super) const KERNELS: [&str; 2] = ["EFI/Linux/*.efi", "boot/efi/EFI/Linux/*.efi"];
 /// Where a folder of the root may be a file system of its own.
 const MOUNTED: [&str; 3] = ["boot/efi/", "boot/", "efi/"];
 
@@ -50,11 +51,16 @@ pub(super) enum Outcome {
 /// # Errors
 /// When the table is damaged.
 pub(super) fn needed(disk: &WrittenDisk, file: &mut File) -> Result<Option<Fresh>, FinishError> {
-    let secret = format!("{} {}", inventory::boot_id("/".as_ref()), disk.name);
+    let secret = secret(disk);
     let old = table::identity(file, disk.sector_bytes)?;
     Ok(old
         .and_then(|old| names::change(&old, secret.as_bytes()))
         .map(|change| Fresh { change }))
+}
+
+/// Of this boot of this machine, so that a step that was interrupted makes the same identifiers again.
+fn secret(disk: &WrittenDisk) -> String {
+    format!("{} {}", inventory::boot_id("/".as_ref()), disk.name)
 }
 
 impl Fresh {
@@ -68,44 +74,51 @@ impl Fresh {
     /// # Errors
     /// See [`FinishError`].
     pub(super) fn rename(&self, places: &Places, layout: &Layout) -> Result<Outcome, FinishError> {
-        let active = layout.activate(places)?;
-        let pairs = &self.change.pairs;
-        let systems = file_systems(layout);
-        let mut users = Vec::new();
-        for (node, system, is_root) in &systems {
-            let found = with(places, layout, (node, *system, *is_root), true, |root| {
-                Ok((signed_user(root, pairs)?, users_of(root, *is_root, pairs)?))
-            });
-            match found {
-                Ok((Some(kernel), _)) => return Ok(Outcome::Kept(kernel)),
-                Ok((None, files)) => users.push(files),
-                // Who knows what it names.
-                Err(FinishError::Mount { source, .. }) if !is_root => {
-                    return Ok(Outcome::Kept(format!("{} ({source})", node.path.display())));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let mut renamed = Vec::new();
-        for ((node, system, is_root), files) in systems.iter().zip(users) {
-            if files.is_empty() {
-                continue;
-            }
-            with(places, layout, (node, *system, *is_root), false, |root| {
-                for path in &files {
-                    root.rewrite(path, MAX_FILE, |text| names::replaced(text, pairs))?;
-                }
-                Ok(())
-            })?;
-            renamed.extend(files);
-        }
-        active.end().map_err(FinishError::Volumes)?;
-        Ok(Outcome::Renamed(renamed))
+        rename(places, layout, &self.change.pairs, &KERNELS)
     }
 }
 
+/// Changes the files that name old identifiers, unless one of the `images`, which cannot be changed, names one.
+fn rename(places: &Places, layout: &Layout, pairs: &[Pair], images: &[&str]) -> Result<Outcome, FinishError> {
+    let active = layout.activate(places)?;
+    let systems = file_systems(layout);
+    let mut users = Vec::new();
+    for (node, system, is_root) in &systems {
+        let found = with(places, layout, (node, *system, *is_root), true, |root| {
+            Ok((
+                signed_user(root, images, pairs)?,
+                users_of(root, *is_root, pairs)?,
+            ))
+        });
+        match found {
+            Ok((Some(kernel), _)) => return Ok(Outcome::Kept(kernel)),
+            Ok((None, files)) => users.push(files),
+            // Who knows what it names.
+            Err(FinishError::Mount { source, .. }) if !is_root => {
+                return Ok(Outcome::Kept(format!("{} ({source})", node.path.display())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut renamed = Vec::new();
+    for ((node, system, is_root), files) in systems.iter().zip(users) {
+        if files.is_empty() {
+            continue;
+        }
+        with(places, layout, (node, *system, *is_root), false, |root| {
+            for path in &files {
+                root.rewrite(path, MAX_FILE, |text| names::replaced(text, pairs))?;
+            }
+            Ok(())
+        })?;
+        renamed.extend(files);
+    }
+    active.end().map_err(FinishError::Volumes)?;
+    Ok(Outcome::Renamed(renamed))
+}
+
 /// Partitions with file systems that are mounted, the root among them.
-fn file_systems(layout: &Layout) -> Vec<(PartitionNode, FileSystem, bool)> {
+pub(super) fn file_systems(layout: &Layout) -> Vec<(PartitionNode, FileSystem, bool)> {
     let others = layout
         .partitions
         .iter()
@@ -119,7 +132,7 @@ fn file_systems(layout: &Layout) -> Vec<(PartitionNode, FileSystem, bool)> {
         .collect()
 }
 
-fn with<T>(
+pub(super) fn with<T>(
     places: &Places,
     layout: &Layout,
     (node, system, is_root): (&PartitionNode, FileSystem, bool),
@@ -134,8 +147,12 @@ fn with<T>(
 }
 
 /// A kernel image that names an old identifier.
-fn signed_user(root: &ConfinedRoot, pairs: &[Pair]) -> Result<Option<String>, ConfinedError> {
-    for pattern in KERNELS {
+fn signed_user(
+    root: &ConfinedRoot,
+    images: &[&str],
+    pairs: &[Pair],
+) -> Result<Option<String>, ConfinedError> {
+    for pattern in images {
         for path in matching(root, pattern)? {
             let image = match root.read(&path, MAX_KERNEL) {
                 Ok(image) => image.unwrap_or_default(),
@@ -154,11 +171,7 @@ fn signed_user(root: &ConfinedRoot, pairs: &[Pair]) -> Result<Option<String>, Co
 fn users_of(root: &ConfinedRoot, is_root: bool, pairs: &[Pair]) -> Result<Vec<String>, ConfinedError> {
     let mut found = Vec::new();
     for pattern in &family::common().identifier_files {
-        let below = MOUNTED.iter().filter_map(|folder| pattern.strip_prefix(folder));
-        let patterns = std::iter::once(pattern.as_str())
-            .filter(|_| is_root)
-            .chain(below.filter(|_| !is_root));
-        for pattern in patterns {
+        for pattern in patterns(pattern, is_root) {
             for path in matching(root, pattern)? {
                 if found.contains(&path) || root.kind(&path)? == Some(Kind::Folder) {
                     continue;
@@ -174,8 +187,16 @@ fn users_of(root: &ConfinedRoot, is_root: bool, pairs: &[Pair]) -> Result<Vec<St
     Ok(found)
 }
 
+/// A pattern as it is below the root, or below the file systems that may be mounted there.
+pub(super) fn patterns(pattern: &str, is_root: bool) -> impl Iterator<Item = &str> {
+    let below = MOUNTED.iter().filter_map(|folder| pattern.strip_prefix(folder));
+    std::iter::once(pattern)
+        .filter(move |_| is_root)
+        .chain(below.filter(move |_| !is_root))
+}
+
 /// Paths for a pattern whose components may have one `*`; one without is a path whether it is there or not.
-fn matching(root: &ConfinedRoot, pattern: &str) -> Result<Vec<String>, ConfinedError> {
+pub(super) fn matching(root: &ConfinedRoot, pattern: &str) -> Result<Vec<String>, ConfinedError> {
     let mut paths = vec![String::new()];
     for part in pattern.split('/') {
         let mut next = Vec::new();

@@ -28,6 +28,7 @@ pub mod filesystem;
 mod fresh;
 pub mod fstab;
 pub mod guest;
+mod kernel;
 mod layout;
 pub mod lvm;
 mod network;
@@ -219,6 +220,14 @@ pub fn partitions(
             )),
         }
     }
+    if plan.fresh_uuids {
+        let (count, notes) = fresh::systems::renew(places, disk, &layout)?;
+        if count > 0 {
+            layout = find_layout(places, disk)?;
+            words.push(format!("fresh UUIDs of {count} file systems"));
+        }
+        done.notes.extend(notes);
+    }
     done.notes.extend(clash::notes(&disks, &disk.name));
     done.notes.extend(tidy_fstab(places, &layout, &disks)?);
     words.push(format!(
@@ -267,7 +276,7 @@ fn grow_file_system(places: &Places, layout: &Layout) -> Result<io::Result<()>, 
     Ok(result)
 }
 
-/// Removes the identity of the image and writes the cloud-init seed.
+/// Removes the identity of the image, writes the cloud-init seed, and adds arguments of the kernel.
 ///
 /// # Errors
 /// See [`FinishError`].
@@ -281,7 +290,7 @@ pub fn seed(places: &Places, layout: &Layout, plan: &FinishPlan) -> Result<Done,
     if plan.remove_image_keys && named && !mounted {
         return Err(FinishError::Homes);
     }
-    with_root(places, layout, |root| {
+    let mut done = with_root(places, layout, |root| {
         let (detail, mut notes) = seed::apply(root, &layout.profile, plan)?;
         notes.extend(users::apply(
             root,
@@ -289,7 +298,10 @@ pub fn seed(places: &Places, layout: &Layout, plan: &FinishPlan) -> Result<Done,
             plan.lock_image_passwords,
         )?);
         Ok(Done { detail, notes })
-    })
+    })?;
+    done.notes
+        .extend(kernel::add(places, layout, &plan.kernel_arguments)?);
+    Ok(done)
 }
 
 /// Installs the guest plugin and the traces.

@@ -18,7 +18,7 @@ use super::{
 /// Where files of the image are kept that ours replace.
 const ASIDE: &str = "var/lib/imprint/replaced";
 /// Tells cloud-init that the network is not its business.
-const OFF: &str = "etc/cloud/cloud.cfg.d/99-imprint-network.cfg";
+const OFF: &str = "etc/cloud/cloud.cfg.d/99-imprint-network.cfg"; // [`super::secrets::NETWORK`], with other words
 const OFF_TEXT: &str = "# Written by Imprint: the network's files were written by the installation.\nnetwork: {config: disabled}\n";
 /// Longest file that is kept.
 const MAX_KEPT: u64 = 1 << 20;

@@ -5,8 +5,12 @@
 
 use super::confined::{ConfinedError, ConfinedRoot, TEMPORARY};
 
-/// The seed of cloud-init.
-pub(super) const SEED: &str = "var/lib/cloud/seed/nocloud";
+/// The seed of cloud-init as NoCloud.
+pub(super) const NO_CLOUD: &str = "var/lib/cloud/seed/nocloud";
+/// The same as ConfigDrive.
+pub(super) const CONFIG_DRIVE: &str = "var/lib/cloud/seed/config_drive/openstack/latest";
+/// The network for cloud-init where its seed has no room for it.
+pub(super) const NETWORK: &str = "99-imprint-network.cfg";
 /// What the guest plugin knows.
 pub(super) const GUEST: &str = "etc/imprint";
 
@@ -17,6 +21,13 @@ const SEED_FILES: &[&str] = &[
     "network-config",
     TEMPORARY,
 ];
+const DRIVE_FILES: &[&str] = &[
+    "user_data",
+    "meta_data.json",
+    "vendor_data.json",
+    "network_data.json",
+    TEMPORARY,
+];
 const GUEST_FILES: &[&str] = &["guest.json", "guest-identity.json", TEMPORARY];
 
 /// Overwrites and removes the files of the seed. The answer is how many there were.
@@ -24,7 +35,11 @@ const GUEST_FILES: &[&str] = &["guest.json", "guest-identity.json", TEMPORARY];
 /// # Errors
 /// When one of them can't be overwritten.
 pub(super) fn erase_seed(root: &ConfinedRoot) -> Result<usize, ConfinedError> {
-    erase(root, SEED, SEED_FILES)
+    let (seed, drive) = (
+        erase(root, NO_CLOUD, SEED_FILES),
+        erase(root, CONFIG_DRIVE, DRIVE_FILES),
+    );
+    Ok(seed? + drive? + erase(root, "etc/cloud/cloud.cfg.d", &[NETWORK])?)
 }
 
 /// Overwrites and removes the files with the report token and the plugin's key. The answer is how many there were.

@@ -1,18 +1,16 @@
 //! Who the installed system is: cloud-init's seed, or host name and network without it.
 
-use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan};
+use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan, SeedLayout};
 
 use super::{
     cleanup,
     confined::{ConfinedError, ConfinedRoot},
     network,
     profile::Profile,
-    secrets::{self, SEED},
+    secrets::{self, CONFIG_DRIVE, NETWORK, NO_CLOUD},
 };
 
 const DATA_SOURCE: &str = "etc/cloud/cloud.cfg.d/99-imprint.cfg";
-const DATA_SOURCE_TEXT: &str = "# Written by Imprint: the seed in /var/lib/cloud/seed/nocloud and no other source.\n\
-     datasource_list: [NoCloud, None]\n";
 const SSH_KEYS: &str = "imprint-ssh-keys.service";
 const SSH_KEYS_UNIT: &str = "[Unit]\n\
      Description=SSH host keys of this machine\n\
@@ -46,8 +44,11 @@ pub fn apply(
     let detail = if profile.cloud_init {
         match seed {
             Some(seed) => {
-                write_seed(root, seed, network.seed.as_deref())?;
-                "cloud-init seed written"
+                write_seed(root, seed, plan.seed_layout(), data, network.seed.as_deref())?;
+                match plan.seed_layout() {
+                    SeedLayout::ConfigDrive => "cloud-init seed written as ConfigDrive",
+                    _ => "cloud-init seed written",
+                }
             }
             None => "no cloud-init seed in the plan",
         }
@@ -95,29 +96,75 @@ pub fn apply(
     ))
 }
 
-/// `network` is what cloud-init is told of the network; nothing where that is written already.
+/// `network` is what cloud-init is told of the network, nothing where that is written already; `given` is what it was made
+/// of.
 fn write_seed(
     root: &ConfinedRoot,
     seed: &CloudInitSeed,
+    layout: SeedLayout,
+    given: &[u8],
     network: Option<&[u8]>,
 ) -> Result<(), ConfinedError> {
-    root.make_folder(SEED, 0o700)?;
-    let optional = [
-        ("vendor-data", seed.vendor_data.as_slice()),
-        ("network-config", network.unwrap_or_default()),
-    ];
-    for (name, bytes) in optional {
-        let path = format!("{SEED}/{name}");
-        if bytes.is_empty() {
+    let network = network.unwrap_or_default();
+    let vendor = seed.vendor_data.as_slice();
+    // The data sources take the folder only when user-data and meta-data are there: those come last.
+    let (folder, source, files) = match layout {
+        SeedLayout::ConfigDrive => {
+            let is_drive = !network.is_empty() && network_data(given);
+            let data = if is_drive { given } else { &[] };
+            if !is_drive && !network.is_empty() {
+                let text = system_network(network);
+                root.write(&format!("etc/cloud/cloud.cfg.d/{NETWORK}"), &text, 0o600)?;
+            }
+            let files = [
+                ("vendor_data.json", vendor),
+                ("network_data.json", data),
+                ("user_data", seed.user_data.as_slice()),
+                ("meta_data.json", seed.meta_data.as_slice()),
+            ];
+            (CONFIG_DRIVE, "ConfigDrive", files)
+        }
+        SeedLayout::NoCloud | SeedLayout::Unspecified => {
+            let files = [
+                ("vendor-data", vendor),
+                ("network-config", network),
+                ("user-data", seed.user_data.as_slice()),
+                ("meta-data", seed.meta_data.as_slice()),
+            ];
+            (NO_CLOUD, "NoCloud", files)
+        }
+    };
+    root.make_folder(folder, 0o700)?;
+    for (at, (name, bytes)) in files.into_iter().enumerate() {
+        let path = format!("{folder}/{name}");
+        let optional = at < 2;
+        if optional && bytes.is_empty() {
             root.remove_file(&path)?;
         } else {
             root.write(&path, bytes, 0o600)?;
         }
     }
-    // The data source takes the folder only when both are there.
-    root.write(&format!("{SEED}/user-data"), &seed.user_data, 0o600)?;
-    root.write(&format!("{SEED}/meta-data"), &seed.meta_data, 0o600)?;
-    root.write(DATA_SOURCE, DATA_SOURCE_TEXT.as_bytes(), 0o644)
+    let text = format!(
+        "# Written by Imprint: the seed in /{folder} and no other source.\ndatasource_list: [{source}, None]\n"
+    );
+    root.write(DATA_SOURCE, text.as_bytes(), 0o644)
+}
+
+/// Whether network data is in the form that a ConfigDrive has it.
+fn network_data(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(text).is_ok_and(|value| value.get("links").is_some())
+}
+
+/// Network-config version 2 as a part of cloud-init's own settings, which a ConfigDrive has no place for.
+fn system_network(config: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(config);
+    let mut out = String::from("# Written by Imprint: the network of this machine.\nnetwork:\n");
+    for line in text.lines() {
+        out.push_str("  ");
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.into_bytes()
 }
 
 fn host_name(root: &ConfinedRoot, name: &str) -> Result<(), ConfinedError> {
@@ -150,6 +197,8 @@ fn with_host(hosts: &str, name: &str) -> String {
     out
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests {
     use std::{
@@ -185,7 +234,7 @@ mod tests {
         for _ in 0..2 {
             apply(&root, &profile, &plan()).unwrap();
         }
-        let seed = folder.path().join(SEED);
+        let seed = folder.path().join(NO_CLOUD);
         for (name, content) in [
             ("meta-data", "instance-id: 1\n"),
             ("user-data", "#cloud-config\n"),
@@ -205,6 +254,57 @@ mod tests {
                 .unwrap()
                 .contains("[NoCloud, None]")
         );
+    }
+
+    #[test]
+    fn the_same_as_a_config_drive() {
+        let profile = Profile {
+            cloud_init: true,
+            ..Profile::default()
+        };
+        let drive_network =
+            br#"{"links": [{"id": "l", "type": "phy", "ethernet_mac_address": "52:54:00:00:00:01"}],
+            "networks": [{"id": "n", "type": "ipv4_dhcp", "link": "l"}], "services": []}"#;
+        let given = plan().seed.unwrap().network_config;
+        for (network, in_drive) in [(&drive_network[..], true), (&given, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = ConfinedRoot::open(folder.path()).unwrap();
+            let mut plan = plan();
+            plan.set_seed_layout(SeedLayout::ConfigDrive);
+            let seed = plan.seed.as_mut().unwrap();
+            seed.meta_data = b"{\"uuid\":\"1\"}".to_vec();
+            seed.network_config = network.to_vec();
+            for _ in 0..2 {
+                apply(&root, &profile, &plan).unwrap();
+            }
+            let drive = folder.path().join(CONFIG_DRIVE);
+            assert_eq!(
+                fs::read(drive.join("meta_data.json")).unwrap(),
+                b"{\"uuid\":\"1\"}"
+            );
+            assert_eq!(fs::read(drive.join("user_data")).unwrap(), b"#cloud-config\n");
+            assert_eq!(
+                fs::read(drive.join("network_data.json")).ok(),
+                in_drive.then(|| network.to_vec())
+            );
+            let settings = folder.path().join("etc/cloud/cloud.cfg.d");
+            let own = fs::read_to_string(settings.join(NETWORK)).ok();
+            assert_eq!(own.is_some(), !in_drive);
+            if let Some(own) = own {
+                assert!(
+                    own.contains("network:\n  # Written") && own.contains("\n  version: 2\n  ethernets:\n"),
+                    "{own}"
+                );
+            }
+            for name in ["user_data", "meta_data.json"] {
+                assert_eq!(fs::metadata(drive.join(name)).unwrap().mode() & 0o7777, 0o600);
+            }
+            assert!(!folder.path().join(NO_CLOUD).exists());
+            let source = fs::read_to_string(folder.path().join(DATA_SOURCE)).unwrap();
+            assert!(source.contains("[ConfigDrive, None]"), "{source}");
+            assert_eq!(secrets::erase_seed(&root).unwrap(), 3);
+            assert_eq!(fs::read_dir(&drive).unwrap().count(), 0);
+        }
     }
 
     #[test]

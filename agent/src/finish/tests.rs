@@ -47,6 +47,43 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<String> {
         .then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
+/// The folder of unpacked packages that `cargo xtask network-tools` makes; none where it was not made.
+pub(crate) fn unpacked() -> Option<PathBuf> {
+    let root = std::env::var_os("IMPRINT_NETWORK_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/network-tools"),
+        PathBuf::from,
+    );
+    let there = root.join("sbin/lvm").exists();
+    assert!(
+        there || std::env::var_os("CI").is_none(),
+        "{} is missing; `cargo xtask network-tools` makes it",
+        root.display()
+    );
+    there.then(|| root.canonicalize().unwrap())
+}
+
+/// A folder with programs of the unpacked packages that find their libraries there.
+pub(crate) fn tool_folder(folder: &Path, programs: &[&str]) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let root = unpacked()?;
+    let tools = folder.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    let libraries = ["lib", "usr/lib"]
+        .map(|lib| format!("{}/{lib}/{}-linux-gnu", root.display(), std::env::consts::ARCH));
+    for program in programs {
+        let path = tools.join(Path::new(program).file_name()?);
+        let script = format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH={} exec {} \"$@\"\n",
+            libraries.join(":"),
+            root.join(program).display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Some(tools)
+}
+
 /// A partition of a disk for tests.
 pub(crate) struct Part<'a> {
     pub(crate) number: u32,

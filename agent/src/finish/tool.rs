@@ -65,6 +65,20 @@ pub fn run<S: AsRef<OsStr>>(
     arguments: &[S],
     patience: Duration,
 ) -> Result<Vec<u8>, ToolError> {
+    run_with(program, task, arguments, patience, &[0])
+}
+
+/// The same for a program that ends well with other codes than 0, too.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<S: AsRef<OsStr>>(
+    program: &Path,
+    task: &str,
+    arguments: &[S],
+    patience: Duration,
+    good: &[i32],
+) -> Result<Vec<u8>, ToolError> {
     let name = || task.to_owned();
     let start = |source| ToolError::Start {
         program: name(),
@@ -101,7 +115,7 @@ pub fn run<S: AsRef<OsStr>>(
         });
     };
     let status = child.wait().map_err(start)?;
-    if status.success() {
+    if status.code().is_some_and(|code| good.contains(&code)) {
         return Ok(answer);
     }
     Err(ToolError::Refused {

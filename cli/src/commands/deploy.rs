@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::plan;
 use crate::{
     answer::{Deployment, read},
-    arguments::{BootOrder, DeployArguments, ImageUsers},
+    arguments::{BootOrder, DataSource, DeployArguments, ImageUsers},
     client::Client,
     fault::Fault,
     output::{self, Output},
@@ -124,6 +124,13 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
                 ImageUsers::RemoveAccess => "remove-access".into(),
             }),
         ),
+        (
+            "data_source",
+            arguments.data_source.map(|source| match source {
+                DataSource::Nocloud => "nocloud".into(),
+                DataSource::ConfigDrive => "config-drive".into(),
+            }),
+        ),
     ];
     for (key, text) in texts {
         if let Some(text) = text {
@@ -144,6 +151,15 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
     }
     if arguments.dry_run {
         body.insert("dry_run".into(), true.into());
+    }
+    if arguments.fresh_uuids {
+        body.insert("fresh_uuids".into(), true.into());
+    }
+    if !arguments.kernel_argument.is_empty() {
+        body.insert(
+            "kernel_arguments".into(),
+            arguments.kernel_argument.clone().into(),
+        );
     }
     if arguments.no_finish {
         body.insert("finish".into(), false.into());
@@ -234,6 +250,11 @@ mod tests {
             "disk-first",
             "--image-users",
             "remove-access",
+            "--data-source",
+            "config-drive",
+            "--fresh-uuids",
+            "--kernel-argument",
+            "quiet",
             "--no-finish",
             "--reinstall",
             "--allow-unverified",
@@ -248,7 +269,9 @@ mod tests {
             Ok(
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
-                "image_users": "remove-access", "finish": false, "reinstall": true, "allow_unverified": true, "wipe": ["A", "B"], "dry_run": true})
+                "image_users": "remove-access", "data_source": "config-drive", "fresh_uuids": true,
+                "kernel_arguments": ["quiet"], "finish": false, "reinstall": true, "allow_unverified": true,
+                "wipe": ["A", "B"], "dry_run": true})
             )
         );
         assert!(

@@ -95,7 +95,8 @@ impl Deployments {
                 _ => network_config::default_for(&node.macs, subject.inventory.as_ref()),
             };
             let user_data = user_data_of(request).map_err(|refusal| DeployError::Refused(vec![refusal]))?;
-            keep_secrets(change.connection(), &id, &checked.hostname, &user_data, &network).await?;
+            let meta_data = checked.options.data_source.meta_data(&id, &checked.hostname);
+            keep_secrets(change.connection(), &id, &meta_data, &user_data, &network).await?;
         }
         if let Some(key) = key {
             let now = self.clock.now_ms();
@@ -186,8 +187,8 @@ impl Deployments {
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
              phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy, disk_rule_model, \
-             boot_seconds, image_users) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             boot_seconds, image_users, finish_options) \
+             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
@@ -214,6 +215,7 @@ impl Deployments {
         .bind(&checked.rule_model)
         .bind(checked.boot_seconds)
         .bind(checked.image_users.as_str())
+        .bind(json!(checked.options).to_string())
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;
@@ -385,7 +387,7 @@ async fn require_content(
 async fn keep_secrets(
     connection: &mut SqliteConnection,
     id: &str,
-    hostname: &str,
+    meta_data: &str,
     user_data: &[u8],
     network: &str,
 ) -> Result<(), DeployError> {
@@ -395,7 +397,6 @@ async fn keep_secrets(
     } else {
         user_data
     };
-    let meta_data = format!("instance-id: {id}\nlocal-hostname: {hostname}\n");
     sqlx::query("INSERT INTO deployment_secrets (deployment_id, user_data, network_config, meta_data) VALUES (?, ?, ?, ?)")
         .bind(id)
         .bind(user_data)

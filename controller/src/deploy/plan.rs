@@ -84,6 +84,9 @@ impl Deployments {
             hostname: deployment.hostname.clone(),
             remove_image_keys: deployment.image_users.removes_keys(),
             lock_image_passwords: deployment.image_users.locks_passwords(),
+            seed_layout: deployment.finish_options.data_source.to_wire().into(),
+            fresh_uuids: deployment.finish_options.fresh_uuids,
+            kernel_arguments: deployment.finish_options.kernel_arguments.clone(),
         })
     }
 

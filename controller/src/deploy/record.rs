@@ -10,6 +10,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
 use super::disk_policy::DiskPolicy;
+use super::finish_options::FinishOptions;
 use super::first_boot::FirstBoot;
 use super::image_users::ImageUsers;
 use super::state::{DeploymentState, DiskState, Phase, Step};
@@ -113,6 +114,8 @@ pub struct Deployment {
     pub grow_root: bool,
     /// Make a system of it; otherwise a data disk.
     pub finish: bool,
+    /// What else was said of the system.
+    pub finish_options: FinishOptions,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// The task of this attempt.
@@ -194,6 +197,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             image_users: word(row, "image_users")?,
             grow_root: row.try_get("grow_root")?,
             finish: row.try_get("finish")?,
+            finish_options: document(row, "finish_options")?.unwrap_or_default(),
             attempt: row.try_get("attempt")?,
             task_id: row.try_get("task_id")?,
             phase_since: time(row, "phase_since")?,

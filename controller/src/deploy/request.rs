@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{
     disk_choice::{self, NoDisk, Unsuited},
     disk_policy::{self, DiskPolicy},
+    finish_options::{self, FinishOptions},
     fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
     image_users::{self, ImageUsers},
@@ -68,6 +69,15 @@ pub struct DeployRequest {
     /// Grow the last partition and its file system; default true.
     #[serde(default)]
     pub grow_root: Option<bool>,
+    /// The form of cloud-init's seed: `nocloud` (default) or `config-drive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_source: Option<String>,
+    /// Give the image's file systems UUIDs of their own; default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_uuids: Option<bool>,
+    /// Added to the command line of the installed system's kernels, each as one word: `console=ttyS1,115200`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_arguments: Vec<String>,
     /// Make a system of it; false writes the image's bytes and nothing else. Default true.
     #[serde(default)]
     pub finish: Option<bool>,
@@ -132,6 +142,10 @@ pub enum Refusal {
     BootOrder(String),
     /// Not a policy for the users of an image.
     ImageUsers(String),
+    /// Not a form of cloud-init's seed.
+    DataSource(String),
+    /// What a kernel's command line cannot hold.
+    KernelArguments(String),
     /// Data for a system that will not be made.
     NothingToFinish,
 }
@@ -159,8 +173,10 @@ impl fmt::Display for Refusal {
             Self::Hostname(fault) => write!(f, "The host name cannot be used: {fault}."),
             Self::BootOrder(given) => write!(f, "`{given}` is not a boot order."),
             Self::ImageUsers(given) => write!(f, "`{given}` is not a policy for the users of an image."),
+            Self::DataSource(given) => write!(f, "`{given}` is not a data source."),
+            Self::KernelArguments(fault) => write!(f, "The kernel arguments cannot be used: {fault}."),
             Self::NothingToFinish => f.write_str(
-                "User-data, network-config, host name and a policy for the image's users have no place to go with `finish: false`.",
+                "User-data, network-config, host name and other wishes for the system have no place to go with `finish: false`.",
             ),
         }
     }
@@ -192,6 +208,8 @@ impl Refusal {
             Self::Hostname(_) => "bad-hostname",
             Self::BootOrder(_) => "bad-boot-order",
             Self::ImageUsers(_) => "bad-image-users",
+            Self::DataSource(_) => "bad-data-source",
+            Self::KernelArguments(_) => "bad-kernel-arguments",
             Self::NothingToFinish => "nothing-to-finish",
         }
     }
@@ -215,6 +233,8 @@ impl Refusal {
             Self::Hostname(_) => "The host name cannot be used",
             Self::BootOrder(_) => "The boot order is not known",
             Self::ImageUsers(_) => "The policy for the users of the image is not known",
+            Self::DataSource(_) => "The data source is not known",
+            Self::KernelArguments(_) => "The kernel arguments cannot be used",
             Self::NothingToFinish => "There is nothing to finish",
         }
     }
@@ -256,6 +276,10 @@ impl Refusal {
             Self::ImageUsers(_) => {
                 "Use keep, remove-keys, lock-passwords or remove-access, in the request or in the image's property image_users."
                     .to_owned()
+            }
+            Self::DataSource(_) => "Use nocloud or config-drive.".to_owned(),
+            Self::KernelArguments(_) => {
+                "Give each argument by itself, without blanks, quotes and dollar signs.".to_owned()
             }
             Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),
         }
@@ -301,6 +325,7 @@ pub(super) struct Checked {
     pub boot_seconds: u32,
     pub grow_root: bool,
     pub finish: bool,
+    pub options: FinishOptions,
 }
 
 /// The node of a request, and what is known of it.
@@ -362,7 +387,16 @@ pub(super) fn check(
     let network = request.network_config.as_deref().unwrap_or_default();
     let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
     let asked_users = request.image_users.as_deref().filter(|word| !word.is_empty());
-    if !finish && (!is_empty || !network.is_empty() || asked_name.is_some() || asked_users.is_some()) {
+    let options = finish_options::read(request).unwrap_or_else(|against| {
+        refusals.extend(against);
+        FinishOptions::default()
+    });
+    let asks = !is_empty
+        || !network.is_empty()
+        || asked_name.is_some()
+        || asked_users.is_some()
+        || options != FinishOptions::default();
+    if !finish && asks {
         refusals.push(Refusal::NothingToFinish);
     }
     refusals.extend(disk_policy::fault(&request.wipe).map(Refusal::Wipe));
@@ -470,6 +504,7 @@ pub(super) fn check(
             boot_seconds: model_rules::boot_seconds(model),
             grow_root: request.grow_root.unwrap_or(true),
             finish,
+            options,
         }),
         _ => Err(refusals),
     }

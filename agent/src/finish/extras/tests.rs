@@ -183,8 +183,8 @@ fn what_cannot_be_found_is_refused_and_mounts_of_a_killed_agent_are_cleared() {
     assert!(!mounts.contains(folder.path().to_str().unwrap()), "{mounts}");
 }
 
-/// A partition that real tools made (`tests/fixtures/systems`) at 1 MiB of a disk with 7 MiB behind it.
-fn disk_with(folder: &Path, name: &str) -> Option<(Loop, WrittenDisk, u64)> {
+/// What real tools made (`tests/fixtures/systems`), as a file, and its size.
+pub(in crate::finish) fn content(folder: &Path, name: &str) -> (PathBuf, u64) {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/systems/{name}.zst"));
     let folded = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
     let (size, mut rest) = folded.split_first_chunk::<4>().unwrap();
@@ -199,6 +199,12 @@ fn disk_with(folder: &Path, name: &str) -> Option<(Loop, WrittenDisk, u64)> {
             .unwrap();
         rest = more;
     }
+    (content, size)
+}
+
+/// It at 1 MiB of a disk with 7 MiB behind it.
+fn disk_with(folder: &Path, name: &str) -> Option<(Loop, WrittenDisk, u64)> {
+    let (content, size) = content(folder, name);
     let mib = size / MIB;
     let parts = [Part::new(1, 1, mib, &content)];
     let (device, written) = gpt_disk(&folder.join("image"), 512, (mib + 8, mib + 8), &parts)?;

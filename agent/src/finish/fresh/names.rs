@@ -69,6 +69,30 @@ pub(super) fn change(old: &Identity, secret: &[u8]) -> Option<Change> {
     }
 }
 
+/// What a file system is called now, and what it will be called; none for one that has its new name already.
+pub(super) fn renamed(old: &str, secret: &[u8], name: &str) -> Option<Pair> {
+    let bytes = guid(secret, b"file system", &hash_of(name));
+    let new = uuid::Uuid::from_bytes_le(bytes).to_string();
+    let new = match old.len() {
+        36 => new,
+        // FAT's: two words of 16 bits.
+        9 => format!("{}-{}", &new[..4], &new[4..8]),
+        _ => return None,
+    };
+    let old = old.to_ascii_lowercase();
+    (old != new).then_some(Pair {
+        old,
+        new,
+        numbered: false,
+    })
+}
+
+fn hash_of(name: &str) -> [u8; 16] {
+    Sha256::digest(name.as_bytes())[..16]
+        .try_into()
+        .expect("16 of 32 bytes")
+}
+
 /// A random GUID by its form (version 4), in the byte order of a GPT.
 fn guid(secret: &[u8], what: &[u8], old: &[u8; 16]) -> [u8; 16] {
     let mut hash = Sha256::new();
@@ -93,7 +117,8 @@ pub(super) fn replaced(text: &[u8], pairs: &[Pair]) -> Option<Vec<u8>> {
             let place = &mut out[at..at + pair.new.len()];
             let upper = place.iter().any(u8::is_ascii_uppercase);
             place.copy_from_slice(pair.new.as_bytes());
-            if upper {
+            if upper || pair.new.len() == 9 {
+                // FAT's are written in capitals.
                 place.make_ascii_uppercase();
             }
         }
@@ -171,6 +196,23 @@ mod tests {
         assert_eq!(changed.pairs[0].old, "01020304");
         assert_eq!(change(&changed.identity, b"s"), None);
         assert_eq!(change(&Identity::Mbr([0; 4]), b"s"), None, "it had none");
+    }
+
+    #[test]
+    fn names_of_file_systems_are_fresh_and_settle() {
+        for old in ["6D1A5C0E-2f0b-4a51-9f3b-0c5e7a1b2d31", "1AB0-0077"] {
+            let pair = renamed(old, b"s", "sda3").unwrap();
+            assert_eq!((pair.old.len(), pair.new.len()), (old.len(), old.len()));
+            assert_eq!(renamed(&pair.new, b"s", "sda3"), None);
+            assert_ne!(renamed(old, b"s", "sda2").unwrap().new, pair.new);
+            let line = format!("UUID={old} / ext4");
+            let new = String::from_utf8(replaced(line.as_bytes(), &[pair.clone()]).unwrap()).unwrap();
+            assert!(
+                new.eq_ignore_ascii_case(&format!("UUID={} / ext4", pair.new)),
+                "{new}"
+            );
+        }
+        assert_eq!(renamed("0123456789ABCDEF", b"s", "sda3"), None, "NTFS");
     }
 
     #[test]

@@ -12,21 +12,13 @@ use imprint_proto::agent::v1::{CloudInitSeed, FinishPlan, GuestPlan};
 use super::*;
 use crate::finish::{
     self, FinishError, WrittenDisk, clear_mounts, erase_secrets, find_layout, guest, partitions, seed,
-    tests::{Loop, MIB, Part, ext4, gpt_disk, may_grow_ext4},
+    tests::{Loop, MIB, Part, ext4, gpt_disk, may_grow_ext4, unpacked},
 };
 
 /// The program and the folder of its libraries; none where it is not unpacked.
 fn program() -> Option<(PathBuf, PathBuf)> {
-    let root = env::var_os("IMPRINT_NETWORK_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/network-tools"),
-        PathBuf::from,
-    );
+    let root = unpacked()?;
     let program = root.join("sbin/lvm");
-    assert!(
-        program.exists() || env::var_os("CI").is_none(),
-        "{} is missing; `cargo xtask network-tools` makes it",
-        program.display()
-    );
     let libraries = format!("lib/{}-linux-gnu", env::consts::ARCH);
     Some((
         program.canonicalize().ok()?,

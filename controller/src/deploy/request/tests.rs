@@ -60,6 +60,8 @@ fn one_of_each() -> Vec<Refusal> {
         Refusal::Hostname(name()),
         Refusal::BootOrder(name()),
         Refusal::ImageUsers(name()),
+        Refusal::DataSource(name()),
+        Refusal::KernelArguments(name()),
         Refusal::NothingToFinish,
     ]);
     for refusal in &all {
@@ -80,6 +82,8 @@ fn one_of_each() -> Vec<Refusal> {
             | Refusal::Hostname(_)
             | Refusal::BootOrder(_)
             | Refusal::ImageUsers(_)
+            | Refusal::DataSource(_)
+            | Refusal::KernelArguments(_)
             | Refusal::NothingToFinish => {}
         }
     }

@@ -78,6 +78,24 @@ async fn refusals_name_what_is_wrong() {
             "network-first",
         ),
         (
+            json!({ "data_source": "floppy" }),
+            422,
+            "bad-data-source",
+            "config-drive",
+        ),
+        (
+            json!({ "kernel_arguments": ["console=ttyS0 quiet"] }),
+            422,
+            "bad-kernel-arguments",
+            "by itself",
+        ),
+        (
+            json!({ "finish": false, "fresh_uuids": true }),
+            422,
+            "nothing-to-finish",
+            "",
+        ),
+        (
             json!({ "disk": "serial=Z" }),
             422,
             "no-such-disk",
