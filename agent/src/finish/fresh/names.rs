@@ -206,7 +206,8 @@ mod tests {
             assert_eq!(renamed(&pair.new, b"s", "sda3"), None);
             assert_ne!(renamed(old, b"s", "sda2").unwrap().new, pair.new);
             let line = format!("UUID={old} / ext4");
-            let new = String::from_utf8(replaced(line.as_bytes(), &[pair.clone()]).unwrap()).unwrap();
+            let new =
+                String::from_utf8(replaced(line.as_bytes(), std::slice::from_ref(&pair)).unwrap()).unwrap();
             assert!(
                 new.eq_ignore_ascii_case(&format!("UUID={} / ext4", pair.new)),
                 "{new}"
