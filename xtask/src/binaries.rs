@@ -24,6 +24,14 @@ pub fn build_all(source: &Path, release: bool) -> Result<PathBuf> {
     build(source, PACKAGES, release)
 }
 
+/// The same, where all tests have been built: with the same features of what all depend on, so that nothing but the programs
+/// themselves is made.
+pub fn build_all_beside_tests(source: &Path) -> Result<PathBuf> {
+    screen::step("Building the binaries");
+    tool::run_visible(cargo(source).args(["build", "--workspace", "--bins", "--tests"]))?;
+    Ok(source.join("target").join(TARGET).join("debug"))
+}
+
 /// Builds what goes into the ramdisk.
 pub fn build_agent(source: &Path, release: bool) -> Result<PathBuf> {
     build(source, &["imprint-agent", "imprint-guest"], release)

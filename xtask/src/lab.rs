@@ -21,6 +21,11 @@ pub struct Prepared {
 
 /// Packages, binaries, ramdisk and Debian image: whatever is missing is made.
 pub fn prepare(source: &Path) -> Result<Prepared> {
+    prepare_with(source, |source| binaries::build_all(source, false))
+}
+
+/// The same, with binaries that `build` makes; answers their folder.
+pub fn prepare_with(source: &Path, build: fn(&Path) -> Result<PathBuf>) -> Result<Prepared> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the lab needs root: it makes network namespaces and taps; run it as root or with sudo");
     }
@@ -31,8 +36,7 @@ pub fn prepare(source: &Path) -> Result<Prepared> {
     let image = image
         .spawn(move || image::build(&cache))
         .context("cannot start a thread")?;
-    let built = binaries::build_all(source, false)
-        .and_then(|folder| ramdisk(source, &folder).map(|ramdisk| (folder, ramdisk)));
+    let built = build(source).and_then(|folder| ramdisk(source, &folder).map(|ramdisk| (folder, ramdisk)));
     let image = image
         .join()
         .map_err(|_| anyhow!("building the Debian image has panicked"))?;

@@ -11,6 +11,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::{binaries, lab, network_tools, packages, screen};
 
+/// Scenarios at a time: a server that boots waits as much as it works.
+const LAB_JOBS: &str = "2";
+
 /// One line of the table.
 #[derive(Debug)]
 struct Stage {
@@ -154,7 +157,8 @@ fn summary(line: &str) -> Option<(u64, u64)> {
 
 /// Network-boot scenarios of the short set.
 fn lab_stages(source: &Path) -> Result<Vec<Stage>> {
-    let prepared = lab::prepare(source)?.with_images_of(source, &["ci".to_owned()])?;
+    let prepared = lab::prepare_with(source, binaries::build_all_beside_tests)?;
+    let prepared = prepared.with_images_of(source, &["ci".to_owned()])?;
     let report = source.join("target/lab-report.tsv");
     if report.exists() {
         fs::remove_file(&report).context("cannot remove the last report")?;
@@ -162,7 +166,7 @@ fn lab_stages(source: &Path) -> Result<Vec<Stage>> {
     screen::step("Lab scenarios");
     let start = Instant::now();
     let mut command = prepared.command("run");
-    command.arg("ci").arg("--report").arg(&report);
+    command.args(["ci", "--jobs", LAB_JOBS, "--report"]).arg(&report);
     let succeeded = supervise(&mut command)?;
     let text = fs::read_to_string(&report).context("the lab has left no report")?;
     let mut stages: Vec<Stage> = text.lines().filter_map(scenario).collect();
