@@ -13,10 +13,10 @@ pub const CONFIGURATION: &str = "grub/grub.cfg";
 /// What the names of the machines' own scripts begin with: MAC address, UUID and serial number follow.
 pub const NODE: &str = "boot/node/";
 
-/// Starts what firmware would start of the first disk that has the removable path, and ends if there is none.
-const LOCAL: &str = "search --no-floppy --file --set=disk /EFI/BOOT/BOOTX64.EFI
-if [ -n \"$disk\" ]; then
-  if chainloader \"($disk)/EFI/BOOT/BOOTX64.EFI\"; then
+/// Starts what firmware would start of the first disk that has the removable path, and ends if there is none. What is started
+/// is told that it came from `root`, and looks for its own files there.
+const LOCAL: &str = "if search --no-floppy --file --set=root /EFI/BOOT/BOOTX64.EFI; then
+  if chainloader /EFI/BOOT/BOOTX64.EFI; then
     boot
   fi
 fi

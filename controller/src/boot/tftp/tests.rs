@@ -178,7 +178,7 @@ async fn every_answer_has_a_script() {
         how: imprint_hardware::model::LocalBoot::Exit,
     };
     for (action, name, expected) in [
-        (Ok(local), ASK, "boots its local disk: it is active\"\nsearch "),
+        (Ok(local), ASK, "boots its local disk: it is active\"\nif search "),
         (
             Err("the database is locked".to_owned()),
             ASK,
