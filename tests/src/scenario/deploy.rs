@@ -89,6 +89,8 @@ pub fn secure_boot(name: &str, parts: &Parts) -> Result<()> {
     );
     tell("Secure Boot is on in the installed system too");
     let before = boot_id(&lab, &address, Duration::from_secs(60))?;
+    // What the first boot has made, host keys above all, is to outlive the reset.
+    lab.key.run(&address, "sync", Duration::from_secs(60))?;
     node.reset()?;
     node.wait_serial("boots its local disk", patience::NETWORK_BOOT)?;
     let after = boot_id(&lab, &address, Duration::from_secs(240))?;
