@@ -23,13 +23,29 @@ const FILES: &[&str] = &[
     "imprint/v1/tenants.proto",
 ];
 
+/// What SDI cards speak. Not among the descriptors: the controller asks with it and serves none of it.
+const OPI_FILES: &[&str] = &[
+    "opi/storage/v1/common.proto",
+    "opi/storage/v1/nvme.proto",
+    "opi/storage/v1/nvme_remote.proto",
+    "opi/storage/v1/virtio_blk.proto",
+];
+
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     ".imprint.agent.v1.ImageSource",
     ".imprint.agent.v1.CloudInitSeed",
     ".imprint.agent.v1.GuestPlan",
     ".imprint.v1.ResetPasswordRequest",
     ".imprint.v1.ResetPasswordResponse",
+    ".opi_api.storage.v1.NvmeSubsystemSpec",
+    ".opi_api.storage.v1.TcpController",
+];
+
+/// Secrets that are not written down with the rest of their message.
+const NOT_KEPT: [&str; 2] = [
+    ".opi_api.storage.v1.NvmeSubsystemSpec.psk",
+    ".opi_api.storage.v1.TcpController.psk",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,5 +58,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .skip_debug(SECRETS)
         .compile_fds(descriptors)?;
+    let package = ".opi_api.storage.v1";
+    let mut opi = tonic_prost_build::configure()
+        .skip_debug(SECRETS)
+        // The card of the tests keeps its books as JSON.
+        .type_attribute(package, "#[derive(serde::Serialize, serde::Deserialize)]")
+        .message_attribute(package, "#[serde(default)]");
+    for secret in NOT_KEPT {
+        opi = opi.field_attribute(secret, "#[serde(skip)]");
+    }
+    opi.compile_fds(protox::compile(OPI_FILES, ["proto"])?)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`agent::v1`]: what agents and guest plugins speak with the controller.
 //! - [`v1`]: what callers speak with the controller.
+//! - [`opi`]: what the controller speaks with SDI cards.
 //!
 //! The `.proto` files are the contract and hold the documentation of every field; the code here is generated at build
 //! by `tonic-prost-build`, with `protox` as the compiler, so that no `protoc` has to be installed.
@@ -29,5 +30,13 @@ pub mod v1 {
     tonic::include_proto!("imprint.v1");
 }
 
-/// Descriptors of all packages, for the gRPC reflection service.
+/// OPI's storage API, as far as Imprint uses it: package `opi_api.storage.v1`.
+///
+/// Values of enumerations that nobody here knows survive as numbers; fields that nobody here knows are passed over.
+#[allow(clippy::all, reason = "generated")]
+pub mod opi {
+    tonic::include_proto!("opi_api.storage.v1");
+}
+
+/// Descriptors of all packages of Imprint, for the gRPC reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("imprint");

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
     agent::v1::{CloudInitSeed, GuestPlan, ImageSource},
+    opi::{NvmeSubsystemSpec, TcpController},
     v1::{ResetPasswordRequest, ResetPasswordResponse},
 };
 
@@ -79,12 +80,59 @@ impl Debug for ResetPasswordResponse {
     }
 }
 
+impl Debug for NvmeSubsystemSpec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("NvmeSubsystemSpec")
+            .field("nqn", &self.nqn)
+            .field("serial_number", &self.serial_number)
+            .field("model_number", &self.model_number)
+            .field("max_namespaces", &self.max_namespaces)
+            .field("hostnqn", &self.hostnqn)
+            .field("psk", &Secret::of(&self.psk))
+            .finish()
+    }
+}
+
+impl Debug for TcpController {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("TcpController")
+            .field("hdgst", &self.hdgst)
+            .field("ddgst", &self.ddgst)
+            .field("psk", &Secret::of(&self.psk))
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::agent::v1::{
-        CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageSource, Task,
-        controller_message::Message, task::Kind,
+    use crate::{
+        agent::v1::{
+            CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageSource, Task,
+            controller_message::Message, task::Kind,
+        },
+        opi::{NvmeRemoteController, NvmeSubsystem, NvmeSubsystemSpec, TcpController},
     };
+
+    #[test]
+    fn a_card_gets_its_keys_and_nobody_else() {
+        let remote = NvmeRemoteController {
+            tcp: Some(TcpController {
+                psk: vec![123; 32],
+                ..TcpController::default()
+            }),
+            ..NvmeRemoteController::default()
+        };
+        let subsystem = NvmeSubsystem {
+            spec: Some(NvmeSubsystemSpec {
+                psk: vec![123; 32],
+                ..NvmeSubsystemSpec::default()
+            }),
+            ..NvmeSubsystem::default()
+        };
+        for shown in [format!("{remote:?}"), format!("{subsystem:?}")] {
+            assert!(!shown.contains("123") && shown.contains("<secret>"), "{shown}");
+        }
+    }
 
     #[test]
     fn no_message_shows_its_secrets() {
