@@ -11,6 +11,7 @@
 pub mod accel;
 pub mod assassin;
 pub mod bmc;
+pub mod card;
 pub mod cli;
 pub mod compare;
 pub mod console;

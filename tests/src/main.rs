@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use imprint_tests::accel::{self, Accel};
+use imprint_tests::card::{self, CardOptions};
 use imprint_tests::demo::{self, DemoOptions};
 use imprint_tests::interrupt::{self, Interrupted};
 use imprint_tests::lab::Parts;
@@ -61,6 +62,11 @@ enum Command {
         #[command(flatten)]
         parts: PartsArguments,
         name: String,
+    },
+    /// An SDI card beside a virtual server: speaks OPI's storage API, and shows network volumes as disks
+    Card {
+        #[command(flatten)]
+        options: CardOptions,
     },
     /// The DHCP server of somebody else
     #[command(hide = true)]
@@ -133,6 +139,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::InternalDhcpServer { leases } => network::be_foreign_server(&leases).map(|()| true),
         Command::InternalDisturbAgent { deed } => assassin::disturb_agent(deed).map(|()| true),
+        Command::Card { options } => match card::run(&options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
         command => interrupt::install().and_then(|()| run(command)),
     };
     match outcome {
@@ -212,7 +222,7 @@ fn run(command: Command) -> Result<bool> {
             let scenario = scenario::find(&name).with_context(|| format!("there is no scenario {name}"))?;
             scenario.run(&parts.complete()?).map(|()| true)
         }
-        Command::InternalDhcpServer { .. } | Command::InternalDisturbAgent { .. } => {
+        Command::Card { .. } | Command::InternalDhcpServer { .. } | Command::InternalDisturbAgent { .. } => {
             bail!("not a command of a lab")
         }
     }

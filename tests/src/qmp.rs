@@ -14,6 +14,8 @@ use crate::interrupt;
 #[derive(Debug)]
 pub struct Qmp {
     stream: BufReader<UnixStream>,
+    /// Number of the last command. An answer that came too late for its command is none of a later one.
+    last: u64,
 }
 
 impl Qmp {
@@ -27,6 +29,7 @@ impl Qmp {
             .context("cannot set a time limit")?;
         let mut qmp = Self {
             stream: BufReader::new(stream),
+            last: 0,
         };
         qmp.read()?;
         qmp.execute("qmp_capabilities", &json!({}))?;
@@ -35,7 +38,8 @@ impl Qmp {
 
     /// Runs one command and answers what it returns.
     pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
-        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
+        self.last += 1;
+        let mut line = json!({ "execute": command, "arguments": arguments, "id": self.last }).to_string();
         line.push('\n');
         self.stream
             .get_mut()
@@ -43,6 +47,9 @@ impl Qmp {
             .context("QEMU does not take commands")?;
         loop {
             let mut answer = self.read()?;
+            if answer["id"] != self.last {
+                continue;
+            }
             if let Some(error) = answer.get("error") {
                 bail!("QEMU refuses {command}: {error}");
             }

@@ -8,6 +8,7 @@ mod image;
 mod lab;
 mod network_tools;
 mod packages;
+mod python_tools;
 mod ramdisk;
 mod screen;
 mod test;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Unpacks the programs that tests of network data ask (netplan, nmcli, ifup, cloud-init); none is installed
     NetworkTools,
+    /// Installs the programs in Python that tests ask (pydpu, a client of SDI cards), in a place of their own
+    PythonTools,
     /// Measurements against other tools
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -193,6 +196,7 @@ fn run(command: Command) -> Result<bool> {
             }
         }
         Command::NetworkTools => println!("{}", network_tools::unpack(source)?.display()),
+        Command::PythonTools => println!("{}", python_tools::install(source)?.display()),
         Command::Bench(bench) => return bench::run(source, &bench),
         Command::Lab(Lab::List) => lab::list(source)?,
         Command::Lab(Lab::Run { names, jobs }) => run_lab(source, names, jobs)?,

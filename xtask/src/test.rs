@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::{binaries, lab, network_tools, packages, screen};
+use crate::{binaries, lab, network_tools, packages, python_tools, screen};
 
 /// Scenarios at a time: a server that boots waits as much as it works.
 const LAB_JOBS: &str = "2";
@@ -28,6 +28,7 @@ pub fn run(source: &Path, with_lab: bool) -> Result<bool> {
     packages::install_missing()?;
     packages::install_nextest()?;
     network_tools::unpack(source)?;
+    python_tools::install(source)?;
     let mut stages = vec![
         cargo_stage(source, "formatting", &["fmt", "--check"]),
         cargo_stage(
