@@ -25,6 +25,10 @@ const NOTE: &str = "active-volumes";
 /// What can be mounted as it is; everything else needs programs and modules of its own.
 const PLAIN: [&str; 2] = ["linear", "striped"];
 
+/// Reports, and their columns.
+const PHYSICAL: (&str, &str) = ("pvs", "pv_name,vg_name,vg_free,vg_missing_pv_count,vg_exported");
+const LOGICAL: (&str, &str) = ("lvs", "vg_name,lv_name,lv_dm_path,lv_size,segtype");
+
 /// The volume groups on a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Volumes {
@@ -104,21 +108,27 @@ pub fn find(places: &Places, nodes: &[PartitionNode]) -> Result<Volumes, ToolErr
     if devices.is_empty() {
         return Ok(Volumes::default());
     }
-    let report = |command: &str, columns: &str| {
-        let form = [
-            "--reportformat",
-            "json",
-            "--units",
-            "b",
-            "--nosuffix",
-            "-o",
-            columns,
-        ];
-        lvm(places, &devices, command, &form)
-    };
-    let physical = report("pvs", "pv_name,vg_name,vg_free,vg_missing_pv_count,vg_exported")?;
-    let logical = report("lvs", "vg_name,lv_name,lv_dm_path,lv_size,segtype")?;
+    let physical = report(places, &devices, PHYSICAL)?;
+    let logical = report(places, &devices, LOGICAL)?;
     assemble(&physical, &logical, &devices, &places.dev)
+}
+
+/// What a reporting command says in JSON, in bytes.
+fn report(
+    places: &Places,
+    devices: &[PathBuf],
+    (command, columns): (&str, &str),
+) -> Result<Vec<u8>, ToolError> {
+    let form = [
+        "--reportformat",
+        "json",
+        "--units",
+        "b",
+        "--nosuffix",
+        "-o",
+        columns,
+    ];
+    lvm(places, devices, command, &form)
 }
 
 fn is_physical(node: &PartitionNode) -> bool {
@@ -371,20 +381,7 @@ pub fn grow(places: &Places, volumes: &Volumes, path: &Path) -> Result<bool, Too
         let device = canonical(device);
         lvm(places, &group.devices, "pvresize", &[&device.to_string_lossy()])?;
     }
-    let free = lvm(
-        places,
-        &group.devices,
-        "pvs",
-        &[
-            "--reportformat",
-            "json",
-            "--units",
-            "b",
-            "--nosuffix",
-            "-o",
-            "pv_name,vg_name,vg_free,vg_missing_pv_count,vg_exported",
-        ],
-    )?;
+    let free = report(places, &group.devices, PHYSICAL)?;
     let free = read::<Physical>(&free, "lvm pvs")?
         .iter()
         .flat_map(|part| &part.pv)
