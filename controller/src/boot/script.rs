@@ -118,12 +118,7 @@ exit 1
             ));
         }
         let bootif = mac.replace(':', "-");
-        let mut arguments = FIXED_ARGUMENTS.to_owned();
-        let own = own.iter().filter(|argument| usable_argument(argument));
-        for argument in self.kernel_arguments.iter().chain(own) {
-            arguments.push(' ');
-            arguments.push_str(argument);
-        }
+        let arguments = self.arguments(own, str::to_owned);
         let reason = echo(reason);
         format!(
             "#!ipxe
@@ -139,6 +134,17 @@ sleep 5
 chain --replace {base}/boot/start.ipxe || goto failed
 "
         )
+    }
+
+    /// The kernel's arguments, each as a `word` of the boot loader: those of all machines, then the machine's own.
+    fn arguments(&self, own: &[String], word: impl Fn(&str) -> String) -> String {
+        let mut arguments = FIXED_ARGUMENTS.to_owned();
+        let own = own.iter().filter(|argument| usable_argument(argument));
+        for argument in self.kernel_arguments.iter().chain(own) {
+            arguments.push(' ');
+            arguments.push_str(&word(argument));
+        }
+        arguments
     }
 
     /// Shows why there is no answer yet and asks again.

@@ -152,6 +152,23 @@ impl BootSite {
     }
 }
 
+/// Decides the same for every machine; and the machines that have asked.
+#[cfg(test)]
+pub(super) fn decide_for_test(action: Result<BootAction, String>) -> (Decide, Asked) {
+    let asked = Asked::default();
+    let notes = Arc::clone(&asked);
+    let decide: Decide = Arc::new(move |facts| {
+        notes.lock().unwrap().push(facts);
+        let action = action.clone();
+        Box::pin(async move { action })
+    });
+    (decide, asked)
+}
+
+/// What machines have said of themselves.
+#[cfg(test)]
+pub(super) type Asked = Arc<std::sync::Mutex<Vec<BootFacts>>>;
+
 #[cfg(test)]
 impl BootSite {
     /// A site of the folders `ramdisk` and `ipxe` below `dir`, with one further initrd, `firmware.img`.

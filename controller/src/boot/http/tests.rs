@@ -1,5 +1,3 @@
-use std::sync::Mutex;
-
 use axum::body::to_bytes;
 use axum::http::Request;
 use jiff::SignedDuration;
@@ -10,7 +8,7 @@ use super::*;
 use crate::app::App;
 use crate::boot::facts::{BootAction, BootFacts};
 use crate::boot::identity_initrd::{IDENTITY_PATH, tests::read};
-use crate::boot::site::Decide;
+use crate::boot::site::{Asked, decide_for_test};
 use crate::boot::tokens::BootTokens;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,7 +22,7 @@ struct Lab {
     dir: TempDir,
     clock: Clock,
     tokens: BootTokens,
-    asked: Arc<Mutex<Vec<BootFacts>>>,
+    asked: Asked,
     site: BootSite,
 }
 
@@ -54,13 +52,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fake("2026-01-01T00:00:00Z".parse().unwrap());
         let app = App::for_test_with(Config::loopback(dir.path().join("data")), clock.clone()).await;
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&asked);
-        let decide: Decide = Arc::new(move |facts| {
-            notes.lock().unwrap().push(facts);
-            let action = action.clone();
-            Box::pin(async move { action })
-        });
+        let (decide, asked) = decide_for_test(action);
         let site = BootSite::for_test(dir.path(), &app, decide);
         Self {
             dir,

@@ -3,9 +3,7 @@
 //!
 //! GRUB's variable `root` is the TFTP server it came from, and names without a device are taken from there.
 
-use imprint_hardware::model::usable_argument;
-
-use super::{ATTEMPTS, FIXED_ARGUMENTS, Scripts, echo};
+use super::{ATTEMPTS, Scripts, echo};
 use crate::boot::facts::BootFacts;
 
 /// Where GRUB looks for its configuration when it was loaded over the network.
@@ -48,12 +46,7 @@ echo \"Imprint: the controller does not answer, leaving to the local disk\"
     pub fn grub_ramdisk(&self, facts: &BootFacts, nonce: &str, own: &[String], reason: &str) -> String {
         let mac = facts.mac.as_str();
         let bootif = mac.replace(':', "-");
-        let mut arguments = FIXED_ARGUMENTS.to_owned();
-        let own = own.iter().filter(|argument| usable_argument(argument));
-        for argument in self.kernel_arguments.iter().chain(own) {
-            arguments.push(' ');
-            arguments.push_str(&quoted(argument));
-        }
+        let arguments = self.arguments(own, quoted);
         let mut initrds = String::from("/ramdisk/initrd.img");
         for n in 0..self.extra_initrds {
             initrds.push_str(&format!(" /boot/extra/{n}"));

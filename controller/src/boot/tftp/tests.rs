@@ -1,4 +1,3 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -7,7 +6,7 @@ use super::*;
 use crate::app::App;
 use crate::boot::facts::{BootAction, BootFacts};
 use crate::boot::identity_initrd::{IDENTITY_PATH, tests::read};
-use crate::boot::site::Decide;
+use crate::boot::site::{Asked, decide_for_test};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -16,7 +15,7 @@ const ASK: &str = "/boot/node/52:54:00:00:00:01/00112233-4455-6677-8899-aabbccdd
 struct Lab {
     dir: TempDir,
     site: BootSite,
-    asked: Arc<Mutex<Vec<BootFacts>>>,
+    asked: Asked,
 }
 
 impl Lab {
@@ -24,13 +23,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fake("2026-01-01T00:00:00Z".parse().unwrap());
         let app = App::for_test_with(Config::loopback(dir.path().join("data")), clock).await;
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::clone(&asked);
-        let decide: Decide = Arc::new(move |facts| {
-            notes.lock().unwrap().push(facts);
-            let action = action.clone();
-            Box::pin(async move { action })
-        });
+        let (decide, asked) = decide_for_test(action);
         let mut site = BootSite::for_test(dir.path(), &app, decide);
         site.uefi_loader = UefiLoader::Shim {
             shim: dir.path().join("shim"),
