@@ -96,6 +96,12 @@ async fn serve(controller: Controller, identity: Identity, address: &str) -> (So
     (address, task.abort_handle())
 }
 
+/// The controller with a certificate that is good, on a port of the kernel's choice.
+async fn start(controller: &Controller, authority: &Authority) -> (SocketAddr, AbortHandle) {
+    let identity = server_identity(authority, 2020, 2099);
+    serve(controller.clone(), identity, "127.0.0.1:0").await
+}
+
 struct Machine {
     folder: tempfile::TempDir,
     config: PathBuf,
@@ -132,12 +138,7 @@ const SHORT: Duration = Duration::from_millis(150);
 #[tokio::test]
 async fn reports_once_and_forgets_the_token() {
     let (controller, authority) = (Controller::default(), authority());
-    let (address, server) = serve(
-        controller.clone(),
-        server_identity(&authority, 2020, 2099),
-        "127.0.0.1:0",
-    )
-    .await;
+    let (address, server) = start(&controller, &authority).await;
     let machine = machine(address, &authority.pem, TOKEN);
 
     let first = run(&machine.config, machine.folder.path(), quick(LONG))
@@ -166,12 +167,7 @@ async fn transient_faults_are_ridden_out() {
         Status::unavailable("starting"),
         Status::internal("database is locked"),
     ]);
-    let (address, server) = serve(
-        controller.clone(),
-        server_identity(&authority, 2020, 2099),
-        "127.0.0.1:0",
-    )
-    .await;
+    let (address, server) = start(&controller, &authority).await;
     let machine = machine(address, &authority.pem, TOKEN);
     let reported = run(&machine.config, machine.folder.path(), quick(LONG))
         .await
@@ -205,12 +201,7 @@ async fn a_controller_that_comes_late_still_gets_the_report() {
 #[tokio::test]
 async fn a_withdrawn_token_ends_it_at_once_and_is_kept() {
     let (controller, authority) = (Controller::default(), authority());
-    let (address, server) = serve(
-        controller.clone(),
-        server_identity(&authority, 2020, 2099),
-        "127.0.0.1:0",
-    )
-    .await;
+    let (address, server) = start(&controller, &authority).await;
     let machine = machine(address, &authority.pem, "another-token");
     let failure = run(&machine.config, machine.folder.path(), quick(LONG))
         .await
@@ -312,12 +303,7 @@ async fn until_said(controller: &Controller, count: usize) {
 #[tokio::test]
 async fn cloud_init_is_waited_for_and_each_stage_is_told() {
     let (controller, authority) = (Controller::default(), authority());
-    let (address, server) = serve(
-        controller.clone(),
-        server_identity(&authority, 2020, 2099),
-        "127.0.0.1:0",
-    )
-    .await;
+    let (address, server) = start(&controller, &authority).await;
     let machine = machine(address, &authority.pem, TOKEN);
     cloud_init(&machine, "status.json", r#"{"v1":{"stage":"init"}}"#);
     let boot = async {
@@ -354,12 +340,7 @@ async fn cloud_init_is_waited_for_and_each_stage_is_told() {
 #[tokio::test]
 async fn a_cloud_init_that_never_ends_is_reported_as_such() {
     let (controller, authority) = (Controller::default(), authority());
-    let (address, server) = serve(
-        controller.clone(),
-        server_identity(&authority, 2020, 2099),
-        "127.0.0.1:0",
-    )
-    .await;
+    let (address, server) = start(&controller, &authority).await;
     let machine = machine(address, &authority.pem, TOKEN);
     cloud_init(&machine, "status.json", r#"{"v1":{"stage":"modules-final"}}"#);
     let policy = Policy {

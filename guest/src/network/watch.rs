@@ -119,10 +119,17 @@ impl Watch<'_> {
                 (Some(_), true) => How::Reread,
                 _ => How::Anew,
             };
-            let asked = reach::ask(self.root, &looked.kept.network, looked.kernel.as_ref()).await;
-            let found = found(&looked.status, &asked);
-            reach = Some(asked);
-            found
+            match found_unasked(&looked.status) {
+                Some(found) => found,
+                None => {
+                    let asked = reach::ask(self.root, &looked.kept.network, looked.kernel.as_ref()).await;
+                    let status = &looked.status;
+                    let cut_off = status.files.is_empty() && status.services.is_empty() && asked.is_cut_off();
+                    reach = Some(asked);
+                    let what = status.text(true);
+                    Found::Differs { what, cut_off }
+                }
+            }
         };
         match self.guard.decide(now, found) {
             Act::Nothing => {}
@@ -211,8 +218,9 @@ impl Watch<'_> {
     }
 }
 
-/// A cable that is out explains what the kernel lacks; it explains no file.
-fn found(status: &Status, reach: &Reach) -> Found {
+/// What was found, where nobody has to be asked for that. A cable that is out explains what the kernel lacks; it explains no
+/// file.
+fn found_unasked(status: &Status) -> Option<Found> {
     let unplugged: Vec<&str> = status
         .kernel
         .iter()
@@ -227,12 +235,9 @@ fn found(status: &Status, reach: &Reach) -> Found {
             .iter()
             .all(|difference| unplugged.contains(&difference.link.as_str()) || difference.link.is_empty());
     match (explained, status.system) {
-        (true, _) => Found::Unplugged,
+        (true, _) => Some(Found::Unplugged),
         // Nobody knows yet what the files were: there is nothing to put back.
-        (false, None) => Found::Right,
-        (false, Some(_)) => Found::Differs {
-            what: status.text(true),
-            cut_off: status.files.is_empty() && status.services.is_empty() && reach.is_cut_off(),
-        },
+        (false, None) => Some(Found::Right),
+        (false, Some(_)) => None,
     }
 }
