@@ -221,7 +221,7 @@ pub fn configuration(
     format!(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
-         kernel_args = [\"console=tty0\", \"console=ttyS0,115200\"]\nextra_initrds = [{}]\n{boot}\n\
+         kernel_args = [\"console=tty0\", \"console=ttyS0,115200\", \"no_timer_check\"]\nextra_initrds = [{}]\n{boot}\n\
          [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n[timeouts]\n{timeouts}",
         initrds.join(", "),
         boot = options.boot,

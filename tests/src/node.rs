@@ -54,7 +54,7 @@ impl Firmware {
     }
 
     /// Code and variables of OVMF.
-    fn ovmf(self) -> Option<(&'static str, &'static str)> {
+    pub fn ovmf(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Bios => None,
             Self::Uefi => Some((OVMF_CODE, OVMF_VARS)),

@@ -54,7 +54,7 @@ pub fn check(lab: &Lab, node: &Node, address: &str) -> Result<()> {
     Ok(())
 }
 
-fn wait_connected(lab: &Lab, node: &Node) -> Result<serde_json::Value> {
+pub fn wait_connected(lab: &Lab, node: &Node) -> Result<serde_json::Value> {
     interrupt::until(
         "the guest plugin to open a session",
         Duration::from_secs(60),

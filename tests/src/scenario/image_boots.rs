@@ -75,16 +75,13 @@ fn boot(name: &str, parts: &Parts, firmware: Firmware) -> Result<()> {
     .arg("-serial")
     .arg(format!("file:{}", folder.path().join("serial").display()))
     .stdin(Stdio::null());
-    if firmware == Firmware::Uefi {
+    if let Some((code, variables)) = firmware.ovmf() {
         let vars = folder.path().join("vars");
-        std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars)
-            .context("cannot copy the firmware's variables")?;
-        qemu.args([
-            "-drive",
-            "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
-            "-drive",
-        ]);
-        qemu.arg(format!("if=pflash,format=raw,unit=1,file={}", vars.display()));
+        std::fs::copy(variables, &vars).context("cannot copy the firmware's variables")?;
+        qemu.arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"));
+        qemu.arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=1,file={}", vars.display()));
     }
     let mut machine = Service::start("qemu", &mut qemu, &folder.path().join("qemu.log"))?;
     story::tell("power on");

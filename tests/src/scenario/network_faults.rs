@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::deploy;
+use super::{deploy, guest};
 use crate::console::Console;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::far_end;
@@ -205,6 +205,7 @@ impl Server<'_> {
             240,
         )
         .context("the watch has not learned what the network is like")?;
+        guest::wait_connected(self.lab, self.node)?;
         let answer = self
             .lab
             .cli
@@ -226,6 +227,8 @@ impl Server<'_> {
 
         let before = self.events()?.len();
         console.send(BROKEN_BOOT)?;
+        // Who sits down next would wait for this one to get up.
+        drop(console);
         let what = "a restart with broken files";
         let event = self.told(what, before, BOOT)?;
         self.say(what, self.back_after_boot()?, &event);
@@ -273,6 +276,7 @@ impl Server<'_> {
             "what was accepted was changed"
         );
         console.send("systemctl --no-block reboot")?;
+        drop(console);
         // The old system answers for a while.
         interrupt::pause(Duration::from_secs(10))?;
         let mut console = self.sit_down(password)?;

@@ -196,7 +196,7 @@ fn run(name: &str, parts: &Parts) -> Result<()> {
     tell("discovered, approved, deploying");
     let done = lab.wait_deployment(&mut node, id, "succeeded", patience::DEPLOYMENT)?;
     let facts = lab.wait_state(&mut node, "active", patience::SHORT)?;
-    check_report(&node, row, &done, &facts)?;
+    deploy::check_came_up(&node, (row.firmware, row.os_version), &done, &facts)?;
     let address = deploy::address(&done)?;
     tell(&format!("active: {}", done["first_boot"]));
     let wired = row.wiring.address();
@@ -227,29 +227,6 @@ fn order(lab: &Lab, node: &Node, row: &Row) -> Result<Value> {
         Value::Array(mut list) if list.len() == 1 => list.remove(0),
         other => other,
     })
-}
-
-/// What the controller says of it.
-fn check_report(node: &Node, row: &Row, deployment: &Value, facts: &Value) -> Result<()> {
-    let report = &deployment["first_boot"];
-    let mode = row.firmware.boot_mode();
-    ensure!(report["boot_mode"] == mode, "booted by {}", report["boot_mode"]);
-    ensure!(
-        report["hostname"] == node.name.as_str(),
-        "host name {}",
-        report["hostname"]
-    );
-    let os = report["os_name"].as_str().unwrap_or_default();
-    ensure!(
-        os.contains("Debian") && os.contains(row.os_version),
-        "reported system: {os}"
-    );
-    ensure!(
-        facts["problem"].is_null(),
-        "an active node has a problem: {}",
-        facts["problem"]
-    );
-    Ok(())
 }
 
 /// Time for one look into a system that is emulated and busy.
