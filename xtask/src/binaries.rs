@@ -87,6 +87,14 @@ pub fn build_fleet(source: &Path, optimised: bool) -> Result<PathBuf> {
     Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
+/// Builds the guest plugin as it is shipped, and what measures it; the measure comes first.
+pub fn build_guest_costs(source: &Path) -> Result<(PathBuf, PathBuf)> {
+    let guest = ["--package", "imprint-guest", "--bins", "--example", "costs"];
+    let costs = build_optimised(source, &guest, "examples/costs")?;
+    let plugin = source.join("target").join(TARGET).join("release/imprint-guest");
+    Ok((costs, plugin))
+}
+
 /// Builds what the bench measures with.
 pub fn build_yardstick(source: &Path) -> Result<PathBuf> {
     build_optimised(

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::catalog::Catalog;
 use super::contender::{self, Contender, Group};
 use super::experiments::{self, Experiment};
+use super::guest::Guest;
 use super::import::Import;
 use super::matching::Match;
 use super::workload::Image;
@@ -25,6 +26,8 @@ pub enum Bench {
     Catalog(Catalog),
     /// Compares 1,000 images with 10,000 nodes, and says how long it takes
     Match(Match),
+    /// Runs the guest plugin as an installed system does, and says what it costs
+    Guest(Guest),
 }
 
 /// How results are shown.

@@ -18,6 +18,7 @@ mod experiments;
 mod floor;
 mod forms;
 mod goals;
+mod guest;
 mod import;
 mod lab;
 mod matching;
@@ -61,6 +62,7 @@ pub fn run(source: &Path, bench: &Bench) -> Result<bool> {
         Bench::Write(write) => write_bench(source, write),
         Bench::Import(import) => import::run(source, import),
         Bench::Catalog(catalog) => catalog::run(source, catalog),
+        Bench::Guest(guest) => guest::run(source, guest),
         Bench::Match(compared) => matching::run(source, compared),
     }
 }

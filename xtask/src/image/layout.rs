@@ -141,7 +141,8 @@ impl Layout {
         )
     }
 
-    /// GRUB's menu: one system, at once.
+    /// GRUB's menu: one system, at once. `no_timer_check`: an emulated timer on a busy machine may miss what the kernel
+    /// waits for, which then stops for good.
     pub fn grub_menu(&self, kernel: &str) -> String {
         let boot = self.boot_folder();
         let root = match (self.variant.root, self.variant.by_uuid) {
@@ -152,7 +153,7 @@ impl Layout {
         };
         format!(
             "set timeout=0\nsearch --no-floppy {} --set=root\n\
-             linux {boot}/vmlinuz-{kernel} {root} ro console=tty0 console=ttyS0,115200 net.ifnames=1\n\
+             linux {boot}/vmlinuz-{kernel} {root} ro console=tty0 console=ttyS0,115200 net.ifnames=1 no_timer_check\n\
              initrd {boot}/initrd.img-{kernel}\nboot\n",
             self.search()
         )
