@@ -289,6 +289,10 @@ pub struct DeployArguments {
     /// Add this to the command line of the installed kernels; repeatable
     #[arg(long, value_name = "WORD")]
     pub kernel_argument: Vec<String>,
+    /// Put cloud-init's seed on a partition of its own where no root can be written (LUKS); no report of the first boot then.
+    /// Without it as the image's facts say
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub seed_partition: Option<bool>,
     /// Write the image's bytes and nothing else: a data disk
     #[arg(long)]
     pub no_finish: bool,

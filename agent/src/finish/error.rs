@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{confined::ConfinedError, efi, guest, table::TableError, tool::ToolError};
+use super::{closed::ClosedError, confined::ConfinedError, efi, guest, table::TableError, tool::ToolError};
 
 /// A finishing step failed.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,9 @@ pub enum FinishError {
         /// What was looked at.
         seen: String,
     },
+    /// There is none that can be written, and the seed has no other place.
+    #[error("the root of the image cannot be written")]
+    Closed(#[from] ClosedError),
     /// More than one root.
     #[error("the image holds more than one root file system: {seen}")]
     ManyRoots {
@@ -121,7 +124,13 @@ impl FinishError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NoRoot { .. } | Self::Separate { .. } => {
+            Self::NoRoot { .. } => {
+                "use an image with its root on ext4, XFS or btrfs outside of LUKS; or put cloud-init's seed on a partition of its \
+                 own (--seed-partition, API: seed_partition), without a report of the first boot; or deploy it without finishing \
+                 (finish: false)"
+            }
+            Self::Closed(error) => error.remedy(),
+            Self::Separate { .. } => {
                 "use an image with its root, /usr, /opt and /var on ext4, XFS or btrfs outside of LUKS, named in fstab by UUID, \
                  LABEL, PARTUUID or logical volume, or deploy it without finishing (finish: false)"
             }

@@ -18,7 +18,7 @@ use super::{
     table::{self, Scheme, Table},
     unmount,
 };
-use crate::session::backoff::chain;
+use crate::{inventory, session::backoff::chain};
 
 /// Where distributions keep the root inside of a btrfs when it is not the default subvolume.
 const SUBVOLUMES: [&str; 3] = ["root", "@", "@rootfs"];
@@ -55,6 +55,28 @@ pub struct Esp {
     pub node: PartitionNode,
     /// What the firmware calls it.
     pub drive: HardDrive,
+}
+
+/// A disk whose root cannot be written, or not be found.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// The partition table.
+    pub table: Table,
+    /// All partitions, as the kernel shows them.
+    pub partitions: Vec<PartitionNode>,
+    /// The EFI system partition.
+    pub esp: Option<Esp>,
+    /// What was looked at, for people: "sda1 (vfat), sda2 (luks)".
+    pub seen: String,
+}
+
+/// What a disk holds.
+#[derive(Debug, Clone)]
+pub enum System {
+    /// A system whose files can be edited.
+    Open(Box<Layout>),
+    /// One whose files cannot.
+    Closed(Closed),
 }
 
 impl Layout {
@@ -107,6 +129,17 @@ impl Layout {
 /// # Errors
 /// When there is not exactly one root.
 pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, FinishError> {
+    match find_system(places, disk)? {
+        System::Open(layout) => Ok(*layout),
+        System::Closed(closed) => Err(FinishError::NoRoot { seen: closed.seen }),
+    }
+}
+
+/// The same where there may be no root that can be written.
+///
+/// # Errors
+/// When there is more than one root, or the disk cannot be read.
+pub(super) fn find_system(places: &Places, disk: &WrittenDisk) -> Result<System, FinishError> {
     let kernel = |source| FinishError::Kernel {
         disk: disk.name.clone(),
         source,
@@ -163,10 +196,7 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
             continue;
         }
         let Some(system) = system.filter(|system| *system != FileSystem::Vfat) else {
-            seen.push(format!(
-                "{name} ({})",
-                system.map_or("no known file system", FileSystem::name)
-            ));
+            seen.push(format!("{name} ({})", content(node, system)));
             continue;
         };
         match look_inside(places, node, system) {
@@ -192,7 +222,16 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
             .join(", ");
         return Err(FinishError::ManyRoots { seen });
     }
-    let (root, system, subvolume, mut profile) = roots.pop().ok_or(FinishError::NoRoot { seen })?;
+    let esp = find_esp(&table, &nodes);
+    let Some((root, system, subvolume, mut profile)) = roots.pop() else {
+        active.end().map_err(FinishError::Volumes)?;
+        return Ok(System::Closed(Closed {
+            table,
+            partitions: nodes,
+            esp,
+            seen,
+        }));
+    };
     let (extras, separate) = extras::resolve(&profile.fstab, &nodes, &table);
     if !extras.is_empty() {
         let tree = extras::mount_tree(places, "probe", (&root, system, subvolume), &extras, true)?;
@@ -201,8 +240,7 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
     }
     active.end().map_err(FinishError::Volumes)?;
     drop(lock);
-    let esp = find_esp(&table, &nodes);
-    Ok(Layout {
+    Ok(System::Open(Box::new(Layout {
         table,
         partitions: nodes,
         volumes,
@@ -213,7 +251,18 @@ pub fn find_layout(places: &Places, disk: &WrittenDisk) -> Result<Layout, Finish
         extras,
         separate,
         esp,
-    })
+    })))
+}
+
+/// What a partition holds that has no file system to look into, for people.
+fn content(node: &PartitionNode, system: Option<FileSystem>) -> String {
+    if let Some(system) = system {
+        return system.name().to_owned();
+    }
+    let volume = File::open(&node.path)
+        .ok()
+        .and_then(|file| inventory::volume(&file, node.size_bytes));
+    volume.map_or_else(|| "no known file system".to_owned(), |volume| volume.kind)
 }
 
 fn look_inside(
@@ -281,9 +330,9 @@ pub fn signatures(table: &Table) -> Vec<PartitionSignature> {
 pub(super) fn signatures_of_all_disks(
     places: &Places,
     written: &WrittenDisk,
-    layout: &Layout,
+    table: &Table,
 ) -> Vec<PartitionSignature> {
-    let mut found = signatures(&layout.table);
+    let mut found = signatures(table);
     let names = fs::read_dir(places.sys.join("block"))
         .into_iter()
         .flatten()

@@ -19,6 +19,7 @@ use crate::{
 
 pub mod clash;
 pub mod cleanup;
+pub mod closed;
 pub mod confined;
 pub mod efi;
 mod error;
@@ -36,17 +37,20 @@ pub mod profile;
 mod secrets;
 pub mod seed;
 pub mod settle;
+mod system;
 pub mod table;
 pub mod tool;
 pub mod users;
 
 pub use error::FinishError;
-pub use layout::{Layout, find_layout, signatures};
+pub use layout::{Closed, Layout, System, find_layout, signatures};
 
 use confined::ConfinedRoot;
 use filesystem::FileSystem;
+use layout::Esp;
+use profile::Profile;
 use settle::PartitionNode;
-use table::TableError;
+use table::{Table, TableError};
 
 /// The disk that the image was written to.
 #[derive(Debug, Clone)]
@@ -329,7 +333,13 @@ pub fn guest(
 /// When that can't be done for certain; see [`FinishError`].
 pub fn erase_secrets(places: &Places, disk: &WrittenDisk) -> Result<usize, FinishError> {
     clear_mounts(places)?;
-    let layout = find_layout(places, disk)?;
+    let layout = match layout::find_system(places, disk)? {
+        System::Open(layout) => layout,
+        System::Closed(closed) => match closed::erase(places, disk, &closed)? {
+            0 => return Err(FinishError::NoRoot { seen: closed.seen }),
+            count => return Ok(count),
+        },
+    };
     let mut count = 0;
     with_root(places, &layout, |root| {
         let (seed, token) = (secrets::erase_seed(root), secrets::erase_token(root));
@@ -415,6 +425,18 @@ pub fn boot_entry(
     plan: &FinishPlan,
     formerly_here: &[efi::PartitionSignature],
 ) -> Result<(String, Done), FinishError> {
+    let found = (&layout.table, layout.esp.as_ref(), &layout.profile);
+    write_entry(places, disk, found, plan, formerly_here)
+}
+
+/// The same by what is known of any disk.
+fn write_entry(
+    places: &Places,
+    disk: &WrittenDisk,
+    (table, esp, profile): (&Table, Option<&Esp>, &Profile),
+    plan: &FinishPlan,
+    formerly_here: &[efi::PartitionSignature],
+) -> Result<(String, Done), FinishError> {
     let firmware = places.sys.join("firmware/efi");
     if !firmware.is_dir() {
         let detail =
@@ -427,7 +449,7 @@ pub fn boot_entry(
             },
         ));
     }
-    let Some(esp) = &layout.esp else {
+    let Some(esp) = esp else {
         return Err(efi::EfiError::NoEsp.into());
     };
     let variables = efi::open_variables(&firmware)?;
@@ -436,7 +458,6 @@ pub fn boot_entry(
     let mut done = Done::default();
     let names = &efi::loader::NAMES;
     let root = ConfinedRoot::open(mount.point())?;
-    let profile = &layout.profile;
     let folder = profile.family.efi_folder(&profile.id);
     let loader = efi::loader::find(&root, names, folder)?.ok_or(efi::EfiError::NoLoader)?;
     if efi::loader::removable(&root, names)?.is_none() {
@@ -453,7 +474,7 @@ pub fn boot_entry(
         drop(root);
     }
     unmount(mount)?;
-    let present = layout::signatures_of_all_disks(places, disk, layout);
+    let present = layout::signatures_of_all_disks(places, disk, table);
     let entry = efi::Wanted {
         loader: &loader,
         esp: esp.drive,

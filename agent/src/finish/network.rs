@@ -6,6 +6,7 @@
 use imprint_network::{
     Format, Network, Read, Refused, cloud_init_loses,
     kept::{Kept, PLACES},
+    model::{self, Link},
     read, render,
     render::{File, Place},
 };
@@ -194,6 +195,41 @@ fn unread(profile: &Profile, data: &[u8], refused: &Refused) -> Written {
             ..Written::default()
         }
     }
+}
+
+/// The network for a system whose files cannot be reached: cloud-init brings it up. Pure.
+pub(super) fn for_cloud_init(data: &[u8]) -> Written {
+    if data.is_empty() {
+        return Written::default();
+    }
+    match read(data) {
+        Ok(read) => Written {
+            seed: Some(seed(&read.network)),
+            ..noted(&read)
+        },
+        Err(refused) => {
+            let profile = Profile {
+                cloud_init: true,
+                ..Profile::default()
+            };
+            unread(&profile, data, &refused)
+        }
+    }
+}
+
+/// Whether it asks for nothing but addresses by DHCP, which cloud-init does without being told. Pure.
+pub(super) fn is_plain_dhcp(data: &[u8]) -> bool {
+    let is_plain = |link: &Link| {
+        let ip = &link.ip;
+        matches!(link.kind, model::Kind::Nic(_))
+            && ip.dhcp4.is_some()
+            && ip.addresses.is_empty()
+            && ip.routes.is_empty()
+            && ip.servers.is_empty()
+            && link.mac.is_none()
+            && link.mtu.is_none()
+    };
+    read(data).is_ok_and(|read| read.network.links.values().all(is_plain))
 }
 
 fn seed(network: &Network) -> Vec<u8> {

@@ -151,7 +151,7 @@ fn write_seed(
 }
 
 /// Whether network data is in the form that a ConfigDrive has it.
-fn network_data(text: &[u8]) -> bool {
+pub(super) fn network_data(text: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(text).is_ok_and(|value| value.get("links").is_some())
 }
 

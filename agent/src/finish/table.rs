@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use gptman::{GPT, GPTHeader};
 
 mod identity;
+pub mod room;
 
 pub use identity::{Identity, identity, set_identity};
 

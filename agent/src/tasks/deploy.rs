@@ -16,7 +16,7 @@ use super::{
     report::{self, Reporter, StepFailure},
 };
 use crate::{
-    finish::{self, Done, FinishError, Layout, WrittenDisk, guest::Traces, table},
+    finish::{self, Done, FinishError, System, WrittenDisk, guest::Traces, table},
     inventory,
     session::backoff::chain,
     target::Target as _,
@@ -68,9 +68,10 @@ impl<'a> Deploy<'a> {
             self.claim_and_write(record).await?;
         }
         let disk = record.disk.clone().unwrap_or_default();
-        if let Some(plan) = &self.task.finish {
-            self.finish(record, plan, &disk).await?;
-        }
+        let reports = match &self.task.finish {
+            Some(plan) => self.finish(record, plan, &disk).await?,
+            None => false,
+        };
         if self.task.reboot {
             self.check_cancelled(Step::Reboot)?;
             self.reporter.started(
@@ -83,6 +84,7 @@ impl<'a> Deploy<'a> {
             image_digest: self.image().image_digest.clone(),
             write: record.figures.clone(),
             boot_entry: record.boot_entry.clone(),
+            no_first_boot_report: !reports,
         })
     }
 
@@ -193,7 +195,8 @@ impl<'a> Deploy<'a> {
         Ok(disk)
     }
 
-    async fn finish(&self, record: &mut Record, plan: &FinishPlan, disk: &Disk) -> Result<(), StepFailure> {
+    /// True when the system will report its first boot.
+    async fn finish(&self, record: &mut Record, plan: &FinishPlan, disk: &Disk) -> Result<bool, StepFailure> {
         let written = WrittenDisk {
             name: disk.kernel_name.clone(),
             sector_bytes: u64::from(disk.logical_sector_bytes),
@@ -207,49 +210,49 @@ impl<'a> Deploy<'a> {
             .await?;
 
         let (places, target, order) = (self.around.places.clone(), written.clone(), plan.clone());
-        let layout: Layout = if record.is_finished(Step::Partitions) {
-            self.finishing(Step::Partitions, move || finish::find_layout(&places, &target))
+        let system = if record.is_finished(Step::Partitions) {
+            self.finishing(Step::Partitions, move || System::find(&places, &target, &order))
                 .await?
         } else {
             let began = self.begin(Step::Partitions, "partition table and file system")?;
-            let (layout, done) = self
+            let (system, done) = self
                 .finishing(Step::Partitions, move || {
-                    finish::partitions(&places, &target, &order)
+                    System::prepare(&places, &target, &order)
                 })
                 .await?;
             self.done(record, Step::Partitions, began, &done);
-            layout
+            system
         };
         if !record.is_finished(Step::Seed) {
             let began = self.begin(Step::Seed, "identity of the machine")?;
             record.seeded = true;
             self.tasks.save(record);
-            let (places, layout, plan) = (self.around.places.clone(), layout.clone(), plan.clone());
+            let (places, target) = (self.around.places.clone(), written.clone());
+            let (system, plan) = (system.clone(), plan.clone());
             let done = self
-                .finishing(Step::Seed, move || finish::seed(&places, &layout, &plan))
+                .finishing(Step::Seed, move || system.seed(&places, &target, &plan))
                 .await?;
             self.done(record, Step::Seed, began, &done);
         }
         if !record.is_finished(Step::Guest) {
             let began = self.begin(Step::Guest, "guest plugin")?;
-            let (places, layout, plan) = (self.around.places.clone(), layout.clone(), plan.clone());
+            let (places, system, plan) = (self.around.places.clone(), system.clone(), plan.clone());
             let traces = self.traces(record, disk);
             let done = self
-                .finishing(Step::Guest, move || {
-                    finish::guest(&places, &layout, &plan, &traces)
-                })
+                .finishing(Step::Guest, move || system.guest(&places, &plan, &traces))
                 .await?;
             self.done(record, Step::Guest, began, &done);
         }
+        let reports = system.reports();
         if !record.is_finished(Step::BootEntry) {
             let began = self.begin(Step::BootEntry, "boot entry of the firmware")?;
             let (places, plan, former) = (self.around.places.clone(), plan.clone(), record.former());
-            let work = move || finish::boot_entry(&places, &written, &layout, &plan, &former);
+            let work = move || system.boot_entry(&places, &written, &plan, &former);
             let (text, done) = self.finishing(Step::BootEntry, work).await?;
             record.boot_entry = text;
             self.done(record, Step::BootEntry, began, &done);
         }
-        Ok(())
+        Ok(reports)
     }
 
     fn traces(&self, record: &Record, disk: &Disk) -> Traces {

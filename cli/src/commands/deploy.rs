@@ -161,6 +161,9 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
             arguments.kernel_argument.clone().into(),
         );
     }
+    if let Some(wanted) = arguments.seed_partition {
+        body.insert("seed_partition".into(), wanted.into());
+    }
     if arguments.no_finish {
         body.insert("finish".into(), false.into());
     }
@@ -255,6 +258,7 @@ mod tests {
             "--fresh-uuids",
             "--kernel-argument",
             "quiet",
+            "--seed-partition",
             "--no-finish",
             "--reinstall",
             "--allow-unverified",
@@ -270,7 +274,7 @@ mod tests {
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
                 "image_users": "remove-access", "data_source": "config-drive", "fresh_uuids": true,
-                "kernel_arguments": ["quiet"], "finish": false, "reinstall": true, "allow_unverified": true,
+                "kernel_arguments": ["quiet"], "seed_partition": true, "finish": false, "reinstall": true, "allow_unverified": true,
                 "wipe": ["A", "B"], "dry_run": true})
             )
         );

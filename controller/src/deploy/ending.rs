@@ -96,6 +96,11 @@ impl Deployments {
                     [first, more @ ..] => format!(" It is to be known: {first}; and {} more.", more.len()),
                 },
             ),
+            None if deployment.finish => {
+                "The system is on the disk, written and verified; its first boot is not reported, for it has no guest plugin. See \
+                 on its console that it starts. The node is active."
+                    .to_owned()
+            }
             None if node_state == NodeState::Active => {
                 "The data disk is written and verified; restart the server to go back to its system."
                     .to_owned()

@@ -19,6 +19,8 @@ pub struct FinishOptions {
     pub fresh_uuids: bool,
     /// Added to the command line of the installed kernels.
     pub kernel_arguments: Vec<String>,
+    /// Where the root cannot be written, cloud-init's seed goes to a partition of its own.
+    pub seed_partition: bool,
 }
 
 /// Where cloud-init finds its seed.
@@ -82,6 +84,7 @@ pub(super) fn read(request: &DeployRequest) -> Result<FinishOptions, Vec<Refusal
             data_source,
             fresh_uuids: request.fresh_uuids.unwrap_or(false),
             kernel_arguments: arguments.clone(),
+            seed_partition: request.seed_partition.unwrap_or(false),
         })
     } else {
         Err(refusals)

@@ -18,6 +18,8 @@ pub(super) struct Chosen<'a> {
     pub region: &'a str,
     /// How the matching judges it, for a node.
     pub fit: Option<&'a Answer>,
+    /// Why its root cannot be written, when that is certain.
+    pub sealed: Option<&'a str>,
 }
 
 /// One reason why an image cannot be deployed.

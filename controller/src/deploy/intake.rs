@@ -428,7 +428,11 @@ impl Deployments {
                 deployment.disk = success.disk.map(Disk::from);
                 deployment.boot_entry = Some(clip(&success.boot_entry)).filter(|entry| !entry.is_empty());
                 deployment.write = success.write.as_ref().map(figures);
-                Outcome::Success
+                if success.no_first_boot_report {
+                    Outcome::Unreported
+                } else {
+                    Outcome::Success
+                }
             }
             Some(wire::outcome::Result::Failure(failure)) => {
                 if failure.head_cleared {

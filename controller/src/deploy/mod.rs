@@ -39,6 +39,7 @@ mod removal;
 mod report;
 mod request;
 mod run;
+mod seed_place;
 mod state;
 mod steps;
 mod subject;

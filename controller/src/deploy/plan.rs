@@ -87,6 +87,7 @@ impl Deployments {
             seed_layout: deployment.finish_options.data_source.to_wire().into(),
             fresh_uuids: deployment.finish_options.fresh_uuids,
             kernel_arguments: deployment.finish_options.kernel_arguments.clone(),
+            seed_partition: deployment.finish_options.seed_partition,
         })
     }
 

@@ -189,11 +189,13 @@ impl Deployments {
             Some(node) => self.fit(&request, node, inventory.as_ref(), image).await?,
             None => None,
         };
+        let sealed = self.sealed_root(&request, image).await?;
         let chosen = Chosen {
             image,
             replacement: replacement.as_deref(),
             region: self.catalog.region(),
             fit: fit.as_ref(),
+            sealed: sealed.as_deref(),
         };
         let refusals = match node {
             Some(node) => {

@@ -19,7 +19,9 @@ use super::{
     fit, hostname,
     image_rules::{self, Chosen, ImageRefusal},
     image_users::{self, ImageUsers},
-    model_rules, network_config, network_nics, user_data,
+    model_rules, network_config, network_nics,
+    seed_place::{self, Sealed},
+    user_data,
 };
 use crate::{
     api::rest::problem::Problem,
@@ -78,6 +80,10 @@ pub struct DeployRequest {
     /// Added to the command line of the installed system's kernels, each as one word: `console=ttyS1,115200`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_arguments: Vec<String>,
+    /// Where no root file system of the image can be written, put cloud-init's seed on a partition of its own; such a system makes
+    /// no report of its first boot. Default: as the image's facts say (LUKS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_partition: Option<bool>,
     /// Make a system of it; false writes the image's bytes and nothing else. Default true.
     #[serde(default)]
     pub finish: Option<bool>,
@@ -146,6 +152,8 @@ pub enum Refusal {
     DataSource(String),
     /// What a kernel's command line cannot hold.
     KernelArguments(String),
+    /// The root of the image cannot be written.
+    Sealed(Sealed),
     /// Data for a system that will not be made.
     NothingToFinish,
 }
@@ -175,6 +183,7 @@ impl fmt::Display for Refusal {
             Self::ImageUsers(given) => write!(f, "`{given}` is not a policy for the users of an image."),
             Self::DataSource(given) => write!(f, "`{given}` is not a data source."),
             Self::KernelArguments(fault) => write!(f, "The kernel arguments cannot be used: {fault}."),
+            Self::Sealed(sealed) => f.write_str(&sealed.cause()),
             Self::NothingToFinish => f.write_str(
                 "User-data, network-config, host name and other wishes for the system have no place to go with `finish: false`.",
             ),
@@ -210,6 +219,7 @@ impl Refusal {
             Self::ImageUsers(_) => "bad-image-users",
             Self::DataSource(_) => "bad-data-source",
             Self::KernelArguments(_) => "bad-kernel-arguments",
+            Self::Sealed(_) => "root-not-writable",
             Self::NothingToFinish => "nothing-to-finish",
         }
     }
@@ -235,6 +245,7 @@ impl Refusal {
             Self::ImageUsers(_) => "The policy for the users of the image is not known",
             Self::DataSource(_) => "The data source is not known",
             Self::KernelArguments(_) => "The kernel arguments cannot be used",
+            Self::Sealed(_) => "The root of the image cannot be written",
             Self::NothingToFinish => "There is nothing to finish",
         }
     }
@@ -281,6 +292,7 @@ impl Refusal {
             Self::KernelArguments(_) => {
                 "Give each argument by itself, without blanks, quotes and dollar signs.".to_owned()
             }
+            Self::Sealed(sealed) => sealed.remedy().to_owned(),
             Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),
         }
     }
@@ -387,7 +399,7 @@ pub(super) fn check(
     let network = request.network_config.as_deref().unwrap_or_default();
     let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
     let asked_users = request.image_users.as_deref().filter(|word| !word.is_empty());
-    let options = finish_options::read(request).unwrap_or_else(|against| {
+    let mut options = finish_options::read(request).unwrap_or_else(|against| {
         refusals.extend(against);
         FinishOptions::default()
     });
@@ -485,6 +497,16 @@ pub(super) fn check(
             "Users of the image lose their access ({image_users}), and no user-data makes others: `imprint guest reset-password` gives \
              one of them a password."
         ));
+    }
+    if finish {
+        let sealed = chosen.and_then(|chosen| chosen.sealed);
+        match seed_place::decide(request, sealed, options.data_source, image_users) {
+            Ok(place) => {
+                options.seed_partition = place.partition;
+                warnings.extend(place.warnings);
+            }
+            Err(sealed) => refusals.push(Refusal::Sealed(sealed)),
+        }
     }
     fit::without_doubles(&mut refusals);
     if let Some(chosen) = chosen {

@@ -9,7 +9,7 @@ words! {
     DeploymentState, "state of deployments", {
         /// It goes on.
         Running => "running",
-        /// The installed system has reported, or the data disk is written.
+        /// The installed system has reported, or is one that cannot; or the data disk is written.
         Succeeded => "succeeded",
         /// It ended without.
         Failed => "failed",

@@ -32,6 +32,8 @@ pub(super) struct Subject {
     pub replacement: Option<String>,
     /// How the image stands to the node.
     pub fit: Option<Answer>,
+    /// Why its root cannot be written, when that is certain.
+    pub sealed: Option<String>,
     /// What is known to be against it already.
     pub against: Vec<Refusal>,
 }
@@ -50,6 +52,7 @@ impl Subject {
             replacement: self.replacement.as_deref(),
             region,
             fit: self.fit.as_ref(),
+            sealed: self.sealed.as_deref(),
         });
         let server = Server {
             node,
@@ -89,6 +92,7 @@ impl Deployments {
             image: None,
             replacement: None,
             fit: None,
+            sealed: None,
             against: Vec::new(),
         };
         let image = match self.image_of(&by.viewer(), request).await {
@@ -116,6 +120,7 @@ impl Deployments {
         subject.fit = self
             .fit(request, &subject.node, subject.inventory.as_ref(), &image)
             .await?;
+        subject.sealed = self.sealed_root(request, &image).await?;
         subject.image = Some(image);
         Ok(subject)
     }

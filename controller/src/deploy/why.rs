@@ -112,6 +112,9 @@ impl Deployments {
     pub(super) async fn explanation(&self, deployment: &Deployment) -> Result<String, DeployError> {
         Ok(match deployment.state {
             DeploymentState::Running => self.waiting(deployment).await?.0.to_string(),
+            DeploymentState::Succeeded if deployment.finish && deployment.first_boot.is_none() => {
+                "the system is written and verified; its first boot is not reported".to_owned()
+            }
             DeploymentState::Succeeded if deployment.finish => "the installed system has reported".to_owned(),
             DeploymentState::Succeeded => "the data disk is written and verified".to_owned(),
             DeploymentState::Cancelled => format!("cancelled in step {}", deployment.step),

@@ -52,7 +52,7 @@ impl Matching {
         let verified = self
             .by_image(
                 "SELECT DISTINCT d.image_id AS image, n.hardware AS value FROM deployments AS d JOIN nodes AS n \
-                 ON n.id = d.node_id WHERE d.state = 'succeeded' AND d.finish = 1 AND n.hardware <> '' AND d.image_id IN (",
+                 ON n.id = d.node_id WHERE d.state = 'succeeded' AND d.finish = 1 AND d.first_boot IS NOT NULL AND n.hardware <> '' AND d.image_id IN (",
                 &ids,
             )
             .await?;

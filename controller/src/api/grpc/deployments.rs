@@ -93,6 +93,7 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         data_source: Some(request.data_source).filter(|source| !source.is_empty()),
         fresh_uuids: request.fresh_uuids.then_some(true),
         kernel_arguments: request.kernel_arguments,
+        seed_partition: request.seed_partition,
         grow_root: request.grow_root,
         finish: request.finish,
         reinstall: Some(request.reinstall),

@@ -34,6 +34,8 @@ pub enum Agent {
 pub enum Outcome {
     /// All is verified and released.
     Success,
+    /// The same, on a system that will not report its first boot.
+    Unreported,
     /// It gave up.
     Failure(NodeProblem),
     /// It stopped because it was told to.
@@ -243,6 +245,7 @@ fn agent_works(facts: &Facts) -> Decision {
         return cancelling(facts, asked_at);
     }
     match &facts.outcome {
+        Some(Outcome::Unreported) => return Decision::Go(Next::Succeeded),
         Some(Outcome::Success) if facts.data_disk => return Decision::Go(Next::Succeeded),
         Some(Outcome::Success) => return Decision::Go(Next::AwaitReport),
         Some(Outcome::Failure(problem)) => return Decision::Go(Next::Failed(problem.clone())),

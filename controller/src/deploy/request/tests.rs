@@ -62,6 +62,7 @@ fn one_of_each() -> Vec<Refusal> {
         Refusal::ImageUsers(name()),
         Refusal::DataSource(name()),
         Refusal::KernelArguments(name()),
+        Refusal::Sealed(Sealed::NoPlace(name())),
         Refusal::NothingToFinish,
     ]);
     for refusal in &all {
@@ -84,6 +85,7 @@ fn one_of_each() -> Vec<Refusal> {
             | Refusal::ImageUsers(_)
             | Refusal::DataSource(_)
             | Refusal::KernelArguments(_)
+            | Refusal::Sealed(_)
             | Refusal::NothingToFinish => {}
         }
     }

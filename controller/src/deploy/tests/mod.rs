@@ -14,6 +14,7 @@ mod restarts;
 mod rig;
 mod rows;
 mod security;
+mod seed_places;
 mod tenants;
 mod terms;
 mod whole_way;

@@ -409,6 +409,7 @@ pub(super) fn success(deployment: &Deployment) -> wire::outcome::Result {
             ..wire::WriteFigures::default()
         }),
         boot_entry: "Boot0003 debian".to_owned(),
+        no_first_boot_report: false,
     })
 }
 
