@@ -280,7 +280,7 @@ pub struct DeployArguments {
     /// What becomes of users that the image brings; without it what the image's property image_users says, else keep
     #[arg(long, value_enum, value_name = "POLICY")]
     pub image_users: Option<ImageUsers>,
-    /// The form of cloud-init's seed
+    /// The form of cloud-init's seed; without it what the image's property data_source says, else nocloud
     #[arg(long, value_enum, value_name = "FORM")]
     pub data_source: Option<DataSource>,
     /// Give the image's file systems UUIDs of their own

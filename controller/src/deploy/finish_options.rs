@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{DeployRequest, Refusal};
 
+/// The image's property that says where its cloud-init finds its seed, for deployments that do not.
+pub(super) const PROPERTY: &str = "data_source";
 /// Most arguments, and letters of one.
 const MAX_ARGUMENTS: usize = 32;
 const MAX_LETTERS: usize = 256;
@@ -56,10 +58,22 @@ impl DataSource {
     }
 }
 
-/// What a request says, or every reason why it cannot be used.
-pub(super) fn read(request: &DeployRequest) -> Result<FinishOptions, Vec<Refusal>> {
+/// Whether a request wishes any of it by itself.
+pub(super) fn asks(request: &DeployRequest) -> bool {
+    request
+        .data_source
+        .as_deref()
+        .is_some_and(|source| !source.is_empty())
+        || request.fresh_uuids == Some(true)
+        || !request.kernel_arguments.is_empty()
+        || request.seed_partition == Some(true)
+}
+
+/// What a request says, or every reason why it cannot be used. `of_image`: the property of the image.
+pub(super) fn read(request: &DeployRequest, of_image: Option<&str>) -> Result<FinishOptions, Vec<Refusal>> {
     let mut refusals = Vec::new();
-    let data_source = match request.data_source.as_deref().unwrap_or_default() {
+    let asked = request.data_source.as_deref().filter(|source| !source.is_empty());
+    let data_source = match asked.or(of_image).unwrap_or_default() {
         "" | "nocloud" => DataSource::Nocloud,
         "config-drive" => DataSource::ConfigDrive,
         other => {
@@ -102,11 +116,12 @@ mod tests {
     use super::*;
 
     fn asked(source: &str, arguments: &[&str]) -> Result<FinishOptions, Vec<Refusal>> {
-        read(&DeployRequest {
+        let request = DeployRequest {
             data_source: Some(source.to_owned()),
             kernel_arguments: arguments.iter().map(ToString::to_string).collect(),
             ..DeployRequest::default()
-        })
+        };
+        read(&request, None)
     }
 
     #[test]
@@ -133,6 +148,26 @@ mod tests {
             assert_eq!(refusals.len(), count, "{source} {arguments:?}");
         }
         assert!(asked("", &vec!["a"; 33]).is_err());
+    }
+
+    #[test]
+    fn the_image_says_it_for_requests_that_do_not() {
+        for (asked, of_image, source) in [
+            (None, None, DataSource::Nocloud),
+            (None, Some("config-drive"), DataSource::ConfigDrive),
+            (Some(""), Some("config-drive"), DataSource::ConfigDrive),
+            (Some("nocloud"), Some("config-drive"), DataSource::Nocloud),
+            (Some("nocloud"), Some("floppy"), DataSource::Nocloud),
+        ] {
+            let request = DeployRequest {
+                data_source: asked.map(str::to_owned),
+                ..DeployRequest::default()
+            };
+            assert_eq!(asks(&request), asked == Some("nocloud"));
+            assert_eq!(read(&request, of_image).unwrap().data_source, source);
+        }
+        let refused = read(&DeployRequest::default(), Some("floppy")).unwrap_err();
+        assert_eq!(refused, [Refusal::DataSource("floppy".to_owned())]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub struct DeployRequest {
     /// Grow the last partition and its file system; default true.
     #[serde(default)]
     pub grow_root: Option<bool>,
-    /// The form of cloud-init's seed: `nocloud` (default) or `config-drive`.
+    /// The form of cloud-init's seed: `nocloud` or `config-drive`. Default: the image's property `data_source`, else `nocloud`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_source: Option<String>,
     /// Give the image's file systems UUIDs of their own; default false.
@@ -288,7 +288,9 @@ impl Refusal {
                 "Use keep, remove-keys, lock-passwords or remove-access, in the request or in the image's property image_users."
                     .to_owned()
             }
-            Self::DataSource(_) => "Use nocloud or config-drive.".to_owned(),
+            Self::DataSource(_) => {
+                "Use nocloud or config-drive, in the request or in the image's property data_source.".to_owned()
+            }
             Self::KernelArguments(_) => {
                 "Give each argument by itself, without blanks, quotes and dollar signs.".to_owned()
             }
@@ -399,7 +401,12 @@ pub(super) fn check(
     let network = request.network_config.as_deref().unwrap_or_default();
     let asked_name = request.hostname.as_deref().filter(|name| !name.is_empty());
     let asked_users = request.image_users.as_deref().filter(|word| !word.is_empty());
-    let mut options = finish_options::read(request).unwrap_or_else(|against| {
+    let property = |name: &str| {
+        let image = chosen.map(|chosen| chosen.image)?;
+        image.properties.get(name).map(String::as_str)
+    };
+    let of_image = property(finish_options::PROPERTY).filter(|_| finish);
+    let mut options = finish_options::read(request, of_image).unwrap_or_else(|against| {
         refusals.extend(against);
         FinishOptions::default()
     });
@@ -407,7 +414,7 @@ pub(super) fn check(
         || !network.is_empty()
         || asked_name.is_some()
         || asked_users.is_some()
-        || options != FinishOptions::default();
+        || finish_options::asks(request);
     if !finish && asks {
         refusals.push(Refusal::NothingToFinish);
     }
@@ -482,12 +489,12 @@ pub(super) fn check(
             None
         }
     };
-    let of_image = chosen.and_then(|chosen| chosen.image.properties.get(image_users::PROPERTY));
-    let image_users = match asked_users.or(of_image.map(String::as_str)).map(str::parse) {
+    let of_image = property(image_users::PROPERTY);
+    let image_users = match asked_users.or(of_image).map(str::parse) {
         None => ImageUsers::Keep,
         Some(Ok(policy)) => policy,
         Some(Err(_)) => {
-            let given = asked_users.or(of_image.map(String::as_str)).unwrap_or_default();
+            let given = asked_users.or(of_image).unwrap_or_default();
             refusals.push(Refusal::ImageUsers(given.chars().take(40).collect()));
             ImageUsers::Keep
         }

@@ -115,3 +115,43 @@ async fn an_operator_may_allow_it_where_nothing_is_known() {
         DeploymentState::Running
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_image_says_where_its_cloud_init_looks() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let property = async |value: &str| {
+        sqlx::query("UPDATE images SET properties = json_object('data_source', ?)")
+            .bind(value)
+            .execute(&rig.app().db)
+            .await
+            .unwrap();
+    };
+    let base = json!({ "node": machine.node_id, "image": "debian" });
+    property("of-the-future").await;
+    let (status, kind, remedy) = problem(post(&rig, "/v1/deployments", &base).await).await;
+    assert_eq!((status, kind.as_str()), (422, "bad-data-source"));
+    assert!(remedy.contains("property data_source"), "{remedy}");
+    property("config-drive").await;
+    for (asked, layout) in [
+        (None, wire::SeedLayout::ConfigDrive),
+        (Some("nocloud"), wire::SeedLayout::NoCloud),
+    ] {
+        let mut body = base.clone();
+        if let Some(asked) = asked {
+            body["data_source"] = asked.into();
+        }
+        assert_eq!(post(&rig, "/v1/deployments", &body).await.status(), 201);
+        let task = agent.task().await;
+        let plan = deploy_task(&task).finish.clone().unwrap();
+        assert_eq!(plan.seed_layout(), layout);
+        let meta_data = plan.seed.unwrap().meta_data;
+        assert_eq!(
+            meta_data.starts_with(b"{"),
+            layout == wire::SeedLayout::ConfigDrive
+        );
+        agent
+            .outcome(&task.task_id, failure(wire::Step::Write, true))
+            .await;
+    }
+}
