@@ -289,6 +289,9 @@ pub struct DeployArguments {
     /// Add this to the command line of the installed kernels; repeatable
     #[arg(long, value_name = "WORD")]
     pub kernel_argument: Vec<String>,
+    /// Which console the installed system gets besides those of the image
+    #[arg(long, value_enum, value_name = "CHOICE")]
+    pub console: Option<Console>,
     /// Put cloud-init's seed on a partition of its own where no root can be written (LUKS); no report of the first boot then.
     /// Without it as the image's facts say
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -331,6 +334,14 @@ pub enum ImageUsers {
     LockPasswords,
     /// Both
     RemoveAccess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Console {
+    /// None by itself, the default
+    None,
+    /// The serial one that the firmware names
+    Firmware,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -212,7 +212,7 @@ pub(super) fn write_seed(
          they are unless it changes them"
             .to_owned(),
     );
-    if !plan.kernel_arguments.is_empty() {
+    if plan.firmware_console || !plan.kernel_arguments.is_empty() {
         notes.push("arguments of the kernel are not added: the root cannot be written".to_owned());
     }
     notes.extend(others(&inventory::disks(&places.root), &disk.name, node.number));

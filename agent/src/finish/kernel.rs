@@ -3,7 +3,7 @@
 
 use super::{
     FinishError, Layout, Places,
-    confined::Kind,
+    confined::{ConfinedError, ConfinedRoot, Kind},
     family::{self, Form},
     fresh::{self, KERNELS, MAX_FILE},
 };
@@ -20,48 +20,24 @@ pub(super) fn add(
     if arguments.is_empty() {
         return Ok(Vec::new());
     }
-    let active = layout.activate(places)?;
     let (mut changed, mut known, mut sealed) = (Vec::new(), false, Vec::new());
-    for (node, system, is_root) in fresh::file_systems(layout) {
-        let edited = fresh::with(places, layout, (&node, system, is_root), false, |root| {
-            for place in &family::common().command_lines {
-                for pattern in place.paths.iter().flat_map(|path| fresh::patterns(path, is_root)) {
-                    for path in fresh::matching(root, pattern)? {
-                        // A link leads to another file of the list, or to none of these.
-                        if root.kind(&path)? != Some(Kind::File) {
-                            continue;
-                        }
-                        // What is no text, or too long, is none of these either.
-                        let Some(text) = root
-                            .read(&path, MAX_FILE)
-                            .ok()
-                            .flatten()
-                            .and_then(|bytes| String::from_utf8(bytes).ok())
-                        else {
-                            continue;
-                        };
-                        let (text, has_place) = added(place.form, &text, arguments);
-                        known |= has_place;
-                        if let Some(text) = text {
-                            root.replace(&path, text.as_bytes())?;
-                            changed.push(path);
-                        }
-                    }
-                }
-            }
-            for pattern in KERNELS.iter().flat_map(|path| fresh::patterns(path, is_root)) {
-                let found = fresh::matching(root, pattern)?;
-                sealed.extend(found);
-            }
-            Ok(())
-        });
-        match edited {
-            // What can't be mounted holds none of these files for the firmware either.
-            Err(FinishError::Mount { .. }) if !is_root => {}
-            edited => edited?,
+    let mut edit = |root: &ConfinedRoot, path: String, form: Form, text: &str| -> Result<(), ConfinedError> {
+        let (text, has_place) = added(form, text, arguments);
+        known |= has_place;
+        if let Some(text) = text {
+            root.replace(&path, text.as_bytes())?;
+            changed.push(path);
         }
-    }
-    active.end().map_err(FinishError::Volumes)?;
+        Ok(())
+    };
+    let mut look = |root: &ConfinedRoot, is_root: bool| -> Result<(), ConfinedError> {
+        for pattern in KERNELS.iter().flat_map(|path| fresh::patterns(path, is_root)) {
+            let found = fresh::matching(root, pattern)?;
+            sealed.extend(found);
+        }
+        Ok(())
+    };
+    visit(places, layout, false, &mut edit, &mut look)?;
     let words = arguments.join(" ");
     let mut notes = Vec::new();
     if !changed.is_empty() {
@@ -82,6 +58,67 @@ pub(super) fn add(
         ));
     }
     Ok(notes)
+}
+
+/// Whether a command line names a console, besides these.
+///
+/// # Errors
+/// See [`FinishError`].
+pub(super) fn names_console(places: &Places, layout: &Layout, but: &[String]) -> Result<bool, FinishError> {
+    let mut found = false;
+    let mut read = |_: &ConfinedRoot, _: String, _: Form, text: &str| {
+        found |= has_console(text, but);
+        Ok(())
+    };
+    visit(places, layout, true, &mut read, &mut |_, _| Ok(()))?;
+    Ok(found)
+}
+
+fn has_console(text: &str, but: &[String]) -> bool {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines
+        .flat_map(words)
+        .any(|word| word.starts_with("console=") && !but.iter().any(|ours| ours == word))
+}
+
+type Edit<'a> = dyn FnMut(&ConfinedRoot, String, Form, &str) -> Result<(), ConfinedError> + 'a;
+type Look<'a> = dyn FnMut(&ConfinedRoot, bool) -> Result<(), ConfinedError> + 'a;
+
+/// Goes through every file with a command line, and then once through the file system it is on.
+fn visit(
+    places: &Places,
+    layout: &Layout,
+    read_only: bool,
+    file: &mut Edit<'_>,
+    system: &mut Look<'_>,
+) -> Result<(), FinishError> {
+    let active = layout.activate(places)?;
+    for (node, kind, is_root) in fresh::file_systems(layout) {
+        let edited = fresh::with(places, layout, (&node, kind, is_root), read_only, |root| {
+            for place in &family::common().command_lines {
+                for pattern in place.paths.iter().flat_map(|path| fresh::patterns(path, is_root)) {
+                    for path in fresh::matching(root, pattern)? {
+                        // A link leads to another file of the list, or to none of these.
+                        if root.kind(&path)? != Some(Kind::File) {
+                            continue;
+                        }
+                        // What is no text, or too long, is none of these either.
+                        let text = root.read(&path, MAX_FILE).ok().flatten();
+                        if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok()) {
+                            file(root, path, place.form, &text)?;
+                        }
+                    }
+                }
+            }
+            system(root, is_root)
+        });
+        match edited {
+            // What can't be mounted holds none of these files for the firmware either.
+            Err(FinishError::Mount { .. }) if !is_root => {}
+            edited => edited?,
+        }
+    }
+    active.end().map_err(FinishError::Volumes)
 }
 
 /// A text with the arguments, if it has not all of them, and whether it has a place for them.
@@ -138,10 +175,12 @@ fn appended(line: &str, arguments: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{old}{blank}{}", missing.join(" ")))
 }
 
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\''))
+}
+
 fn missing<'a>(line: &str, arguments: &'a [String]) -> Vec<&'a str> {
-    let there: Vec<&str> = line
-        .split(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\''))
-        .collect();
+    let there: Vec<&str> = words(line).collect();
     let missing = arguments.iter().map(String::as_str);
     missing.filter(|argument| !there.contains(argument)).collect()
 }
@@ -257,6 +296,28 @@ mod tests {
             (Form::DefaultGrub, "GRUB_CMDLINE_LINUX=\"never closed\n"),
         ] {
             assert_eq!(add(form, text), (None, false), "{text}");
+        }
+    }
+
+    #[test]
+    fn consoles_of_the_image_are_seen() {
+        let ours = ["console=tty0".to_owned(), "console=ttyS1,115200".to_owned()];
+        for (text, has) in [
+            ("GRUB_CMDLINE_LINUX=\"quiet console=ttyS0\"\n", true),
+            ("\tlinux /vmlinuz ro console=hvc0\n", true),
+            ("options root=UUID=1 console=ttyS1,9600", true),
+            // Ours, of a time before.
+            (
+                "GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS1,115200\"\n",
+                false,
+            ),
+            (
+                "#GRUB_CMDLINE_LINUX=\"console=ttyS0\"\nterminal_output console\n",
+                false,
+            ),
+            ("netconsole=@/eth0 quiet", false),
+        ] {
+            assert_eq!(has_console(text, &ours), has, "{text}");
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod clash;
 pub mod cleanup;
 pub mod closed;
 pub mod confined;
+mod console;
 pub mod efi;
 mod error;
 pub mod extras;
@@ -303,8 +304,13 @@ pub fn seed(places: &Places, layout: &Layout, plan: &FinishPlan) -> Result<Done,
         )?);
         Ok(Done { detail, notes })
     })?;
-    done.notes
-        .extend(kernel::add(places, layout, &plan.kernel_arguments)?);
+    let mut arguments = plan.kernel_arguments.clone();
+    if plan.firmware_console {
+        let (words, note) = console::arguments(places, layout, &arguments)?;
+        arguments.extend(words);
+        done.notes.extend(note);
+    }
+    done.notes.extend(kernel::add(places, layout, &arguments)?);
     Ok(done)
 }
 

@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::plan;
 use crate::{
     answer::{Deployment, read},
-    arguments::{BootOrder, DataSource, DeployArguments, ImageUsers},
+    arguments::{BootOrder, Console, DataSource, DeployArguments, ImageUsers},
     client::Client,
     fault::Fault,
     output::{self, Output},
@@ -129,6 +129,13 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
             arguments.data_source.map(|source| match source {
                 DataSource::Nocloud => "nocloud".into(),
                 DataSource::ConfigDrive => "config-drive".into(),
+            }),
+        ),
+        (
+            "console",
+            arguments.console.map(|console| match console {
+                Console::None => "none".into(),
+                Console::Firmware => "firmware".into(),
             }),
         ),
     ];
@@ -258,6 +265,8 @@ mod tests {
             "--fresh-uuids",
             "--kernel-argument",
             "quiet",
+            "--console",
+            "firmware",
             "--seed-partition",
             "--no-finish",
             "--reinstall",
@@ -274,7 +283,7 @@ mod tests {
                 json!({"image": "i", "disk": "serial=X", "user_data": "#cloud-config\n",
                 "network_config": "#cloud-config\n", "hostname": "h", "boot_order": "disk-first",
                 "image_users": "remove-access", "data_source": "config-drive", "fresh_uuids": true,
-                "kernel_arguments": ["quiet"], "seed_partition": true, "finish": false, "reinstall": true, "allow_unverified": true,
+                "kernel_arguments": ["quiet"], "console": "firmware", "seed_partition": true, "finish": false, "reinstall": true, "allow_unverified": true,
                 "wipe": ["A", "B"], "dry_run": true})
             )
         );

@@ -23,6 +23,19 @@ pub struct FinishOptions {
     pub kernel_arguments: Vec<String>,
     /// Where the root cannot be written, cloud-init's seed goes to a partition of its own.
     pub seed_partition: bool,
+    /// Which console the system gets by itself.
+    pub console: Console,
+}
+
+/// Which console the installed system gets by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Console {
+    /// None: those of the image.
+    #[default]
+    None,
+    /// The serial one that the firmware names.
+    Firmware,
 }
 
 /// Where cloud-init finds its seed.
@@ -67,6 +80,10 @@ pub(super) fn asks(request: &DeployRequest) -> bool {
         || request.fresh_uuids == Some(true)
         || !request.kernel_arguments.is_empty()
         || request.seed_partition == Some(true)
+        || request
+            .console
+            .as_deref()
+            .is_some_and(|console| !matches!(console, "" | "none"))
 }
 
 /// What a request says, or every reason why it cannot be used. `of_image`: the property of the image.
@@ -79,6 +96,14 @@ pub(super) fn read(request: &DeployRequest, of_image: Option<&str>) -> Result<Fi
         other => {
             refusals.push(Refusal::DataSource(other.chars().take(40).collect()));
             DataSource::Nocloud
+        }
+    };
+    let console = match request.console.as_deref().unwrap_or_default() {
+        "" | "none" => Console::None,
+        "firmware" => Console::Firmware,
+        other => {
+            refusals.push(Refusal::Console(other.chars().take(40).collect()));
+            Console::None
         }
     };
     let arguments = &request.kernel_arguments;
@@ -99,6 +124,7 @@ pub(super) fn read(request: &DeployRequest, of_image: Option<&str>) -> Result<Fi
             fresh_uuids: request.fresh_uuids.unwrap_or(false),
             kernel_arguments: arguments.clone(),
             seed_partition: request.seed_partition.unwrap_or(false),
+            console,
         })
     } else {
         Err(refusals)
@@ -168,6 +194,30 @@ mod tests {
         }
         let refused = read(&DeployRequest::default(), Some("floppy")).unwrap_err();
         assert_eq!(refused, [Refusal::DataSource("floppy".to_owned())]);
+    }
+
+    #[test]
+    fn the_console_is_a_choice() {
+        let asked = |console: Option<&str>| {
+            let request = DeployRequest {
+                console: console.map(str::to_owned),
+                ..DeployRequest::default()
+            };
+            (
+                asks(&request),
+                read(&request, None).map(|options| options.console),
+            )
+        };
+        for (word, asks, console) in [
+            (None, false, Console::None),
+            (Some("none"), false, Console::None),
+            (Some("firmware"), true, Console::Firmware),
+        ] {
+            assert_eq!(asked(word), (asks, Ok(console)));
+        }
+        let refused = asked(Some("ttyS0")).1.unwrap_err();
+        assert_eq!(refused, [Refusal::Console("ttyS0".to_owned())]);
+        assert!(refused[0].remedy().contains("kernel_arguments"));
     }
 
     #[test]

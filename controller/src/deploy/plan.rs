@@ -3,7 +3,7 @@
 use imprint_proto::agent::v1 as wire;
 use zeroize::Zeroizing;
 
-use super::{Deployments, error::DeployError, record::Deployment};
+use super::{Deployments, error::DeployError, finish_options::Console, record::Deployment};
 use crate::events::{DatabaseError, doing};
 
 /// Bytes of randomness in a report token.
@@ -88,6 +88,7 @@ impl Deployments {
             fresh_uuids: deployment.finish_options.fresh_uuids,
             kernel_arguments: deployment.finish_options.kernel_arguments.clone(),
             seed_partition: deployment.finish_options.seed_partition,
+            firmware_console: deployment.finish_options.console == Console::Firmware,
         })
     }
 

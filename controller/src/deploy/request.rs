@@ -80,6 +80,10 @@ pub struct DeployRequest {
     /// Added to the command line of the installed system's kernels, each as one word: `console=ttyS1,115200`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_arguments: Vec<String>,
+    /// `firmware`: the serial console that the server's firmware names (ACPI's SPCR) becomes one of the installed system, unless
+    /// `kernel_arguments` or the image name one. Default: `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
     /// Where no root file system of the image can be written, put cloud-init's seed on a partition of its own; such a system makes
     /// no report of its first boot. Default: as the image's facts say (LUKS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,6 +156,8 @@ pub enum Refusal {
     DataSource(String),
     /// What a kernel's command line cannot hold.
     KernelArguments(String),
+    /// Not a choice of consoles.
+    Console(String),
     /// The root of the image cannot be written.
     Sealed(Sealed),
     /// Data for a system that will not be made.
@@ -183,6 +189,7 @@ impl fmt::Display for Refusal {
             Self::ImageUsers(given) => write!(f, "`{given}` is not a policy for the users of an image."),
             Self::DataSource(given) => write!(f, "`{given}` is not a data source."),
             Self::KernelArguments(fault) => write!(f, "The kernel arguments cannot be used: {fault}."),
+            Self::Console(given) => write!(f, "`{given}` is not a choice of consoles."),
             Self::Sealed(sealed) => f.write_str(&sealed.cause()),
             Self::NothingToFinish => f.write_str(
                 "User-data, network-config, host name and other wishes for the system have no place to go with `finish: false`.",
@@ -219,6 +226,7 @@ impl Refusal {
             Self::ImageUsers(_) => "bad-image-users",
             Self::DataSource(_) => "bad-data-source",
             Self::KernelArguments(_) => "bad-kernel-arguments",
+            Self::Console(_) => "bad-console",
             Self::Sealed(_) => "root-not-writable",
             Self::NothingToFinish => "nothing-to-finish",
         }
@@ -245,6 +253,7 @@ impl Refusal {
             Self::ImageUsers(_) => "The policy for the users of the image is not known",
             Self::DataSource(_) => "The data source is not known",
             Self::KernelArguments(_) => "The kernel arguments cannot be used",
+            Self::Console(_) => "The choice of consoles is not known",
             Self::Sealed(_) => "The root of the image cannot be written",
             Self::NothingToFinish => "There is nothing to finish",
         }
@@ -293,6 +302,9 @@ impl Refusal {
             }
             Self::KernelArguments(_) => {
                 "Give each argument by itself, without blanks, quotes and dollar signs.".to_owned()
+            }
+            Self::Console(_) => {
+                "Use firmware or none; a console by its name goes to kernel_arguments (console=ttyS1,115200).".to_owned()
             }
             Self::Sealed(sealed) => sealed.remedy().to_owned(),
             Self::NothingToFinish => "Leave them out, or leave out `finish: false`.".to_owned(),

@@ -94,6 +94,7 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         fresh_uuids: request.fresh_uuids.then_some(true),
         kernel_arguments: request.kernel_arguments,
         seed_partition: request.seed_partition,
+        console: Some(request.console).filter(|console| !console.is_empty()),
         grow_root: request.grow_root,
         finish: request.finish,
         reinstall: Some(request.reinstall),

@@ -62,6 +62,7 @@ fn one_of_each() -> Vec<Refusal> {
         Refusal::ImageUsers(name()),
         Refusal::DataSource(name()),
         Refusal::KernelArguments(name()),
+        Refusal::Console(name()),
         Refusal::Sealed(Sealed::NoPlace(name())),
         Refusal::NothingToFinish,
     ]);
@@ -85,6 +86,7 @@ fn one_of_each() -> Vec<Refusal> {
             | Refusal::ImageUsers(_)
             | Refusal::DataSource(_)
             | Refusal::KernelArguments(_)
+            | Refusal::Console(_)
             | Refusal::Sealed(_)
             | Refusal::NothingToFinish => {}
         }
