@@ -12,6 +12,7 @@
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`matching`]: hardware models, and which images fit which nodes.
 //! - [`jobs`]: long work that goes on after its request was answered.
+//! - [`volumes`]: network volumes that SDI cards present to servers as disks.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
@@ -45,4 +46,5 @@ pub mod store;
 mod testing;
 pub mod ticks;
 pub mod upkeep;
+pub mod volumes;
 pub mod words;

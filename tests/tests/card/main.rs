@@ -1,6 +1,7 @@
 //! The SDI card of the lab: by our own client code, by a foreign client, and with a real QEMU behind it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod controller;
 mod grpc;
 mod pydpu;
 mod server;
