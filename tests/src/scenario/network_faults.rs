@@ -101,9 +101,10 @@ const FAULTS: &[(&str, &str)] = &[
     ("the bond is deleted", "ip link delete bond0"),
 ];
 
-/// All at once, and a restart.
-const BROKEN_BOOT: &str = "systemctl disable $SERVICE; for f in $FILES; do echo '[Broken' > $f; done; sync; \
-    systemctl --no-block reboot";
+/// All at once.
+const BROKEN: &str = "systemctl disable $SERVICE; for f in $FILES; do echo '[Broken' > $f; done; sync";
+/// In a moment, when whoever typed it has got up.
+const RESTART: &str = "systemd-run --quiet --collect sh -c 'sleep 2; systemctl --no-block reboot'";
 
 pub fn networkd(name: &str, parts: &Parts) -> Result<()> {
     run(name, parts, &NETWORKD)
@@ -226,7 +227,7 @@ impl Server<'_> {
         }
 
         let before = self.events()?.len();
-        console.send(BROKEN_BOOT)?;
+        console.run(&format!("{BROKEN}; {RESTART}"), TYPED)?;
         // Who sits down next would wait for this one to get up.
         drop(console);
         let what = "a restart with broken files";
@@ -245,11 +246,12 @@ impl Server<'_> {
         // Some of them take half a minute on an emulated machine: the fault is there when they are done.
         console.run(command, TYPED)?;
         let begun = Instant::now();
-        let told = self.told(what, before, LIMIT * 3);
+        let by_itself = what == MEMBER_OUT && self.stack.keeps_members;
+        let told = self.told(what, before, if by_itself { LIMIT } else { LIMIT * 3 });
         let took = begun.elapsed();
         match told {
             Ok(event) => self.say(what, took, &event),
-            Err(_) if what == MEMBER_OUT && self.stack.keeps_members => {
+            Err(_) if by_itself => {
                 self.whole()
                     .context("nobody was told of it, and nobody put it back")?;
                 tell(&format!("{what}: put back before it was seen"));
@@ -275,7 +277,7 @@ impl Server<'_> {
             console.run(still, TYPED)? == "# this is meant",
             "what was accepted was changed"
         );
-        console.send("systemctl --no-block reboot")?;
+        console.run(RESTART, TYPED)?;
         drop(console);
         // The old system answers for a while.
         interrupt::pause(Duration::from_secs(10))?;
