@@ -260,13 +260,16 @@ fn overwrite(device: &Path, bytes: &[u8]) -> io::Result<()> {
 #[derive(Debug)]
 struct Contents {
     label: &'static str,
-    files: Vec<(&'static str, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>)>,
     notes: Vec<String>,
 }
 
 impl Contents {
     fn volume(&self, sector: u64) -> io::Result<Vec<u8>> {
-        let files = self.files.iter().map(|(path, bytes)| (*path, bytes.as_slice()));
+        let files = self
+            .files
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
         let files: Vec<(&str, &[u8])> = files.collect();
         let mut serial = crc32fast::Hasher::new();
         for (_, bytes) in &files {
@@ -279,44 +282,31 @@ impl Contents {
 /// The files of the seed in the form that is asked for. Pure.
 fn contents(plan: &FinishPlan) -> Result<Contents, ClosedError> {
     let seed = plan.seed.clone().unwrap_or_default();
-    let given = seed.network_config;
+    let given = seed.network_config.as_slice();
     let mut notes = Vec::new();
-    let (label, network) = match plan.seed_layout() {
+    let (label, folder, network) = match plan.seed_layout() {
         SeedLayout::ConfigDrive => {
-            if given.is_empty() || seed::network_data(&given) {
-                (LABELS[1], given)
-            } else if network::is_plain_dhcp(&given) {
+            let network = if given.is_empty() || seed::network_data(given) {
+                given.to_vec()
+            } else if network::is_plain_dhcp(given) {
                 notes.push(
                     "a ConfigDrive has no place for network-config version 2: cloud-init asks for an address by itself".to_owned(),
                 );
-                (LABELS[1], Vec::new())
+                Vec::new()
             } else {
                 return Err(ClosedError::Network);
-            }
+            };
+            (LABELS[1], "openstack/latest/", network)
         }
         SeedLayout::NoCloud | SeedLayout::Unspecified => {
-            let written = network::for_cloud_init(&given);
+            let written = network::for_cloud_init(given);
             notes.extend(written.notes);
-            (LABELS[0], written.seed.unwrap_or_default())
+            (LABELS[0], "", written.seed.unwrap_or_default())
         }
     };
-    let names = match plan.seed_layout() {
-        SeedLayout::ConfigDrive => [
-            "openstack/latest/vendor_data.json",
-            "openstack/latest/network_data.json",
-            "openstack/latest/user_data",
-            "openstack/latest/meta_data.json",
-        ],
-        _ => ["vendor-data", "network-config", "user-data", "meta-data"],
-    };
-    let bytes = [seed.vendor_data, network, seed.user_data, seed.meta_data];
-    let files = names
+    let files = seed::files(&seed, plan.seed_layout(), &network)
         .into_iter()
-        .zip(bytes)
-        .enumerate()
-        // The first two may be left out.
-        .filter(|(at, (_, bytes))| *at >= 2 || !bytes.is_empty())
-        .map(|(_, file)| file)
+        .filter_map(|(name, bytes)| Some((format!("{folder}{name}"), bytes?.to_vec())))
         .collect();
     Ok(Contents { label, files, notes })
 }

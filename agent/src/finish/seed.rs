@@ -106,48 +106,58 @@ fn write_seed(
     network: Option<&[u8]>,
 ) -> Result<(), ConfinedError> {
     let network = network.unwrap_or_default();
-    let vendor = seed.vendor_data.as_slice();
-    // The data sources take the folder only when user-data and meta-data are there: those come last.
-    let (folder, source, files) = match layout {
+    let (folder, source, network) = match layout {
         SeedLayout::ConfigDrive => {
             let is_drive = !network.is_empty() && network_data(given);
-            let data = if is_drive { given } else { &[] };
             if !is_drive && !network.is_empty() {
                 let text = system_network(network);
                 root.write(&format!("etc/cloud/cloud.cfg.d/{NETWORK}"), &text, 0o600)?;
             }
-            let files = [
-                ("vendor_data.json", vendor),
-                ("network_data.json", data),
-                ("user_data", seed.user_data.as_slice()),
-                ("meta_data.json", seed.meta_data.as_slice()),
-            ];
-            (CONFIG_DRIVE, "ConfigDrive", files)
+            (CONFIG_DRIVE, "ConfigDrive", if is_drive { given } else { &[] })
         }
-        SeedLayout::NoCloud | SeedLayout::Unspecified => {
-            let files = [
-                ("vendor-data", vendor),
-                ("network-config", network),
-                ("user-data", seed.user_data.as_slice()),
-                ("meta-data", seed.meta_data.as_slice()),
-            ];
-            (NO_CLOUD, "NoCloud", files)
-        }
+        SeedLayout::NoCloud | SeedLayout::Unspecified => (NO_CLOUD, "NoCloud", network),
     };
     root.make_folder(folder, 0o700)?;
-    for (at, (name, bytes)) in files.into_iter().enumerate() {
+    for (name, bytes) in files(seed, layout, network) {
         let path = format!("{folder}/{name}");
-        let optional = at < 2;
-        if optional && bytes.is_empty() {
-            root.remove_file(&path)?;
-        } else {
-            root.write(&path, bytes, 0o600)?;
+        match bytes {
+            Some(bytes) => root.write(&path, bytes, 0o600)?,
+            None => {
+                root.remove_file(&path)?;
+            }
         }
     }
     let text = format!(
         "# Written by Imprint: the seed in /{folder} and no other source.\ndatasource_list: [{source}, None]\n"
     );
     root.write(DATA_SOURCE, text.as_bytes(), 0o644)
+}
+
+/// The files of a seed in the folder that its data source reads; `None`: left out. The data sources take the folder only when
+/// user-data and meta-data are there: those are always, and come last.
+pub(super) fn files<'a>(
+    seed: &'a CloudInitSeed,
+    layout: SeedLayout,
+    network: &'a [u8],
+) -> [(&'static str, Option<&'a [u8]>); 4] {
+    let [vendor_name, network_name, user_name, meta_name] = match layout {
+        SeedLayout::ConfigDrive => [
+            "vendor_data.json",
+            "network_data.json",
+            "user_data",
+            "meta_data.json",
+        ],
+        SeedLayout::NoCloud | SeedLayout::Unspecified => {
+            ["vendor-data", "network-config", "user-data", "meta-data"]
+        }
+    };
+    let unless_empty = |bytes: &'a [u8]| Some(bytes).filter(|bytes| !bytes.is_empty());
+    [
+        (vendor_name, unless_empty(&seed.vendor_data)),
+        (network_name, unless_empty(network)),
+        (user_name, Some(&seed.user_data)),
+        (meta_name, Some(&seed.meta_data)),
+    ]
 }
 
 /// Whether network data is in the form that a ConfigDrive has it.

@@ -448,19 +448,22 @@ mod tests {
         assert!(matches!(read(&mut disk, 512), Err(TableError::Gpt(_))));
     }
 
+    /// A disk with an MBR of such entries: type, first block, blocks.
+    pub(super) fn mbr(disk_mib: usize, entries: &[(u8, u32, u32)]) -> Cursor<Vec<u8>> {
+        let mut bytes = vec![0; disk_mib << 20];
+        for (slot, (kind, first, blocks)) in entries.iter().enumerate() {
+            let at = MBR_ENTRIES + slot * 16;
+            bytes[at + 4] = *kind;
+            bytes[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
+            bytes[at + 12..at + 16].copy_from_slice(&blocks.to_le_bytes());
+        }
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        Cursor::new(bytes)
+    }
+
     #[test]
     fn grows_an_mbr_but_not_beside_an_extended_partition() {
-        let table = |entries: &[(u8, u32, u32)]| {
-            let mut bytes = vec![0; 64 << 20];
-            for (slot, (kind, first, blocks)) in entries.iter().enumerate() {
-                let at = MBR_ENTRIES + slot * 16;
-                bytes[at + 4] = *kind;
-                bytes[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
-                bytes[at + 12..at + 16].copy_from_slice(&blocks.to_le_bytes());
-            }
-            bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
-            Cursor::new(bytes)
-        };
+        let table = |entries: &[(u8, u32, u32)]| mbr(64, entries);
         let mut disk = table(&[(0x83, 2048, 2048), (0x83, 4096, 2048)]);
         assert!(!move_backup(&mut disk, 512).unwrap());
         assert_eq!(grow_last(&mut disk, 512, 2).unwrap(), Some((64 << 11) - 4096));

@@ -287,7 +287,9 @@ fn an_mbr_and_what_nobody_knows_get_one_too_and_a_whole_disk_none() {
 #[test]
 fn what_has_no_place_is_refused_or_told() {
     let of = |layout, network| contents(&plan(layout, network));
-    let names = |contents: &Contents| -> Vec<&str> { contents.files.iter().map(|(name, _)| *name).collect() };
+    let names = |contents: &Contents| -> Vec<String> {
+        contents.files.iter().map(|(name, _)| name.clone()).collect()
+    };
     let found = of(SeedLayout::NoCloud, "").unwrap();
     assert_eq!(names(&found), ["user-data", "meta-data"]);
     let found = of(SeedLayout::NoCloud, V2).unwrap();

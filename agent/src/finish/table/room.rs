@@ -163,7 +163,7 @@ mod tests {
     use gptman::GPT;
 
     use super::*;
-    use crate::finish::table::{move_backup, read_header};
+    use crate::finish::table::{move_backup, read_header, tests::mbr};
 
     const MIB: u64 = 1 << 20;
 
@@ -184,18 +184,6 @@ mod tests {
         gpt.write_into(&mut image).unwrap();
         let mut bytes = image.into_inner();
         bytes.resize(disk_mib << 20, 0);
-        Cursor::new(bytes)
-    }
-
-    fn mbr(disk_mib: usize, entries: &[(u8, u32, u32)]) -> Cursor<Vec<u8>> {
-        let mut bytes = vec![0; disk_mib << 20];
-        for (slot, (kind, first, blocks)) in entries.iter().enumerate() {
-            let at = MBR_ENTRIES + slot * 16;
-            bytes[at + 4] = *kind;
-            bytes[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
-            bytes[at + 12..at + 16].copy_from_slice(&blocks.to_le_bytes());
-        }
-        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
         Cursor::new(bytes)
     }
 
