@@ -12,13 +12,14 @@ use super::{
     advance::{News, cancel, message, task_facts, tell},
     decide::Outcome,
     error::DeployError,
+    figures::{figures, loads},
     hub::{Outgoing, Seat},
-    record::{Deployment, WriteFigures, load, running_of, save},
+    record::{Deployment, load, running_of, save},
     state::{DeploymentState, DiskState, Phase, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
-    events::{Change, DatabaseError, Load, Loads, NewEvent, NodeProgress, Progress, doing},
+    events::{Change, DatabaseError, NewEvent, NodeProgress, Progress, doing},
     inventory::{Disk, NodeProblem},
 };
 
@@ -525,43 +526,7 @@ fn wrong_image(deployment: &Deployment) -> NodeProblem {
     }
 }
 
-fn figures(figures: &wire::WriteFigures) -> WriteFigures {
-    WriteFigures {
-        bytes_fetched: figures.bytes_fetched,
-        bytes_written: figures.bytes_written,
-        bytes_zeroed: figures.bytes_zeroed,
-        duration_ms: figures.duration_ms,
-        retries: figures.retries,
-        chunks_resumed: figures.chunks_resumed,
-        chunks_fetched: figures.chunks_fetched,
-        chunks_kept: figures.chunks_kept,
-        bytes_saved: figures.bytes_saved,
-        cpu_ms: figures.cpu_ms,
-        peak_memory_bytes: figures.peak_memory_bytes,
-        writer: clip(&figures.writer),
-        connections: figures.connections,
-        limiting: clip(&figures.limiting),
-        loads: figures.loads.map(loads).unwrap_or_default(),
-    }
-}
-
-fn loads(loads: wire::Loads) -> Loads {
-    let load = |load: Option<wire::Load>| {
-        load.map(|load| Load {
-            busy_percent: load.busy_percent.min(100),
-            bytes_per_second: load.bytes_per_second,
-        })
-        .unwrap_or_default()
-    };
-    Loads {
-        network: load(loads.network),
-        cpu: load(loads.cpu),
-        disk: load(loads.disk),
-        zeroes: load(loads.zeroes),
-    }
-}
-
-fn clip(text: &str) -> String {
+pub(super) fn clip(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() || *c == '\n')
         .take(MAX_TEXT)

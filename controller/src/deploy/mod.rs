@@ -19,6 +19,7 @@ mod disk_policy;
 mod dry_run;
 mod ending;
 mod error;
+mod figures;
 mod finish_options;
 mod first_boot;
 mod fit;
