@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "imprint/v1/store.proto",
     "imprint/v1/sharing.proto",
     "imprint/v1/tenants.proto",
+    "imprint/v1/volumes.proto",
 ];
 
 /// What SDI cards speak. Not among the descriptors: the controller asks with it and serves none of it.

@@ -10,6 +10,7 @@ mod matching;
 mod sharing;
 mod store;
 mod tenants;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub use matching::{MatchArguments, ModelCommand, word};
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
+pub use volume::{NewVolume, VolumeCommand};
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -91,6 +93,9 @@ pub enum Command {
     /// Look at installed systems through their guest plugin, and set passwords
     #[command(subcommand)]
     Guest(GuestCommand),
+    /// Network volumes that SDI cards show to servers as disks
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Say what kinds of servers there are, and what they need
     #[command(subcommand)]
     Model(ModelCommand),
@@ -197,6 +202,24 @@ Example:
     Delete {
         /// Id, name, UUID, serial or MAC
         node: String,
+    },
+    /// Say where a server's SDI card is, or that it has none
+    #[command(after_help = "\
+The card shows network volumes to the server (`imprint volume`). Its OPI service is asked without TLS:
+keep it in the management network.
+
+Examples:
+  imprint node set-card web-07 10.0.9.17:50051
+  imprint node set-card web-07 --none")]
+    SetCard {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// HOST:PORT of its OPI service
+        #[arg(required_unless_present = "none")]
+        address: Option<String>,
+        /// It has none
+        #[arg(long, conflicts_with = "address")]
+        none: bool,
     },
     /// Give a server to a project, whose members then see it and deploy on it
     #[command(after_help = "\

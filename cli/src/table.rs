@@ -10,6 +10,7 @@ mod matching;
 mod sharing;
 mod store;
 pub mod tenants;
+mod volume;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
@@ -27,6 +28,7 @@ pub use job::{job, jobs, progress as job_progress};
 pub use matching::{models, of_image, of_node};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};
+pub use volume::{orphans, volume, volumes};
 
 /// What tables need to know about the moment and the place.
 #[derive(Debug, Clone)]

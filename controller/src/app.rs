@@ -22,6 +22,7 @@ use crate::{
     setup::{self, OpenError},
     store::Store,
     upkeep::Upkeep,
+    volumes::Volumes,
 };
 
 /// The running controller.
@@ -67,6 +68,8 @@ pub struct AppInner {
     pub deployments: Deployments,
     /// Guest plugins of installed systems.
     pub guests: Guests,
+    /// Network volumes, and the cards that show them.
+    pub volumes: Volumes,
     /// One-time boot tokens.
     pub boot_tokens: BootTokens,
     /// The time.
@@ -186,6 +189,7 @@ impl App {
             &config,
         );
         let guests = Guests::new(db.clone(), clock.clone(), events.clone(), authority.clone());
+        let volumes = Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone());
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
         Ok(Self(Arc::new(AppInner {
             tenants: Tenants::new(
@@ -211,6 +215,7 @@ impl App {
             nodes,
             deployments,
             guests,
+            volumes,
             clock,
             shutdown,
             db,

@@ -16,7 +16,7 @@ use imprint_controller::{
     config::{Config, Overrides},
     deploy, guests, image_key_commands, matching,
     server::Server,
-    setup, upkeep,
+    setup, upkeep, volumes,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -256,6 +256,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             matching::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            volumes::run(app).await;
             Ok(())
         }
     });

@@ -22,6 +22,7 @@ mod store;
 mod token;
 mod user;
 mod version;
+mod volume;
 mod watch;
 
 use crate::{
@@ -41,6 +42,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Image(command) => image::run(&client, command, output).await,
         Command::Node(command) => node::run(&client, command, output).await,
         Command::Guest(command) => guest::run(&client, command, output).await,
+        Command::Volume(command) => volume::run(&client, command, output).await,
         Command::Model(command) => model::run(&client, command, output).await,
         Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,

@@ -40,6 +40,18 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
                 output,
             )
         }
+        NodeCommand::SetCard {
+            node,
+            address,
+            none: _,
+        } => {
+            let body = Map::from_iter([("address".to_owned(), address.into())]);
+            let card = client.put(&["v1", "nodes", &node, "card"], &body).await?;
+            output.result(&card, || match card["address"].as_str() {
+                Some(address) => format!("the SDI card of {node} is at {address}\n"),
+                None => format!("{node} has no SDI card\n"),
+            })
+        }
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();
             if let Some(name) = name {

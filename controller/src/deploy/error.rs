@@ -219,6 +219,13 @@ impl From<InventoryError> for Problem {
                 detail,
                 "Wait for the running deployment, or stop it with `imprint deployment cancel ID` (API: POST /v1/deployments/{id}/cancel).",
             ),
+            InventoryError::HasVolumes { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-has-volumes",
+                "Volumes are attached to the node",
+                detail,
+                "Detach them, and wait until they are available (API: POST /v1/volumes/{volume}/detach, with `force` when the card is gone).",
+            ),
             InventoryError::NameTaken(_) => Self::new(
                 StatusCode::CONFLICT,
                 "node-name-taken",

@@ -236,6 +236,10 @@ async fn uses(connection: &mut SqliteConnection, project_id: &str) -> Result<Vec
             "SELECT name FROM nodes WHERE project_id = ? ORDER BY name LIMIT 100",
         ),
         (
+            "volumes",
+            "SELECT name FROM volumes WHERE project_id = ? ORDER BY name LIMIT 100",
+        ),
+        (
             "running jobs",
             "SELECT kind || ' ' || id FROM jobs WHERE project_id = ? AND state IN ('queued', 'running') \
              ORDER BY id LIMIT 100",

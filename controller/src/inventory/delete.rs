@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     node::{Node, NodeState},
-    nodes::{InventoryError, Nodes, load},
+    nodes::{InventoryError, Nodes, load, require_no_volumes},
 };
 use crate::{
     events::{NewEvent, doing},
@@ -26,6 +26,7 @@ impl Nodes {
         if node.state == NodeState::Deploying {
             return Err(InventoryError::Deploying { name: node.name });
         }
+        require_no_volumes(change.connection(), &node).await?;
         // Told first: as long as the node is there, the event is its project's.
         change
             .append(NewEvent {

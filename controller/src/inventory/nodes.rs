@@ -52,6 +52,14 @@ pub enum InventoryError {
         /// The node.
         name: String,
     },
+    /// Its card shows volumes.
+    #[error("node {name} has the volumes {}", volumes.join(", "))]
+    HasVolumes {
+        /// The node.
+        name: String,
+        /// Names of the volumes.
+        volumes: Vec<String>,
+    },
     /// Another node is called that.
     #[error("another node is already called `{0}`")]
     NameTaken(String),
@@ -499,6 +507,26 @@ pub(super) async fn candidates(
 /// The same UUID as firmware of the other byte order reads it.
 fn swapped(uuid: Uuid) -> String {
     Uuid::from_bytes(uuid.to_bytes_le()).hyphenated().to_string()
+}
+
+/// Refused while volumes are attached to the node, or on their way.
+pub(super) async fn require_no_volumes(
+    connection: &mut SqliteConnection,
+    node: &Node,
+) -> Result<(), InventoryError> {
+    let volumes: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM volumes WHERE node_id = ? ORDER BY name LIMIT 20")
+            .bind(&node.id)
+            .fetch_all(connection)
+            .await
+            .map_err(doing("look for volumes of the node"))?;
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    Err(InventoryError::HasVolumes {
+        name: node.name.clone(),
+        volumes,
+    })
 }
 
 async fn rename_node(change: &mut Change, node: &Node, name: &str) -> Result<(), InventoryError> {

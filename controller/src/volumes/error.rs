@@ -67,6 +67,12 @@ pub enum ProviderError {
         /// What it has found.
         found: String,
     },
+    /// The volume is none that a card shows.
+    #[error("the card at {address} cannot show a disk that is presented already")]
+    Elsewhere {
+        /// The card.
+        address: String,
+    },
     /// An answer without an end, or without what it must have.
     #[error("the card at {address} answers {call} with {what}")]
     Strange {
@@ -112,10 +118,29 @@ impl ProviderError {
             Self::NoNamespace { .. } => {
                 "Check address, subsystem and namespace of the volume, and that the storage system lets the card in."
             }
+            Self::Elsewhere { .. } => {
+                "Use it as it is, or make it known with the storage that the card is to reach."
+            }
             Self::Strange { .. } => {
                 "Check that the address is that of a card with OPI's storage API; update its software."
             }
             Self::LeftBehind { .. } => "Detach the volume as soon as the card answers.",
+        }
+    }
+
+    /// Whether it can go better later, without anything being changed.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Silent { .. } | Self::NoNamespace { .. } => true,
+            // The server holds the disk.
+            Self::Refused { code, .. } => *code == tonic::Code::Aborted,
+            Self::LeftBehind { why, .. } => why.passes(),
+            Self::Address { .. }
+            | Self::Unknown { .. }
+            | Self::Different { .. }
+            | Self::Elsewhere { .. }
+            | Self::Strange { .. } => false,
         }
     }
 }

@@ -2,13 +2,67 @@
 //!
 //! [`provider`] is the seam: what a volume and its place are, and what a card, or whatever stands for one, does with them.
 //! [`opi`] speaks with cards of the open standard, OPI's storage API.
+//!
+//! Requests only write down what is wanted ([`table`], [`attach`]); a task ([`drive`]) asks the cards, has the pure
+//! [`decide`] say what becomes of the volume, and writes that down with its event.
+//!
+//! A disk that somebody else presents already needs no card: attaching and detaching it is bookkeeping.
+//!
+//! Invariants: a function of a card has one volume; a volume that has an attachment is not forgotten, and neither is its
+//! node; what a card shows is the truth, and the books follow it.
 
+mod attach;
+mod check;
+mod decide;
+mod drive;
 mod error;
+mod fault;
 pub mod opi;
 pub mod provider;
+mod record;
+mod table;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use tokio::sync::Notify;
+
+pub use attach::WantedSeat;
+pub use drive::{Orphan, Orphans, run};
 pub use error::ProviderError;
+pub use fault::VolumeError;
 pub use opi::OpiCard;
 pub use provider::{
     Backing, DiskKind, ExpectedDisk, Limits, PciFunction, Presence, Presented, Seat, Volume, VolumeProvider,
 };
+pub use record::{Attachment, VolumeRecord, VolumeState};
+pub use table::{NewVolume, VolumePage};
+
+use crate::{clock::Clock, events::EventLog, inventory::Nodes};
+
+/// The volumes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Volumes {
+    db: SqlitePool,
+    clock: Clock,
+    events: EventLog,
+    nodes: Nodes,
+    /// Rung when something is to be done.
+    bell: Arc<Notify>,
+}
+
+impl Volumes {
+    /// The volumes of the database.
+    #[must_use]
+    pub fn new(db: SqlitePool, clock: Clock, events: EventLog, nodes: Nodes) -> Self {
+        Self {
+            db,
+            clock,
+            events,
+            nodes,
+            bell: Arc::default(),
+        }
+    }
+}

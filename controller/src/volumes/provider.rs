@@ -2,7 +2,11 @@
 
 use std::{fmt, net::SocketAddr};
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use super::ProviderError;
+use crate::words::words;
 
 /// A serial number of virtio-blk and NVMe has no more characters.
 pub const SERIAL_CHARS: usize = 20;
@@ -30,8 +34,14 @@ impl Volume {
     /// What its disk says as its serial number, on cards that let it say something.
     #[must_use]
     pub fn serial(&self) -> String {
-        self.card_id().chars().take(SERIAL_CHARS).collect()
+        serial_of(&self.id)
     }
+}
+
+/// What the disk of a volume with this id says as its serial number, on cards that let it say something.
+#[must_use]
+pub fn serial_of(volume_id: &str) -> String {
+    card_id(volume_id).chars().take(SERIAL_CHARS).collect()
 }
 
 /// What a volume with this id is called on cards.
@@ -48,7 +58,8 @@ pub fn volume_id(card_id: &str) -> Option<String> {
 }
 
 /// What holds a volume's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Backing {
     /// A storage system that speaks NVMe/TCP.
     NvmeTcp {
@@ -57,23 +68,46 @@ pub enum Backing {
         /// Number of the namespace in it.
         namespace: u32,
         /// The ways to it; several are used when one fails.
+        #[schema(value_type = Vec<String>, example = json!(["192.0.2.7:4420"]))]
         addresses: Vec<SocketAddr>,
     },
     /// A volume that the card knows already, by the card's name for it: an export of its own storage, for example.
-    Named(String),
+    Named {
+        /// The card's name for it.
+        name: String,
+    },
+    /// A disk that somebody else has presented to the server already: no card is asked for it. It has a serial number, a
+    /// WWN, or both.
+    Static {
+        /// What the disk says as its serial number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serial: Option<String>,
+        /// Its world-wide name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wwn: Option<String>,
+    },
+}
+
+impl Backing {
+    /// Whether no card has a part in it.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        matches!(self, Self::Static { .. })
+    }
 }
 
 /// What a volume may use at most; `None` where it may use all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Requests a second, in thousands.
     pub kiops: Option<u32>,
     /// Megabytes a second.
-    pub bandwidth_mb_per_s: Option<u32>,
+    pub mb_per_s: Option<u32>,
 }
 
 /// Where in a server a disk is to appear, and as what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Seat {
     /// The card's function.
     pub function: PciFunction,
@@ -82,13 +116,16 @@ pub struct Seat {
 }
 
 /// A PCI function of a card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PciFunction {
     /// The card's port to the server.
+    #[serde(default)]
     pub port: u16,
     /// Number of the physical function.
     pub physical: u16,
     /// Number of the virtual function; 0 is the physical one itself.
+    #[serde(default, rename = "virtual")]
     pub virtual_: u16,
 }
 
@@ -102,13 +139,14 @@ impl fmt::Display for PciFunction {
     }
 }
 
-/// What a server takes a disk for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskKind {
-    /// virtio-blk.
-    VirtioBlk,
-    /// NVMe.
-    Nvme,
+words! {
+    /// What a server takes a disk for.
+    DiskKind, "kind of disk", {
+        /// virtio-blk.
+        VirtioBlk => "virtio-blk",
+        /// NVMe.
+        Nvme => "nvme",
+    }
 }
 
 /// The disk by which the server's agent will know the volume.

@@ -45,6 +45,11 @@ impl Served {
             }
         }
     }
+
+    /// Ends it; its address is free once this returns.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
 }
 
 /// Runs a card until a signal, or until it is told to restart; answers its exit code.

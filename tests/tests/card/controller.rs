@@ -26,13 +26,15 @@ fn volume(number: u128, backing: Backing) -> Volume {
         backing,
         limits: Limits {
             kiops: Some(5),
-            bandwidth_mb_per_s: None,
+            mb_per_s: None,
         },
     }
 }
 
 fn named() -> Backing {
-    Backing::Named("export".to_owned())
+    Backing::Named {
+        name: "export".to_owned(),
+    }
 }
 
 fn over_the_network() -> Backing {

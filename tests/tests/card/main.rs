@@ -5,6 +5,7 @@ mod controller;
 mod grpc;
 mod pydpu;
 mod server;
+mod volumes;
 
 use imprint_tests::card::{CardOptions, Serial};
 

@@ -161,7 +161,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
     let (manifest, pack) = (digest("manifest"), digest("pack"));
     let id = || ulid::Ulid::generate().to_string();
     let (node, free, image, deployment, job, upload) = (id(), id(), id(), id(), id(), id());
-    let transfer = id();
+    let (transfer, volume) = (id(), id());
     let spare = format!("spare-{word}");
     app.tenants
         .create_project(&admin(), &spare, &Default::default())
@@ -213,6 +213,11 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
             "INSERT INTO guests (node_id, deployment_id, key_digest, created_at) VALUES ('{node}', '{deployment}', x'00', 0)"
         ),
         format!(
+            "INSERT INTO volumes (id, name, project_id, size_bytes, backing, state, since, created_by, created_at) \
+             VALUES ('{volume}', 'volume-{word}', '{project}', 512, '{{\"type\":\"named\",\"name\":\"x\"}}', 'available', 0, \
+             'somebody', 0)"
+        ),
+        format!(
             "INSERT INTO deployment_tasks (task_id, deployment_id, node_id, attempt, created_at) \
              VALUES ('{deployment}', '{deployment}', '{node}', 1, 0)"
         ),
@@ -250,6 +255,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         ("{job}", job),
         ("{upload}", upload),
         ("{transfer}", transfer),
+        ("{volume}", volume),
         ("{manifest}", manifest),
         ("{pack}", pack),
         ("{project}", web.id.clone()),

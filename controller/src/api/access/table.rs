@@ -215,6 +215,23 @@ pub(super) fn rest() -> Vec<Row> {
             .body(r#"{"user": "root"}"#)
             .of_web()
             .leaves(Leaves::Otherwise("guests::tests look at the events of passwords")),
+        // volumes and cards
+        to("GET /v1/volumes", ReadNodes),
+        to("GET /v1/volumes/{volume}", ReadNodes).of_web(),
+        to("GET /v1/volumes/orphans", WriteNodes),
+        to("POST /v1/volumes", WriteNodes).body(
+            r#"{"name": "new-{who}", "size_bytes": 512, "backing": {"type": "named", "name": "x"}}"#,
+        ),
+        to("POST /v1/volumes/{volume}/attach", WriteDeployments)
+            .body(r#"{"node": "{node}"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("tests/tests/card/volumes.rs looks at the events of volumes")),
+        to("POST /v1/volumes/{volume}/detach", WriteDeployments)
+            .of_web()
+            .leaves(Leaves::Otherwise("a volume that is nowhere stays there")),
+        to("DELETE /v1/volumes/{volume}", WriteNodes),
+        to("GET /v1/nodes/{node}/card", ReadNodes).of_web(),
+        to("PUT /v1/nodes/{node}/card", WriteNodes).body(r#"{"address": "card-{who}:50051"}"#),
         // models and matching
         to("GET /v1/models", ReadNodes),
         to("GET /v1/models/{model}", ReadNodes).asks("/v1/models/qemu-q35"),
@@ -417,6 +434,20 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Nodes/ApproveNode", WriteNodes, &[(1, "{free}")]),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
         calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
+        calls("Volumes/ListVolumes", ReadNodes, &[]),
+        calls("Volumes/GetVolume", ReadNodes, &[(1, "{volume}")]).of_web(),
+        calls("Volumes/CreateVolume", WriteNodes, &[(1, "made-{who}")]),
+        calls(
+            "Volumes/AttachVolume",
+            WriteDeployments,
+            &[(1, "{volume}"), (2, "{node}")],
+        )
+        .of_web(),
+        calls("Volumes/DetachVolume", WriteDeployments, &[(1, "{volume}")]).of_web(),
+        calls("Volumes/DeleteVolume", WriteNodes, &[(1, "{volume}")]),
+        calls("Volumes/ListOrphans", WriteNodes, &[]),
+        calls("Volumes/GetCard", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Volumes/SetCard", WriteNodes, &[(1, "{node}")]),
         calls("Models/ListModels", ReadNodes, &[]),
         calls("Models/GetModel", ReadNodes, &[(1, "qemu-q35")]),
         calls("Models/ApplyModel", WriteNodes, &[(1, "x")]),

@@ -27,6 +27,7 @@ pub mod nodes;
 pub mod sharing;
 pub mod store;
 pub mod tenants;
+pub mod volumes;
 
 /// The descriptors in this binary do not describe what reflection needs.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     imports::register(&mut routes, app);
     contents::register(&mut routes, app);
     matching::register(&mut routes, app);
+    volumes::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

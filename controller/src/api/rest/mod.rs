@@ -28,6 +28,7 @@ pub mod upkeep;
 pub mod uploads;
 pub mod usage;
 pub mod users;
+pub mod volumes;
 
 use problem::Problem;
 
@@ -54,6 +55,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(uploads::router())
         .merge(contents::router())
         .merge(matching::router())
+        .merge(volumes::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

@@ -12,7 +12,7 @@ use utoipa::{
 
 use super::{
     contents, copies, deployments, events, exports, guests, images, imports, jobs, matching, nodes, problem,
-    projects, quota, store, tokens, upkeep, uploads, usage, users,
+    projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
 };
 
 #[derive(OpenApi)]
@@ -67,6 +67,7 @@ pub fn document() -> &'static openapi::OpenApi {
             uploads::openapi(),
             contents::openapi(),
             matching::openapi(),
+            volumes::openapi(),
         ] {
             document.merge(part);
         }

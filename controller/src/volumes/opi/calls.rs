@@ -17,6 +17,8 @@ use tonic::{
 use crate::volumes::ProviderError;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// DNS: a name has no more bytes; and a port.
+const LONGEST_ADDRESS: usize = 253 + 6;
 /// Most of a card's own words that are repeated.
 const LONGEST_WORDS: usize = 300;
 
@@ -65,7 +67,11 @@ impl Calls {
             address: address.chars().take(LONGEST_WORDS).collect(),
         };
         let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
-        if host.is_empty() || host.contains(['/', '@', '?', '#']) || port.parse::<u16>().is_err() {
+        if address.len() > LONGEST_ADDRESS
+            || host.is_empty()
+            || host.contains(['/', '@', '?', '#'])
+            || port.parse::<u16>().is_err()
+        {
             return Err(bad());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| bad())?;

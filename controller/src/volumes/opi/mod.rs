@@ -61,7 +61,12 @@ impl OpiCard {
     /// The card's name for the volume, after it has connected to the storage if it must.
     async fn reach(&self, volume: &Volume) -> Result<String, ProviderError> {
         let (subsystem, namespace, addresses) = match &volume.backing {
-            Backing::Named(name) => return Ok(name.clone()),
+            Backing::Named { name } => return Ok(name.clone()),
+            Backing::Static { .. } => {
+                return Err(ProviderError::Elsewhere {
+                    address: self.calls.address().to_owned(),
+                });
+            }
             Backing::NvmeTcp {
                 subsystem,
                 namespace,
@@ -532,7 +537,7 @@ fn function(endpoint: &PciEndpoint) -> PciFunction {
 fn limit(limits: Limits) -> Option<QosLimit> {
     (limits != Limits::default()).then(|| QosLimit {
         rw_iops_kiops: limits.kiops.unwrap_or_default().into(),
-        rw_bandwidth_mbs: limits.bandwidth_mb_per_s.unwrap_or_default().into(),
+        rw_bandwidth_mbs: limits.mb_per_s.unwrap_or_default().into(),
         ..QosLimit::default()
     })
 }

@@ -169,7 +169,9 @@ async fn fields_and_values_of_newer_cards_do_no_harm() {
     assert_eq!(listed[1].volume_id.as_deref(), Some(ID));
     let shown = card
         .attach(
-            &volume(Backing::Named("export".into())),
+            &volume(Backing::Named {
+                name: "export".into(),
+            }),
             &seat(DiskKind::VirtioBlk),
         )
         .await
@@ -189,7 +191,9 @@ async fn a_busy_card_is_asked_again_and_a_refusal_stays() {
         _ => Ok(Vec::new()),
     })
     .await;
-    let named_volume = volume(Backing::Named("export".into()));
+    let named_volume = volume(Backing::Named {
+        name: "export".into(),
+    });
     busy.attach(&named_volume, &seat(DiskKind::VirtioBlk))
         .await
         .unwrap();
@@ -252,7 +256,9 @@ async fn a_card_without_a_service_is_used_for_what_it_has() {
     .await;
     assert_eq!(card.list().await.unwrap(), vec![]);
     assert_eq!(card.status(ID).await.unwrap(), Presence::Absent);
-    let known = volume(Backing::Named("export".into()));
+    let known = volume(Backing::Named {
+        name: "export".into(),
+    });
     card.attach(&known, &seat(DiskKind::VirtioBlk)).await.unwrap();
     let far = volume(over_the_network());
     let error = card.attach(&far, &seat(DiskKind::VirtioBlk)).await.unwrap_err();
@@ -306,7 +312,9 @@ async fn answers_without_an_end_or_a_name_are_strange() {
     let error = endless.status(ID).await.unwrap_err();
     assert!(matches!(error, ProviderError::Strange { .. }), "{error}");
     let (nameless, _) = card(|_, _| Ok(Vec::new())).await;
-    let known = volume(Backing::Named("export".into()));
+    let known = volume(Backing::Named {
+        name: "export".into(),
+    });
     let error = nameless
         .attach(&known, &seat(DiskKind::VirtioBlk))
         .await
@@ -333,7 +341,9 @@ async fn what_was_there_before_a_failure_stays() {
         _ => Ok(Vec::new()),
     })
     .await;
-    let known = volume(Backing::Named("export".into()));
+    let known = volume(Backing::Named {
+        name: "export".into(),
+    });
     let error = card.attach(&known, &seat(DiskKind::VirtioBlk)).await.unwrap_err();
     assert!(matches!(error, ProviderError::Different { .. }), "{error}");
     let same = Seat {

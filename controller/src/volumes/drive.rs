@@ -1,0 +1,306 @@
+//! The task that has cards do what volumes need, until the controller ends. All it knows is in the database, and everything
+//! may be asked of a card twice: after a restart it goes on where it was, and looks at what the cards show.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use serde::Serialize;
+use sqlx::{QueryBuilder, Sqlite};
+use tokio::{task::JoinSet, time::Instant};
+use utoipa::ToSchema;
+
+use super::{
+    OpiCard, Seat, VolumeError, VolumeProvider as _, VolumeRecord, VolumeState, Volumes,
+    decide::{Answer, Decision, Reason, Wish, decide, wish},
+    record::{Attachment, SELECT},
+    table::load,
+};
+use crate::{api::rest::problem::chain, app::App, events::doing, identity::Viewer};
+
+/// How often it is looked whether something is to be done.
+const TICK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// How often cards are asked what they show.
+const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+/// Cards that are looked at, or asked for a list, at a time.
+const CARDS_AT_A_TIME: usize = 8;
+
+/// Something on a card that no volume of the books stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Orphan {
+    /// The server.
+    pub node_id: String,
+    /// Its name.
+    pub node: String,
+    /// What the card calls it.
+    pub name: String,
+    /// The volume that it was made for; null: somebody else has made it.
+    pub volume_id: Option<String>,
+}
+
+/// What cards have that nobody knows of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Orphans {
+    /// The orphans.
+    pub items: Vec<Orphan>,
+    /// Cards that could not be asked, each as "NODE: why".
+    pub unanswered: Vec<String>,
+}
+
+/// Drives volumes until the controller ends.
+pub async fn run(app: App) {
+    let busy: Busy = Arc::default();
+    let mut working = JoinSet::new();
+    // One round at a time: cards that are silent take their time.
+    let mut round = JoinSet::new();
+    let mut looked: Option<Instant> = None;
+    loop {
+        match app.volumes.in_states(&["attaching", "detaching"]).await {
+            Ok(moving) => {
+                for record in moving {
+                    if let Some(claim) = Claim::of(&busy, &record.id) {
+                        let volumes = app.volumes.clone();
+                        working.spawn(async move {
+                            volumes.advance_claimed(&record.id, None).await;
+                            drop(claim);
+                        });
+                    }
+                }
+            }
+            Err(error) => tracing::error!(error = %chain(&error), "volumes cannot be looked for"),
+        }
+        while working.try_join_next().is_some() {}
+        while round.try_join_next().is_some() {}
+        if round.is_empty() && looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            let (volumes, busy) = (app.volumes.clone(), Arc::clone(&busy));
+            round.spawn(async move { volumes.look_around(&busy).await });
+        }
+        tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => return,
+            () = app.volumes.bell.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// Volumes for which a card is being asked.
+type Busy = Arc<Mutex<HashSet<String>>>;
+
+/// One card is asked for a volume at a time.
+struct Claim(Busy, String);
+
+impl Claim {
+    fn of(busy: &Busy, id: &str) -> Option<Self> {
+        let mut claimed = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed
+            .insert(id.to_owned())
+            .then(|| Self(Arc::clone(busy), id.to_owned()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&self.1);
+    }
+}
+
+impl Volumes {
+    async fn in_states(&self, states: &[&str]) -> Result<Vec<VolumeRecord>, VolumeError> {
+        let mut sql = QueryBuilder::<Sqlite>::new(SELECT);
+        sql.push("WHERE kind IS NOT NULL AND state IN (");
+        let mut words = sql.separated(", ");
+        for state in states {
+            words.push_bind(*state);
+        }
+        sql.push(") ORDER BY id");
+        let found = sql.build_query_as().fetch_all(&self.db).await;
+        Ok(found.map_err(doing("look for volumes"))?)
+    }
+
+    /// Asks the cards of all attached volumes whether they show them.
+    async fn look_around(&self, busy: &Busy) {
+        let attached = match self.in_states(&["attached"]).await {
+            Ok(attached) => attached,
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "attached volumes cannot be looked for");
+                return;
+            }
+        };
+        let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in attached {
+            if let Some(there) = record.attachment {
+                by_node.entry(there.node_id).or_default().push(record.id);
+            }
+        }
+        let cards = stream::iter(by_node.into_values());
+        let look = |ids: Vec<String>| async move {
+            // A card that has been silent for one volume isn't waited for again: the others are told the same.
+            let mut silent = None;
+            for id in ids {
+                if let Some(claim) = Claim::of(busy, &id) {
+                    let answer = self.advance_claimed(&id, silent.as_ref()).await;
+                    silent = answer.filter(Answer::is_silence);
+                    drop(claim);
+                }
+            }
+        };
+        cards.for_each_concurrent(CARDS_AT_A_TIME, look).await;
+    }
+
+    /// [`advance`](Self::advance) of what the volume is now, for who has the claim to it; what the card has answered.
+    async fn advance_claimed(&self, id: &str, known: Option<&Answer>) -> Option<Answer> {
+        let advanced = match self.find(&Viewer::All, id).await {
+            Ok(record) => self.advance(record, known).await,
+            Err(VolumeError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        advanced.unwrap_or_else(|error| {
+            tracing::error!(volume.id = id, error = %chain(&error), "a volume does not go on");
+            None
+        })
+    }
+
+    /// Asks the card, unless its answer is known, decides, and writes it down.
+    pub(super) async fn advance(
+        &self,
+        record: VolumeRecord,
+        known: Option<&Answer>,
+    ) -> Result<Option<Answer>, VolumeError> {
+        let (Some(wish), Some(attachment)) = (wish(record.state), record.attachment.clone()) else {
+            return Ok(None);
+        };
+        let Some(seat) = attachment.seat() else {
+            return Ok(None);
+        };
+        let answer = match known {
+            Some(answer) if wish == Wish::Look => answer.clone(),
+            _ => self.ask(wish, &record, &attachment.node_id, &seat).await?,
+        };
+        let late = record
+            .deadline
+            .is_some_and(|deadline| self.clock.now() >= deadline);
+        match decide(record.state, &answer, late) {
+            Decision::Stay(reason) => self.explain(&record, &reason).await?,
+            Decision::Go(state, reason) => {
+                let kept = match (state, &answer) {
+                    (VolumeState::Available, _) => None,
+                    (_, Answer::Shown(name)) => Some(Attachment {
+                        card_name: name.clone(),
+                        ..attachment
+                    }),
+                    _ => Some(attachment),
+                };
+                let mut change = self.events.begin().await?;
+                change.about_project(&record.project_id);
+                // Deleted or changed in the meantime: the next look decides anew.
+                match load(change.connection(), &record.id).await {
+                    Ok(now) if now.version == record.version => {
+                        self.go(&mut change, &record, state, &reason, kept.as_ref())
+                            .await?;
+                        change.commit().await?;
+                    }
+                    Ok(_) | Err(VolumeError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(Some(answer))
+    }
+
+    async fn ask(
+        &self,
+        wish: Wish,
+        record: &VolumeRecord,
+        node_id: &str,
+        seat: &Seat,
+    ) -> Result<Answer, VolumeError> {
+        let Some(address) = self.card_of(node_id).await? else {
+            return Ok(Answer::Failed {
+                why: "the controller does not know the server's card any more".to_owned(),
+                remedy: "Say where the card is (PUT /v1/nodes/{node}/card), then try again.".to_owned(),
+                passing: true,
+            });
+        };
+        let card = match OpiCard::at(&address) {
+            Ok(card) => card,
+            Err(error) => return Ok(error.into()),
+        };
+        let answered = match wish {
+            Wish::Show => {
+                let shown = card.attach(&record.volume(), seat).await;
+                shown.map(|disk| Answer::Shown(disk.name))
+            }
+            Wish::Hide => card.detach(&record.id).await.map(|()| Answer::Hidden),
+            Wish::Look => card.status(&record.id).await.map(Answer::Seen),
+        };
+        Ok(answered.unwrap_or_else(Answer::from))
+    }
+
+    /// Keeps why a volume is still where it is. No event: it is the same state.
+    async fn explain(&self, record: &VolumeRecord, reason: &Reason) -> Result<(), VolumeError> {
+        if (&record.why, &record.remedy) == (&reason.why, &reason.remedy) {
+            return Ok(());
+        }
+        sqlx::query("UPDATE volumes SET why = ?, remedy = ? WHERE id = ? AND version = ?")
+            .bind(&reason.why)
+            .bind(&reason.remedy)
+            .bind(&record.id)
+            .bind(record.version)
+            .execute(&self.db)
+            .await
+            .map_err(doing("keep the reason of the volume"))?;
+        Ok(())
+    }
+
+    /// Asks all cards what they have, and names what no volume stands for.
+    pub async fn orphans(&self) -> Result<Orphans, VolumeError> {
+        let cards: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT id, name, card FROM nodes WHERE card IS NOT NULL ORDER BY id")
+                .fetch_all(&self.db)
+                .await
+                .map_err(doing("list cards"))?;
+        let asked = cards.into_iter().map(async |(id, name, address)| {
+            let listed = match OpiCard::at(&address) {
+                Ok(card) => card.list().await,
+                Err(error) => Err(error),
+            };
+            (id, name, listed)
+        });
+        let answers: Vec<_> = stream::iter(asked).buffered(CARDS_AT_A_TIME).collect().await;
+        let mut orphans = Orphans::default();
+        for (node_id, node, listed) in answers {
+            let listed = match listed {
+                Ok(listed) => listed,
+                Err(error) => {
+                    orphans.unanswered.push(format!("{node}: {error}"));
+                    continue;
+                }
+            };
+            for presented in listed {
+                let known = match &presented.volume_id {
+                    Some(id) => match self.find(&Viewer::All, id).await {
+                        Ok(record) => record.attachment.is_some_and(|there| there.node_id == node_id),
+                        Err(VolumeError::NotFound(_)) => false,
+                        Err(error) => return Err(error),
+                    },
+                    None => false,
+                };
+                if !known {
+                    orphans.items.push(Orphan {
+                        node_id: node_id.clone(),
+                        node: node.clone(),
+                        name: presented.name,
+                        volume_id: presented.volume_id,
+                    });
+                }
+            }
+        }
+        Ok(orphans)
+    }
+}

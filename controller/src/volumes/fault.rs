@@ -1,0 +1,188 @@
+//! Why a request about volumes is not done.
+
+use http::StatusCode;
+
+use super::{PciFunction, ProviderError, VolumeState};
+use crate::{
+    api::rest::problem::{Problem, sentence},
+    events::DatabaseError,
+    identity::TenantError,
+    inventory::InventoryError,
+};
+
+/// Why a request about volumes is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Nothing is called that.
+    #[error("there is no volume `{0}`")]
+    NotFound(String),
+    /// It cannot be made like this.
+    #[error("the volume cannot be made: {0}")]
+    Invalid(String),
+    /// Another one is called that.
+    #[error("another volume is already called `{0}`")]
+    NameTaken(String),
+    /// Its state does not allow it.
+    #[error("volume {name} is {state}{}", place(node))]
+    Busy {
+        /// The volume.
+        name: String,
+        /// Its state.
+        state: VolumeState,
+        /// The node, if it has one.
+        node: Option<String>,
+    },
+    /// The function shows another volume.
+    #[error("{function} of node {node} has the volume {other}")]
+    FunctionTaken {
+        /// The node.
+        node: String,
+        /// The function.
+        function: PciFunction,
+        /// The other one.
+        other: String,
+    },
+    /// All functions show volumes.
+    #[error("all functions of the card of node {0} have volumes")]
+    CardFull(String),
+    /// The volume is presented already.
+    #[error("volume {0} is presented already: it has no function of a card")]
+    NoFunction(String),
+    /// Another volume is the same disk.
+    #[error("that disk of node {node} is the volume {other}")]
+    DiskTaken {
+        /// The node.
+        node: String,
+        /// The other one.
+        other: String,
+    },
+    /// The card is another node's.
+    #[error("the card at {address} is that of node {other}")]
+    CardTaken {
+        /// The card.
+        address: String,
+        /// The other one.
+        other: String,
+    },
+    /// The card has volumes.
+    #[error("the card of node {node} has the volumes {}", volumes.join(", "))]
+    CardInUse {
+        /// The node.
+        node: String,
+        /// Names of the volumes.
+        volumes: Vec<String>,
+    },
+    /// Nothing can show it.
+    #[error("node {0} has no SDI card that the controller knows")]
+    NoCard(String),
+    /// Volume and node belong to different projects.
+    #[error("volume {name} and node {node} belong to different projects")]
+    OtherProject {
+        /// The volume.
+        name: String,
+        /// The node.
+        node: String,
+    },
+    /// The card.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] InventoryError),
+    /// The project.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    /// The database did not answer.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+fn place(node: &Option<String>) -> String {
+    node.as_ref()
+        .map_or(String::new(), |node| format!(" at node {node}"))
+}
+
+impl From<VolumeError> for Problem {
+    fn from(error: VolumeError) -> Self {
+        let detail = sentence(&error.to_string());
+        let conflict =
+            |kind, title, remedy: &str| Self::new(StatusCode::CONFLICT, kind, title, detail.clone(), remedy);
+        match error {
+            VolumeError::Node(error) => error.into(),
+            VolumeError::Tenant(error) => error.into(),
+            VolumeError::Database(error) => error.into(),
+            VolumeError::NotFound(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "volume-not-found",
+                "There is no such volume",
+                detail,
+                "GET /v1/volumes lists those that there are.",
+            ),
+            VolumeError::Invalid(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-volume",
+                "The volume cannot be like this",
+                detail,
+                "Change what is named.",
+            ),
+            VolumeError::NameTaken(_) => conflict("name-taken", "The name is taken", "Choose another name."),
+            VolumeError::Busy { .. } => conflict(
+                "volume-busy",
+                "The state of the volume does not allow it",
+                "Detach the volume and wait until it is available; by force when its card is gone.",
+            ),
+            VolumeError::FunctionTaken { .. } => conflict(
+                "function-taken",
+                "The function of the card is taken",
+                "Name another function, or none: then the first free one is taken.",
+            ),
+            VolumeError::NoCard(_) => conflict(
+                "no-card",
+                "The node has no SDI card",
+                "Say where its card is: PUT /v1/nodes/{node}/card.",
+            ),
+            VolumeError::CardFull(_) => conflict(
+                "card-full",
+                "The card shows no more volumes",
+                "Detach a volume of this node, or choose another node.",
+            ),
+            VolumeError::NoFunction(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "no-function",
+                "The volume has no function",
+                detail,
+                "Leave the function out.",
+            ),
+            VolumeError::DiskTaken { .. } => conflict(
+                "disk-taken",
+                "Another volume is the same disk",
+                "Detach the other one, or give each its own serial number or WWN.",
+            ),
+            VolumeError::CardTaken { .. } => conflict(
+                "card-taken",
+                "The card is another node's",
+                "Give the address of this node's card, or say first that the other node has none.",
+            ),
+            VolumeError::CardInUse { .. } => conflict(
+                "card-in-use",
+                "The card has volumes",
+                "Detach them first; by force when the card is gone.",
+            ),
+            VolumeError::OtherProject { .. } => conflict(
+                "other-project",
+                "Volume and node belong to different projects",
+                "Assign the node to the project of the volume, or choose a node of it.",
+            ),
+            VolumeError::Provider(error) => Self::new(
+                match error {
+                    ProviderError::Address { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                },
+                "card",
+                "The SDI card does not do it",
+                detail,
+                error.remedy(),
+            ),
+        }
+    }
+}
