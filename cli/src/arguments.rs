@@ -26,7 +26,7 @@ pub use matching::{MatchArguments, ModelCommand, word};
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
-pub use volume::{NewVolume, VolumeCommand};
+pub use volume::{DiskKind, NewVolume, VolumeCommand};
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -262,6 +262,7 @@ Examples:
   imprint deploy web-07 web-08 web-09 --image debian-12 --user-data user.yaml --wait --timeout 1h
   imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
   imprint deploy web-10 --family debian --wait
+  imprint deploy web-12 --image debian-12 --volume web-12-root --volume-kind nvme
   imprint deploy web-11 --image debian-12 --kernel-argument console=ttyS1,115200 --fresh-uuids
   imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish
   imprint deploy shop-1 --image shop --role db --disk transport=sata --no-finish")]
@@ -282,6 +283,12 @@ pub struct DeployArguments {
     /// server's hardware model starts from, else the only one
     #[arg(long, value_name = "RULE")]
     pub disk: Option<String>,
+    /// Onto this volume instead of a disk (imprint volume); an SDI card shows it to the server if none does yet
+    #[arg(long, value_name = "VOLUME", conflicts_with = "disk")]
+    pub volume: Option<String>,
+    /// As what the card shows the volume; without it virtio-blk
+    #[arg(long, value_enum, value_name = "KIND", requires = "volume")]
+    pub volume_kind: Option<DiskKind>,
     /// Let go what is on the disk of this name: serial, WWN, NGUID, EUI-64, volume id; repeatable
     #[arg(long, value_name = "SERIAL")]
     pub wipe: Vec<String>,

@@ -189,7 +189,7 @@ impl App {
             &config,
         );
         let guests = Guests::new(db.clone(), clock.clone(), events.clone(), authority.clone());
-        let volumes = Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone());
+        let volumes = deployments.volumes().clone();
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
         Ok(Self(Arc::new(AppInner {
             tenants: Tenants::new(

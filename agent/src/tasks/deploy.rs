@@ -4,7 +4,7 @@
 use std::{fs::File, time::Instant};
 
 use imprint_hardware::facts;
-use imprint_proto::agent::v1::{DeployTask, Disk, FinishPlan, Step, Success};
+use imprint_proto::agent::v1::{DeployTask, Disk, ExpectedVolume, FinishPlan, Step, Success};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use super::{
     image::{self, ImageWrite},
     record::{FinishedStep, Record},
     report::{self, Reporter, StepFailure},
+    volume,
 };
 use crate::{
     finish::{self, Done, FinishError, System, WrittenDisk, guest::Traces, table},
@@ -89,6 +90,11 @@ impl<'a> Deploy<'a> {
     }
 
     async fn claim_and_write(&self, record: &mut Record) -> Result<(), StepFailure> {
+        if let Some(expected) = &self.task.volume
+            && !record.is_finished(Step::AttachVolume)
+        {
+            self.await_volume(record, expected).await?;
+        }
         self.check_cancelled(Step::ClaimDisk)?;
         let began = Instant::now();
         let claimed = record.is_finished(Step::ClaimDisk);
@@ -167,6 +173,27 @@ impl<'a> Deploy<'a> {
         Ok(())
     }
 
+    /// The card has said that it shows the volume; the disk may still be on its way.
+    async fn await_volume(&self, record: &mut Record, expected: &ExpectedVolume) -> Result<(), StepFailure> {
+        let began = self.begin(
+            Step::AttachVolume,
+            &format!("looking for the volume {}", expected.name),
+        )?;
+        let root = &self.around.root;
+        let pause = disk::READINGS_APART;
+        let disk = volume::wait(expected, root, || self.read_disks(), pause, self.cancel)
+            .await
+            .map_err(|trouble| self.trouble(Step::AttachVolume, trouble))?;
+        let detail = format!("the volume {} is {}", expected.name, volume::title(&disk));
+        self.finished(record, Step::AttachVolume, began, &detail);
+        Ok(())
+    }
+
+    fn read_disks(&self) -> impl Future<Output = Result<Vec<Disk>, Trouble>> + use<> {
+        let root = self.around.root.clone();
+        disk::blocking(disk::STEP_LIMIT, move || Ok(inventory::disks(&root)))
+    }
+
     /// The one disk that the task's rule names.
     async fn choose(&self) -> Result<Disk, StepFailure> {
         let rule = self.task.disk.clone().unwrap_or_default();
@@ -178,14 +205,15 @@ impl<'a> Deploy<'a> {
                 format!("looking for the disk by `{}`", rule.text)
             },
         );
-        let read = || {
-            let root = self.around.root.clone();
-            let read = move || Ok(inventory::disks(&root));
-            disk::blocking(disk::STEP_LIMIT, read)
-        };
-        let disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
+        let read = || self.read_disks();
+        let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
             .await
             .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+        if let Some(expected) = &self.task.volume {
+            let place = volume::recognise(expected, &disks)
+                .map_err(|missing| self.failure(Step::ClaimDisk, missing.seen, missing.remedy))?;
+            disks[place].volume_id.clone_from(&expected.volume_id);
+        }
         let chosen = choice::choose(&rule, self.image(), disks);
         let (disk, notes) =
             chosen.map_err(|(cause, remedy)| self.failure(Step::ClaimDisk, cause, &remedy))?;

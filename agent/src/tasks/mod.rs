@@ -26,6 +26,7 @@ mod image;
 mod image_key;
 pub mod record;
 pub mod report;
+mod volume;
 
 use disk::Disarmed;
 use image_key::KeyHolder;

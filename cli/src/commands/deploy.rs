@@ -96,12 +96,24 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
             "Leave it out: each server gets its own name.",
         ));
     }
+    if arguments.nodes.len() > 1 && arguments.volume.is_some() {
+        return Err(Fault::local(
+            "One volume for several servers",
+            "--volume can be given with one server only",
+            "Deploy each server by itself, onto a volume of its own.",
+        ));
+    }
     let mut body = Map::new();
     let texts = [
         ("image", arguments.image.clone()),
         ("family", arguments.family.clone()),
         ("role", arguments.role.clone()),
         ("disk", arguments.disk.clone()),
+        ("volume", arguments.volume.clone()),
+        (
+            "volume_kind",
+            arguments.volume_kind.map(|kind| kind.as_str().into()),
+        ),
         (
             "network_config",
             arguments.network.as_deref().map(text_file).transpose()?,

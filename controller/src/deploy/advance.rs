@@ -3,7 +3,7 @@
 use imprint_proto::agent::v1 as wire;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use ulid::Ulid;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     record::{Deployment, load, save},
     state::{DeploymentState, Phase, Step, StepState},
     steps::{self, StepChange},
+    volume::VolumeFact,
 };
 use crate::events::{Change, DatabaseError, NewEvent, doing};
 
@@ -100,6 +101,7 @@ impl Deployments {
             attempt: deployment.attempt,
             outcome: news.outcome.clone(),
             data_disk: !deployment.finish,
+            volume: task.volume,
             up: deployment.first_boot.is_some(),
             reported: news.reported.clone(),
             moved_at: watched(progress.map_or(deployment.moved_at, |at| at.max(deployment.moved_at))),
@@ -297,12 +299,25 @@ pub(super) async fn tell(
 }
 
 /// What is kept of a task.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct TaskFacts {
     /// It has left for the agent.
     pub sent: bool,
     /// The agent has said at least one thing about it.
     pub accepted: bool,
+    /// How its volume is.
+    #[sqlx(flatten)]
+    pub volume: VolumeFact,
+}
+
+impl TaskFacts {
+    /// The columns, of a deployment `d` and its task `t`.
+    pub(super) fn columns() -> String {
+        format!(
+            "t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted, {}",
+            VolumeFact::COLUMNS
+        )
+    }
 }
 
 /// What is kept of the task with this id.
@@ -310,10 +325,11 @@ pub(super) async fn task_facts(
     connection: &mut SqliteConnection,
     task_id: &str,
 ) -> Result<TaskFacts, DatabaseError> {
-    let facts: Option<TaskFacts> = sqlx::query_as(
-        "SELECT sent_at IS NOT NULL AS sent, sequence_taken > 0 OR held_at IS NOT NULL AS accepted \
-         FROM deployment_tasks WHERE task_id = ?",
-    )
+    let facts: Option<TaskFacts> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {} FROM deployment_tasks t JOIN deployments d ON d.id = t.deployment_id {} WHERE t.task_id = ?",
+        TaskFacts::columns(),
+        VolumeFact::JOIN
+    )))
     .bind(task_id)
     .fetch_optional(connection)
     .await

@@ -52,7 +52,9 @@ impl Deployments {
                 return self.get(&by.viewer(), &id).await;
             }
         }
-        let subject = self.subject(by, request).await?;
+        let (request, target) = self.onto_volume(by, request).await?;
+        let request = request.as_ref();
+        let subject = self.subject(by, request, target.as_ref()).await?;
 
         let mut change = self.events.begin_by(by.author()).await?;
         if let Some(key) = key
@@ -80,6 +82,10 @@ impl Deployments {
         let id = Ulid::generate().to_string();
         self.insert(change.connection(), &id, by, &node, image, &checked)
             .await?;
+        if let Some(target) = &target {
+            change.about_project(&node.project_id);
+            self.take_volume(&mut change, &id, &node, target).await?;
+        }
         fit::keep(change.connection(), &id, subject.fit.as_ref()).await?;
         // Once more as well: it may have been taken back since.
         let viewer = match image.project_id == by.project_id {
@@ -117,6 +123,9 @@ impl Deployments {
         self.begin(&mut change, &id, by, &node, image, &checked.warnings)
             .await?;
         change.commit().await?;
+        if target.is_some() {
+            self.volumes.ring();
+        }
         self.begin_to_act(&id).await;
         self.read(&id).await
     }

@@ -10,6 +10,7 @@ use crate::{
     identity::ImageKeyError,
     inventory::InventoryError,
     matching::MatchError,
+    volumes::VolumeError,
 };
 
 /// A deployment cannot be made or changed.
@@ -72,6 +73,9 @@ pub enum DeployError {
     /// The page token is not one.
     #[error("`{0}` is not a page token")]
     BadPageToken(String),
+    /// The volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// The database did not answer.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -86,6 +90,7 @@ impl From<DeployError> for Problem {
             DeployError::ImageKey(error) => error.into(),
             DeployError::Terms(error) => error.into(),
             DeployError::Match(error) => error.into(),
+            DeployError::Volume(error) => error.into(),
             DeployError::Database(error) => error.into(),
             DeployError::Fault(problem) => *problem,
             DeployError::Refused(refusals) => refused(&refusals),

@@ -48,6 +48,7 @@ mod subject;
 mod tests;
 mod user_data;
 mod view;
+mod volume;
 mod why;
 
 use std::sync::{Arc, atomic::AtomicBool};
@@ -83,6 +84,7 @@ use crate::{
     identity::{ImageKeys, RequestKey},
     inventory::Nodes,
     matching::Matching,
+    volumes::Volumes,
 };
 
 /// What deployments need of the controller's secrets.
@@ -108,6 +110,7 @@ pub struct Deployments {
     image_keys: ImageKeys,
     order_keys: Arc<[Vec<u8>]>,
     matching: Matching,
+    volumes: Volumes,
     hub: Hub,
     controller_url: Url,
     timeouts: TimeoutConfig,
@@ -145,6 +148,7 @@ impl Deployments {
                 nodes.clone(),
                 catalog.clone(),
             ),
+            volumes: Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone()),
             db,
             hub: Hub::default(),
             events,
@@ -163,6 +167,12 @@ impl Deployments {
             watching_since: clock.now(),
             clock,
         }
+    }
+
+    /// The volumes that deployments may go onto.
+    #[must_use]
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
     }
 
     /// Which images fit which nodes.

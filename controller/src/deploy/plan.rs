@@ -40,6 +40,7 @@ impl Deployments {
             disk: Some(deployment.disk_policy.to_wire(&deployment.disk_rule)),
             finish,
             reboot,
+            volume: self.expected_volume(deployment).await?,
         };
         Ok(wire::Task {
             task_id: deployment.task_id.clone(),

@@ -102,6 +102,10 @@ pub struct Deployment {
     pub disk_rule_model: Option<String>,
     /// Seconds that this kind of server takes longer than others from power to its first request.
     pub boot_seconds: u32,
+    /// The volume that it goes onto; unset: a disk of the server.
+    pub volume_id: Option<String>,
+    /// What that was called then.
+    pub volume_name: String,
     /// What it may do to disks that are not blank.
     pub disk_policy: DiskPolicy,
     /// Host name of the installed system.
@@ -191,6 +195,8 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             disk_rule: row.try_get("disk_rule")?,
             disk_rule_model: row.try_get("disk_rule_model")?,
             boot_seconds: row.try_get("boot_seconds")?,
+            volume_id: row.try_get("volume_id")?,
+            volume_name: row.try_get("volume_name")?,
             disk_policy: document(row, "disk_policy")?.unwrap_or_default(),
             hostname: row.try_get("hostname")?,
             boot_order: row.try_get("boot_order")?,

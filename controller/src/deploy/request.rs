@@ -48,6 +48,12 @@ pub struct DeployRequest {
     /// empty: for a system the one that servers of the node's hardware model start from, else the only one.
     #[serde(default)]
     pub disk: Option<String>,
+    /// Id or name of the volume that the image goes onto instead of a disk. An SDI card shows it to the node, if none does yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// As what the card shows it: `virtio-blk` (default) or `nvme`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_kind: Option<String>,
     /// cloud-init user-data, at most 64 KiB. Deleted from the controller as soon as it is on the disk.
     #[serde(default)]
     pub user_data: Option<String>,
@@ -112,6 +118,7 @@ impl fmt::Debug for DeployRequest {
             .field("image", &self.image)
             .field("family", &self.family)
             .field("disk", &self.disk)
+            .field("volume", &self.volume)
             .field("wipe", &self.wipe)
             .field("dry_run", &self.dry_run)
             .field("hostname", &self.hostname)
@@ -134,6 +141,8 @@ pub enum Refusal {
     Active(String),
     /// The disk rule cannot be read.
     DiskRule(String),
+    /// It is not clear which volume is meant, or how.
+    Volume(String),
     /// The rule names no disk, or several.
     NoDisk(NoDisk),
     /// What may be wiped is not said in names of disks.
@@ -178,6 +187,7 @@ impl fmt::Display for Refusal {
                 "Node {name} is active: a new deployment would overwrite its system."
             ),
             Self::NoDisk(found) => f.write_str(&capital(&found.text)),
+            Self::Volume(fault) => f.write_str(&capital(fault)),
             Self::Wipe(fault) => write!(f, "It is not clear what may be wiped: {fault}."),
             Self::DiskRule(fault) => f.write_str(&capital(fault)),
             Self::TooSmall(found) | Self::Sectors(found) => f.write_str(&capital(&found.text)),
@@ -216,6 +226,7 @@ impl Refusal {
             Self::Active(_) => "node-active",
             Self::DiskRule(_) => "bad-disk-rule",
             Self::NoDisk(_) => "no-such-disk",
+            Self::Volume(_) => "bad-volume",
             Self::Wipe(_) => "bad-wipe",
             Self::TooSmall(_) => "image-larger-than-disk",
             Self::Sectors(_) => "sector-size-differs",
@@ -243,6 +254,7 @@ impl Refusal {
             Self::Active(_) => "The node runs a system",
             Self::DiskRule(_) => "The disk rule cannot be understood",
             Self::NoDisk(_) => "The rule does not name exactly one disk",
+            Self::Volume(_) => "The wish for a volume cannot be understood",
             Self::Wipe(_) => "The names of disks to be wiped cannot be used",
             Self::TooSmall(_) => "The image is larger than the disk",
             Self::Sectors(_) => "The sector sizes differ",
@@ -277,6 +289,7 @@ impl Refusal {
             }
             Self::DiskRule(_) => "Write conditions like transport=nvme,size>=400GB; docs/disk-rules.md has all fields and operators.".to_owned(),
             Self::NoDisk(found) => found.remedy.clone(),
+            Self::Volume(_) => "Name either a volume, with kind virtio-blk or nvme, or a disk.".to_owned(),
             Self::Wipe(_) => {
                 "Name each disk by its serial number, WWN, NGUID, EUI-64 or volume id.".to_owned()
             }

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::json;
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, FromRow, Row, sqlite::SqliteRow};
 
 use super::{
     Deployments,
@@ -11,6 +11,7 @@ use super::{
     decide::{Decision, decide},
     error::DeployError,
     record::Deployment,
+    volume::VolumeFact,
 };
 use crate::{
     api::rest::problem::chain,
@@ -60,10 +61,12 @@ impl Deployments {
 
     /// Looks once at every running deployment.
     pub async fn reconcile(&self) -> Result<(), DeployError> {
-        let rows = sqlx::query(
-            "SELECT d.*, t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted \
-             FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id WHERE d.state = 'running'",
-        )
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT d.*, {} FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id {} \
+             WHERE d.state = 'running'",
+            TaskFacts::columns(),
+            VolumeFact::JOIN
+        )))
         .fetch_all(&self.db)
         .await
         .map_err(doing("list the running deployments"))?;

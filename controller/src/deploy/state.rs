@@ -67,10 +67,10 @@ words! {
         Power => "power",
         /// Waits until the agent has called from the ramdisk.
         Boot => "boot",
-        /// The agent takes the one disk that the rule names.
-        ClaimDisk => "claim_disk",
         /// A volume is presented.
         AttachVolume => "attach_volume",
+        /// The agent takes the one disk that the rule names.
+        ClaimDisk => "claim_disk",
         /// The image is streamed, verified and written.
         Write => "write",
         /// The partition table is settled and grown.

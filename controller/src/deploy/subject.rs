@@ -9,6 +9,7 @@ use super::{
     error::DeployError,
     image_rules::{Chosen, ImageRefusal},
     request::{Checked, DeployRequest, Refusal, Server, check},
+    volume::VolumeTarget,
 };
 use crate::{
     api::rest::problem::Problem,
@@ -80,10 +81,19 @@ fn reason(error: impl Into<Problem>) -> Result<Refusal, DeployError> {
 }
 
 impl Deployments {
-    /// Looks at everything that a request names.
-    pub(super) async fn subject(&self, by: &Caller, request: &DeployRequest) -> Result<Subject, DeployError> {
+    /// Looks at everything that a request names; `target`: the volume that it is to go onto.
+    pub(super) async fn subject(
+        &self,
+        by: &Caller,
+        request: &DeployRequest,
+        target: Option<&VolumeTarget>,
+    ) -> Result<Subject, DeployError> {
         let node = self.nodes.find(&by.viewer(), &request.node).await?;
         let inventory = self.nodes.inventory(&node.id).await?;
+        let inventory = match (inventory, target) {
+            (Some(inventory), Some(target)) => Some(target.alone(inventory)),
+            (inventory, _) => inventory,
+        };
         let model = self.matching.hardware_model(inventory.as_ref()).await?;
         let mut subject = Subject {
             node,

@@ -48,6 +48,8 @@ pub struct DeploymentView {
     pub disk_rule: String,
     /// Name of the hardware model whose rule it is; null: the request's, or none.
     pub disk_rule_model: Option<String>,
+    /// The volume that it goes onto; null: a disk of the server.
+    pub volume_id: Option<String>,
     /// Host name of the installed system.
     pub hostname: String,
     /// What becomes of users that the image brings.
@@ -116,6 +118,7 @@ impl Deployments {
             attempt: deployment.attempt,
             disk_rule: deployment.disk_rule,
             disk_rule_model: deployment.disk_rule_model,
+            volume_id: deployment.volume_id,
             hostname: deployment.hostname,
             image_users: deployment.image_users,
             problem: deployment.problem,

@@ -8,6 +8,7 @@ use super::{
     decide::{Reason, patience},
     record::Attachment,
     table::load,
+    users::use_of,
 };
 use crate::{
     events::{Change, NewEvent, doing},
@@ -42,46 +43,54 @@ impl Volumes {
             .events
             .begin_by(by.author().in_project(&found.project_id))
             .await?;
-        let record = load(change.connection(), &found.id).await?;
-        // Read again: it may have changed hands, or be gone.
-        let (project_id, card) = place(change.connection(), &node).await?;
-        if record.project_id != project_id {
-            return Err(VolumeError::OtherProject {
-                name: record.name,
-                node: node.name,
-            });
-        }
-        if let Some(there) = &record.attachment {
-            match record.state {
-                VolumeState::Attaching | VolumeState::Attached if is_there(there, &node, seat) => {
-                    return Ok(record);
-                }
-                VolumeState::Error if is_there(there, &node, seat) => {}
-                _ => return Err(self.busy(record).await),
-            }
-        }
-        let (state, attachment) = if record.backing.is_static() {
-            let attachment = static_disk(change.connection(), &record, &node, seat).await?;
-            (VolumeState::Attached, attachment)
-        } else {
-            if card.is_none() {
-                return Err(VolumeError::NoCard(node.name));
-            }
-            let attachment = on_card(change.connection(), &record, &node, seat).await?;
-            (VolumeState::Attaching, attachment)
-        };
-        let next = self
-            .go(
-                &mut change,
-                &record,
-                state,
-                &Reason::at_first(state),
-                Some(&attachment),
-            )
-            .await?;
+        let next = self.attach_in(&mut change, &found.id, &node, seat).await?;
         change.commit().await?;
         self.bell.notify_one();
         Ok(next)
+    }
+
+    /// The same as a part of a change; when that is done, the task finds by itself what there is to do.
+    pub(crate) async fn attach_in(
+        &self,
+        change: &mut Change,
+        id: &str,
+        node: &Node,
+        seat: WantedSeat,
+    ) -> Result<VolumeRecord, VolumeError> {
+        let record = load(change.connection(), id).await?;
+        // Read again: it may have changed hands, or be gone.
+        let (project_id, card) = place(change.connection(), node).await?;
+        if record.project_id != project_id {
+            return Err(VolumeError::OtherProject {
+                name: record.name,
+                node: node.name.clone(),
+            });
+        }
+        match (&record.attachment, record.state) {
+            (Some(there), VolumeState::Attaching | VolumeState::Attached) if is_there(there, node, seat) => {
+                return Ok(record);
+            }
+            (Some(there), VolumeState::Error) if is_there(there, node, seat) => {}
+            (None, VolumeState::Available) => {}
+            _ => return Err(busy(change.connection(), record).await?),
+        }
+        let (state, attachment) = if record.backing.is_static() {
+            let attachment = static_disk(change.connection(), &record, node, seat).await?;
+            (VolumeState::Attached, attachment)
+        } else {
+            if card.is_none() {
+                return Err(VolumeError::NoCard(node.name.clone()));
+            }
+            let attachment = on_card(change.connection(), &record, node, seat).await?;
+            (VolumeState::Attaching, attachment)
+        };
+        let reason = Reason::at_first(state);
+        self.go(change, &record, state, &reason, Some(&attachment)).await
+    }
+
+    /// Has the task look at once whether there is something to do.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_one();
     }
 
     /// Has a volume taken away from its server. Without effect where it is not.
@@ -100,6 +109,14 @@ impl Volumes {
         if record.state == VolumeState::Detaching && !force {
             return Ok(record);
         }
+        if let Some(what) = use_of(change.connection(), &record.id).await?
+            && !force
+        {
+            return Err(VolumeError::InUse {
+                name: record.name,
+                what,
+            });
+        }
         let on_card = there.seat().is_some();
         if force && on_card {
             let what = "was given up by force: its card was not asked, and may still show it";
@@ -116,18 +133,6 @@ impl Volumes {
         change.commit().await?;
         self.bell.notify_one();
         Ok(next)
-    }
-
-    pub(super) async fn busy(&self, record: VolumeRecord) -> VolumeError {
-        let node = match &record.attachment {
-            Some(there) => self.nodes.get(&there.node_id).await.ok().map(|node| node.name),
-            None => None,
-        };
-        VolumeError::Busy {
-            name: record.name,
-            state: record.state,
-            node,
-        }
     }
 
     /// Writes a new state with its event; nothing when the volume has changed since it was read.
@@ -222,6 +227,26 @@ pub(super) async fn tell(
         })
         .await?;
     Ok(())
+}
+
+/// Its state does not allow it.
+pub(super) async fn busy(
+    connection: &mut SqliteConnection,
+    record: VolumeRecord,
+) -> Result<VolumeError, VolumeError> {
+    let node = match &record.attachment {
+        Some(there) => sqlx::query_scalar("SELECT name FROM nodes WHERE id = ?")
+            .bind(&there.node_id)
+            .fetch_optional(connection)
+            .await
+            .map_err(doing("read the volume's node"))?,
+        None => None,
+    };
+    Ok(VolumeError::Busy {
+        name: record.name,
+        state: record.state,
+        node,
+    })
 }
 
 /// Whether that is where somebody wants it.

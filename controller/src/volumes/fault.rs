@@ -32,6 +32,14 @@ pub enum VolumeError {
         /// The node, if it has one.
         node: Option<String>,
     },
+    /// Somebody works with it.
+    #[error("volume {name} {what}")]
+    InUse {
+        /// The volume.
+        name: String,
+        /// The end of "volume NAME …".
+        what: String,
+    },
     /// The function shows another volume.
     #[error("{function} of node {node} has the volume {other}")]
     FunctionTaken {
@@ -130,6 +138,11 @@ impl From<VolumeError> for Problem {
                 "volume-busy",
                 "The state of the volume does not allow it",
                 "Detach the volume and wait until it is available; by force when its card is gone.",
+            ),
+            VolumeError::InUse { .. } => conflict(
+                "volume-in-use",
+                "The volume is in use",
+                "Cancel the deployment, or switch the server off and detach with force; that is written down.",
             ),
             VolumeError::FunctionTaken { .. } => conflict(
                 "function-taken",

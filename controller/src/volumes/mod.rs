@@ -23,6 +23,7 @@ mod record;
 mod table;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::sync::Arc;
 

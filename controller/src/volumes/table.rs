@@ -6,7 +6,7 @@ use ulid::Ulid;
 
 use super::{
     Backing, Limits, OpiCard, VolumeError, VolumeRecord, Volumes,
-    attach::tell,
+    attach::{busy, tell},
     check::{LONGEST_NAME, check},
     record::SELECT,
 };
@@ -135,7 +135,7 @@ impl Volumes {
             .await?;
         let record = load(change.connection(), &found.id).await?;
         if record.attachment.is_some() {
-            return Err(self.busy(record).await);
+            return Err(busy(change.connection(), record).await?);
         }
         tell(&mut change, "volume.deleted", &record, "was forgotten", None).await?;
         sqlx::query("DELETE FROM volumes WHERE id = ?")

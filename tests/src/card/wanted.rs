@@ -14,8 +14,8 @@ use super::relay::Address;
 pub const REMOTE_NAMESPACE: &str = "1";
 /// A serial number has no more characters, in virtio-blk as in NVMe.
 const SERIAL: usize = 20;
-/// What all disks call themselves on cards that are so.
-const FIXED_SERIAL: &str = "SDI-DISK";
+/// What all disks call themselves on cards that are so: as qemu-storage-daemon has it.
+const FIXED_SERIAL: &str = "vhost_user_blk";
 
 /// A card as it was built.
 #[derive(Debug, Clone)]
@@ -361,7 +361,7 @@ mod tests {
         let cases = [
             (Serial::None, Kind::VirtioBlk, None),
             (Serial::None, Kind::Nvme, Some("0")),
-            (Serial::Fixed, Kind::VirtioBlk, Some("SDI-DISK")),
+            (Serial::Fixed, Kind::VirtioBlk, Some("vhost_user_blk")),
             (Serial::Volume, Kind::Nvme, Some("v")),
         ];
         for (mode, kind, expected) in cases {

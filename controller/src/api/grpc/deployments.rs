@@ -99,6 +99,8 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         finish: request.finish,
         reinstall: Some(request.reinstall),
         allow_unverified: Some(request.allow_unverified),
+        volume: Some(request.volume).filter(|volume| !volume.is_empty()),
+        volume_kind: Some(request.volume_kind).filter(|kind| !kind.is_empty()),
         wipe: request.wipe,
         dry_run: false,
     }

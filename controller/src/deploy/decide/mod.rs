@@ -4,7 +4,10 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{Phase, Step};
+use super::{
+    state::{Phase, Step},
+    volume::VolumeFact,
+};
 use crate::inventory::NodeProblem;
 
 #[cfg(test)]
@@ -87,6 +90,8 @@ pub struct Facts {
     pub attempt: u32,
     /// How the agent's work ended.
     pub outcome: Option<Outcome>,
+    /// How the volume is that it goes onto.
+    pub volume: VolumeFact,
     /// The image is the whole of it: no finishing, no report.
     pub data_disk: bool,
     /// The installed system has called: it is up.
@@ -102,12 +107,14 @@ pub struct Facts {
 }
 
 /// What a deployment waits for, as a sentence for operators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// The machine is to be powered on.
     Power,
     /// The machine has power; the agent is to call.
     AgentCall,
+    /// A card is to show the volume; in the volume's own words.
+    Volume(String),
     /// The agent is to give up an older task.
     OlderTask,
     /// The agent is to say that it has taken the task.
@@ -133,6 +140,7 @@ impl fmt::Display for Waiting {
             Self::AgentCall => {
                 f.write_str("the server has asked for the ramdisk; waits for the agent in it to call")
             }
+            Self::Volume(why) => write!(f, "waits for the volume to be shown to the server: {why}"),
             Self::OlderTask => {
                 f.write_str("waits for the agent to give up the task of an earlier deployment")
             }
@@ -211,8 +219,23 @@ fn await_agent(facts: &Facts) -> Decision {
     if facts.cancel_requested_at.is_some() {
         return Decision::Go(Next::Cancelled(None));
     }
+    if let VolumeFact::Lost(problem) = &facts.volume {
+        return Decision::Go(Next::Failed(problem.clone()));
+    }
     if facts.agent != Agent::Away {
-        return Decision::Go(Next::AgentWorks);
+        return match &facts.volume {
+            VolumeFact::Awaited { why, until } if facts.now < *until => Decision::Stay {
+                waiting_for: Waiting::Volume(why.clone()),
+                until: *until,
+            },
+            VolumeFact::Awaited { why, .. } => Decision::Go(Next::Failed(NodeProblem {
+                step: Step::AttachVolume.to_string(),
+                cause: format!("The volume was not shown to the server in time: {why}."),
+                remedy: "Look at the card and at the storage behind the volume (imprint volume show), then deploy again."
+                    .to_owned(),
+            })),
+            _ => Decision::Go(Next::AgentWorks),
+        };
     }
     let (waiting_for, cause) = if facts.powered {
         (
@@ -251,6 +274,9 @@ fn agent_works(facts: &Facts) -> Decision {
         Some(Outcome::Failure(problem)) => return Decision::Go(Next::Failed(problem.clone())),
         Some(Outcome::Cancelled) => return Decision::Go(Next::Failed(stopped_by_itself(facts))),
         None => {}
+    }
+    if let VolumeFact::Lost(problem) = &facts.volume {
+        return Decision::Go(Next::Failed(problem.clone()));
     }
     if facts.restarted {
         return Decision::Go(if facts.attempt < MAX_ATTEMPTS {

@@ -18,6 +18,7 @@ fn facts() -> Facts {
         restarted: false,
         attempt: 1,
         outcome: None,
+        volume: VolumeFact::Ready,
         data_disk: false,
         up: false,
         reported: None,
@@ -523,11 +524,22 @@ fn any_report() -> impl Strategy<Value = Option<Report>> {
     ]
 }
 
+fn any_volume() -> impl Strategy<Value = VolumeFact> {
+    prop_oneof![
+        Just(VolumeFact::Ready),
+        Just(VolumeFact::Lost(problem("attach_volume"))),
+        (0_i64..100_000).prop_map(|until| VolumeFact::Awaited {
+            why: "the card is asked".to_owned(),
+            until: at(until),
+        }),
+    ]
+}
+
 prop_compose! {
     fn any_facts()(
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
         agent in any_agent(), outcome in any_outcome(), reported in any_report(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
-        flags in proptest::array::uniform7(any::<bool>()),
+        flags in proptest::array::uniform7(any::<bool>()), volume in any_volume(),
     ) -> Facts {
         Facts {
             now: at(now),
@@ -538,6 +550,7 @@ prop_compose! {
             restarted: flags[2],
             attempt,
             outcome,
+            volume,
             data_disk: flags[3],
             up: flags[4],
             reported,

@@ -53,6 +53,7 @@ fn one_of_each() -> Vec<Refusal> {
         Refusal::DiskRule(name()),
         Refusal::NoDisk(no_disk),
         Refusal::Wipe(name()),
+        Refusal::Volume(name()),
         Refusal::TooSmall(unsuited.clone()),
         Refusal::Sectors(unsuited),
         Refusal::UserData(name()),
@@ -77,6 +78,7 @@ fn one_of_each() -> Vec<Refusal> {
             | Refusal::DiskRule(_)
             | Refusal::NoDisk(_)
             | Refusal::Wipe(_)
+            | Refusal::Volume(_)
             | Refusal::TooSmall(_)
             | Refusal::Sectors(_)
             | Refusal::UserData(_)

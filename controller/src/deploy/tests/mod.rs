@@ -17,4 +17,5 @@ mod security;
 mod seed_places;
 mod tenants;
 mod terms;
+mod volumes;
 mod whole_way;

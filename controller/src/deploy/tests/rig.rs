@@ -28,7 +28,7 @@ pub(super) use crate::{identity::Viewer, testing::admin};
 
 pub(super) const UUID: &str = "9f1b0000-2222-4333-8444-000000000001";
 pub(super) const MAC: &str = "52:54:00:ab:cd:01";
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 
 /// A controller with an image `debian` of 4 MiB.
 pub(super) struct Rig {

@@ -1,0 +1,225 @@
+//! Deployments onto volumes: what is judged, waited for and sent, and what keeps a volume where it is.
+
+use imprint_proto::agent::v1 as wire;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::{requests::post, rig::*};
+use crate::{
+    deploy::{DeploymentState, Phase},
+    identity::Viewer,
+    testing::problem,
+    volumes::{Backing, Limits, NewVolume, VolumeError, VolumeRecord, VolumeState},
+};
+
+const SERIAL: &str = "LUN-7";
+
+async fn volume(rig: &Rig, name: &str, size_bytes: u64, backing: Backing) -> VolumeRecord {
+    let new = NewVolume {
+        name: name.to_owned(),
+        project_id: None,
+        size_bytes,
+        backing,
+        limits: Limits::default(),
+    };
+    rig.app().volumes.create(&admin(), &new).await.unwrap()
+}
+
+fn presented() -> Backing {
+    Backing::Static {
+        serial: Some(SERIAL.to_owned()),
+        wwn: None,
+    }
+}
+
+fn on_card() -> Backing {
+    Backing::Named {
+        name: "export".to_owned(),
+    }
+}
+
+/// A server without a disk, whose card nobody answers at.
+async fn diskless() -> (Rig, Machine, FakeAgent) {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let mut found = inventory();
+    found.disks.clear();
+    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    rig.until(|app| {
+        let id = machine.node_id.clone();
+        async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.is_empty() }
+    })
+    .await;
+    sqlx::query("UPDATE nodes SET card = '127.0.0.1:1'")
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    (rig, machine, agent)
+}
+
+fn body(machine: &Machine, volume: &str) -> Value {
+    json!({ "node": machine.node_id, "image": "debian", "volume": volume })
+}
+
+async fn put(rig: &Rig, name: &str, state: VolumeState, why: &str) {
+    sqlx::query("UPDATE volumes SET state = ?, why = ?, remedy = 'Look at the card.' WHERE name = ?")
+        .bind(state.as_str())
+        .bind(why)
+        .bind(name)
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_presented_takes_the_place_of_the_disk() {
+    let (rig, machine, mut agent) = diskless().await;
+    let lun = volume(&rig, "lun", GIB, presented()).await;
+    let mut plan = body(&machine, "LUN");
+    plan["dry_run"] = true.into();
+    let planned: Value = post(&rig, "/v1/deployments", &plan).await.json().await.unwrap();
+    assert_eq!(planned["disk"]["disk"]["serial"], SERIAL, "{planned}");
+    assert_eq!(planned["disk"]["rule"], format!("volume={}", lun.id));
+
+    let made: Value = post(&rig, "/v1/deployments", &body(&machine, "lun"))
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(made["volume_id"], lun.id.as_str(), "{made}");
+    let task = agent.task().await;
+    let deploy = deploy_task(&task);
+    assert_eq!(deploy.disk.as_ref().unwrap().text, format!("volume={}", lun.id));
+    let expected = wire::ExpectedVolume {
+        volume_id: lun.id.clone(),
+        name: "lun".to_owned(),
+        serial: SERIAL.to_owned(),
+        size_bytes: GIB,
+        ..wire::ExpectedVolume::default()
+    };
+    assert_eq!(deploy.volume, Some(expected));
+
+    // While it is written to, and while a system runs from it, nobody takes it away unasked.
+    let detach = async |force| rig.app().volumes.detach(&admin(), "lun", force).await;
+    let refused = detach(false).await.unwrap_err();
+    assert!(
+        matches!(&refused, VolumeError::InUse { what, .. } if what.contains("works on")),
+        "{refused}"
+    );
+    let deployment = rig.deployment(made["id"].as_str().unwrap()).await;
+    agent
+        .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
+        .await;
+    agent.outcome(&task.task_id, success(&deployment)).await;
+    rig.report(&report_token(&task), first_boot(&deployment, "b1"))
+        .await
+        .unwrap();
+    let refused = detach(false).await.unwrap_err();
+    assert!(
+        matches!(&refused, VolumeError::InUse { what, .. } if what.contains("has the system")),
+        "{refused}"
+    );
+    assert_eq!(detach(true).await.unwrap().state, VolumeState::Available);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_go_onto_a_volume_is_refused_before_anything_is_begun() {
+    let (rig, machine, _agent) = diskless().await;
+    volume(&rig, "small", 1 << 20, on_card()).await;
+    let taken = volume(&rig, "taken", GIB, on_card()).await;
+    put(&rig, "taken", VolumeState::Error, "it could not be made").await;
+    volume(&rig, "free", GIB, on_card()).await;
+    let mut both = body(&machine, "free");
+    both["disk"] = "serial=D1".into();
+    let mut strange = body(&machine, "free");
+    strange["volume_kind"] = "floppy".into();
+    let mut alone = body(&machine, "");
+    alone["volume_kind"] = "nvme".into();
+    for (request, status, kind) in [
+        (body(&machine, "nothing"), 404, "volume-not-found"),
+        (body(&machine, "small"), 422, "image-larger-than-disk"),
+        (body(&machine, &taken.id), 409, "volume-busy"),
+        (both, 422, "bad-volume"),
+        (strange, 422, "bad-volume"),
+        (alone, 422, "bad-volume"),
+        (body(&machine, ""), 422, "no-such-disk"),
+    ] {
+        let (got, slug, remedy) = problem(post(&rig, "/v1/deployments", &request).await).await;
+        assert_eq!((got, slug.as_str()), (status, kind), "{request}");
+        assert!(!remedy.is_empty());
+    }
+    let free = rig.app().volumes.find(&Viewer::All, "free").await.unwrap();
+    assert_eq!(free.state, VolumeState::Available);
+    let begun: i64 = sqlx::query_scalar("SELECT count(*) FROM deployments")
+        .fetch_one(&rig.app().db)
+        .await
+        .unwrap();
+    assert_eq!(begun, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_task_waits_for_the_card() {
+    let (rig, machine, mut agent) = diskless().await;
+    let boot = volume(&rig, "boot", GIB, on_card()).await;
+    let mut asked = body(&machine, "boot");
+    asked["volume_kind"] = "nvme".into();
+    let made: Value = post(&rig, "/v1/deployments", &asked).await.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(rig.deployment(id).await.phase, Phase::AwaitAgent);
+    let why = rig
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
+    let waiting = why.waiting_for.unwrap();
+    assert!(
+        waiting.contains("waits for the volume") && waiting.contains("the card is asked"),
+        "{waiting}"
+    );
+    assert!(why.deadline.is_some());
+
+    put(&rig, "boot", VolumeState::Attached, "").await;
+    rig.app().deployments.reconcile().await.unwrap();
+    let task = agent.task().await;
+    let expected = deploy_task(&task).volume.clone().unwrap();
+    assert_eq!(expected.transport(), wire::Transport::Nvme);
+    assert_eq!(expected.serial, boot.volume().serial());
+    assert_eq!(expected.physical_function, Some(0));
+
+    // What the card loses in the middle ends it, in the volume's own words.
+    put(
+        &rig,
+        "boot",
+        VolumeState::Error,
+        "the card does not show the volume any more",
+    )
+    .await;
+    rig.app().deployments.reconcile().await.unwrap();
+    let failed = rig.deployment(id).await;
+    assert_eq!(failed.state, DeploymentState::Failed);
+    let problem = failed.problem.unwrap();
+    assert_eq!(problem.step, "attach_volume");
+    assert!(
+        problem.cause.contains("volume boot") && problem.cause.contains("any more"),
+        "{problem:?}"
+    );
+    assert_eq!(problem.remedy, "Look at the card.");
+    assert_eq!(agent.cancelled().await, task.task_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_never_answers_does_not_hold_the_node() {
+    let (rig, machine, _agent) = diskless().await;
+    volume(&rig, "boot", GIB, on_card()).await;
+    let made: Value = post(&rig, "/v1/deployments", &body(&machine, "boot"))
+        .await
+        .json()
+        .await
+        .unwrap();
+    rig.clock.advance(SignedDuration::from_mins(11));
+    rig.app().deployments.reconcile().await.unwrap();
+    let failed = rig.deployment(made["id"].as_str().unwrap()).await;
+    assert_eq!(failed.state, DeploymentState::Failed);
+    assert_eq!(failed.problem.unwrap().step, "attach_volume");
+}
