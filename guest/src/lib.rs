@@ -20,6 +20,7 @@
 
 pub mod config;
 mod connection;
+pub mod disks;
 pub mod drift;
 pub mod events;
 pub mod facts;

@@ -10,7 +10,7 @@ use std::{
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use imprint_proto::agent::v1::{
-    GuestHeartbeat, GuestHello, GuestMessage, GuestOrder, PasswordReset, PasswordResetResult,
+    GuestDisks, GuestHeartbeat, GuestHello, GuestMessage, GuestOrder, PasswordReset, PasswordResetResult,
     RenewCertificateRequest, guest_client::GuestClient, guest_message, guest_order,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -23,7 +23,7 @@ use crate::{
     chain,
     config::{ConfigError, GuestConfig},
     connection::{self, answered, silent},
-    drift,
+    disks, drift,
     events::Spool,
     facts,
     fault::Fault,
@@ -279,6 +279,13 @@ impl Session<'_> {
                         Some(guest_order::Message::PasswordReset(reset)) => {
                             let result = self.reset(&reset).await;
                             say(outbox, guest_message::Message::PasswordReset(result)).await?;
+                        }
+                        Some(guest_order::Message::LookAtDisks(look)) => {
+                            let disks = GuestDisks {
+                                order_id: look.order_id,
+                                disks: disks::read(self.root),
+                            };
+                            say(outbox, guest_message::Message::Disks(disks)).await?;
                         }
                         // What a newer controller asks for is not for us.
                         Some(guest_order::Message::Welcome(_)) | None => {}

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use imprint_proto::agent::v1::GuestOrder;
+use imprint_proto::agent::v1::{GuestDisk, GuestOrder};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ struct Inner {
     opened: u64,
     /// By order: who waits for the answer.
     waiting: HashMap<String, oneshot::Sender<()>>,
+    /// By order: whose disks are looked at, and who waits for them.
+    looking: HashMap<String, (String, oneshot::Sender<Vec<GuestDisk>>)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -122,6 +124,30 @@ impl Hub {
         let (bell, ring) = oneshot::channel();
         self.inner().waiting.insert(order_id.to_owned(), bell);
         ring
+    }
+
+    /// Brings the disks of a node, when it has told them.
+    pub(super) fn look(&self, node_id: &str, order_id: &str) -> oneshot::Receiver<Vec<GuestDisk>> {
+        let (bell, ring) = oneshot::channel();
+        let looking = (node_id.to_owned(), bell);
+        self.inner().looking.insert(order_id.to_owned(), looking);
+        ring
+    }
+
+    /// A node has told its disks; an order of another node is not this one's to answer.
+    pub(super) fn tell(&self, node_id: &str, order_id: &str, disks: Vec<GuestDisk>) {
+        let mut inner = self.inner();
+        if inner.looking.get(order_id).is_some_and(|(of, _)| of == node_id)
+            && let Some((_, bell)) = inner.looking.remove(order_id)
+        {
+            // Whoever waited may have gone.
+            let _ = bell.send(disks);
+        }
+    }
+
+    /// Nobody waits any longer.
+    pub(super) fn looked(&self, order_id: &str) {
+        self.inner().looking.remove(order_id);
     }
 
     /// The order is answered, or nobody waits any longer.

@@ -8,6 +8,7 @@
 //! the node; a password is never kept, and what is sent of it only that one run of the plugin can open; every order has
 //! exactly one end, and an event for its beginning and its end.
 
+mod disks;
 mod error;
 mod hub;
 mod identity;

@@ -357,6 +357,39 @@ async fn an_order_without_an_answer_expires() {
 }
 
 #[tokio::test]
+async fn a_system_tells_what_works_with_its_disks() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = rig(dir.path()).await;
+    let guests = &server.app.guests;
+    assert_eq!(guests.disks(NODE).await, None, "nobody is there to be asked");
+    let system = System::installed(&server, FIRST);
+    system.adopt(&server).await;
+    for (path, text) in [
+        ("sys/block/vda/device/x", ""),
+        ("sys/block/vda/dev", "254:0"),
+        ("sys/block/vda/serial", "v01jd3y6n9m1v9s1m6v1"),
+        ("proc/self/mountinfo", "29 1 254:0 / /srv rw - ext4 /dev/vda rw\n"),
+    ] {
+        let path = system.root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let running = system.run();
+    connected(&server, true).await;
+    let disks = guests.disks(NODE).await.unwrap();
+    assert_eq!(disks.len(), 1);
+    assert_eq!(disks[0].serial, "v01jd3y6n9m1v9s1m6v1");
+    assert_eq!(disks[0].used_by, ["mounted at /srv"]);
+    // What nobody has asked for is nobody's answer.
+    let unasked = imprint_proto::agent::v1::GuestDisks {
+        order_id: "X".to_owned(),
+        disks,
+    };
+    guests.take_disks(&guests.hub.seat_for_test(NODE, FIRST), unasked);
+    running.abort();
+}
+
+#[tokio::test]
 async fn only_the_right_certificate_opens_a_session() {
     let dir = tempfile::tempdir().unwrap();
     let server = rig(dir.path()).await;

@@ -190,6 +190,7 @@ async fn converse(
                     Some(Message::PasswordReset(result)) => {
                         app.guests.take_result(seat, &result).await.map_err(|error| fault(&error.into()))?;
                     }
+                    Some(Message::Disks(told)) => app.guests.take_disks(seat, told),
                     Some(Message::Heartbeat(_)) => app.guests.seen(seat).await.map_err(|error| fault(&error))?,
                     Some(Message::Hello(_)) => {
                         return Err(Status::invalid_argument("GuestHello is the first message of a session only."));
