@@ -31,6 +31,10 @@ pub struct Order {
     pub image: String,
     /// Rule for the disk; none: the only one.
     pub disk: Option<String>,
+    /// Volume of the node's SDI card that it goes to, by id or name; none: a disk.
+    pub volume: Option<String>,
+    /// What the server is to take the volume for, as the CLI spells it; none: what that takes by itself.
+    pub volume_kind: Option<&'static str>,
     /// cloud-init user-data.
     pub user_data: Option<String>,
 }
@@ -108,6 +112,12 @@ impl Cli {
         arguments.extend(["--image".to_owned(), order.image.clone()]);
         if let Some(rule) = &order.disk {
             arguments.extend(["--disk".to_owned(), rule.clone()]);
+        }
+        if let Some(volume) = &order.volume {
+            arguments.extend(["--volume".to_owned(), volume.clone()]);
+        }
+        if let Some(kind) = order.volume_kind {
+            arguments.extend(["--volume-kind".to_owned(), kind.to_owned()]);
         }
         if let Some(text) = &order.user_data {
             let file = self.folder.join("user-data.yaml");

@@ -129,6 +129,7 @@ fn deploy_watched(lab: &mut Lab, nodes: &mut [Node]) -> Result<()> {
         image: IMAGE.to_owned(),
         disk: None,
         user_data: Some(lab.key.user_data()),
+        ..Order::default()
     };
     let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
     let mut arguments = lab.cli.deploy_arguments(&names, &order)?;

@@ -29,6 +29,7 @@ pub mod process;
 pub mod qmp;
 pub mod runner;
 pub mod scenario;
+pub mod sdi;
 pub mod seed;
 pub mod ssh;
 pub mod story;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::accel::Accel;
@@ -16,6 +16,7 @@ use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
+use crate::sdi::{self, Card, CardPlace, SdiSpec};
 use crate::{interrupt, network, process};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
@@ -89,6 +90,8 @@ pub struct NodeSpec {
     pub stop_at_reboot: bool,
     /// What manages it.
     pub bmc: BmcSpec,
+    /// Its SDI card.
+    pub sdi: Option<SdiSpec>,
     /// Its network cards; it boots from the first.
     pub nics: u8,
     /// The largest packet that the switch carries for it.
@@ -98,13 +101,19 @@ pub struct NodeSpec {
 impl NodeSpec {
     /// A server with one disk, 1 GiB of memory and 2 processors.
     pub fn new(firmware: Firmware, disk: DiskSpec) -> Self {
+        Self::diskless(firmware).and_disk(disk)
+    }
+
+    /// The same without a disk.
+    pub fn diskless(firmware: Firmware) -> Self {
         Self {
             firmware,
-            disks: vec![disk],
+            disks: Vec::new(),
             memory_mib: 1024,
             processors: 2,
             stop_at_reboot: false,
             bmc: BmcSpec::None,
+            sdi: None,
             nics: 1,
             switch_mtu: network::MTU,
         }
@@ -119,6 +128,12 @@ impl NodeSpec {
     /// The same with a management controller.
     pub fn with_bmc(mut self, bmc: BmcSpec) -> Self {
         self.bmc = bmc;
+        self
+    }
+
+    /// The same with an SDI card of so many functions.
+    pub fn with_card(mut self, functions: u8) -> Self {
+        self.sdi = Some(SdiSpec { functions });
         self
     }
 
@@ -148,6 +163,8 @@ pub struct Node {
     boots: u32,
     bmc: Option<Bmc>,
     machine: Option<(Service, Qmp)>,
+    /// Ends after the machine, which could not end in peace without it.
+    card: Option<Card>,
     powered: Instant,
 }
 
@@ -173,6 +190,24 @@ impl Node {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
             BmcSpec::None | BmcSpec::WithoutLan => None,
         };
+        let card = match spec.sdi {
+            Some(sdi) => {
+                // The card restarts a server once, before it lets it go.
+                ensure!(
+                    !spec.stop_at_reboot,
+                    "a server with an SDI card cannot end at its restart"
+                );
+                Some(Card::start(&CardPlace {
+                    program: Path::new(process::THIS_PROGRAM),
+                    folder,
+                    server: &name,
+                    spec: sdi,
+                    listen: CardPlace::address_of(number)?,
+                    storage: sdi::STORAGE,
+                })?)
+            }
+            None => None,
+        };
         let macs: Vec<String> = (0..taps.len())
             .map(|nic| format!("52:54:00:77:{nic:02x}:{:02x}", 0x0f + number))
             .collect();
@@ -189,6 +224,7 @@ impl Node {
             taps,
             boots: 0,
             machine: None,
+            card,
             powered: Instant::now(),
         })
     }
@@ -198,6 +234,9 @@ impl Node {
         self.power_off()?;
         if let Some(bmc) = &mut self.bmc {
             bmc.expect_running()?;
+        }
+        if let Some(card) = &mut self.card {
+            card.expect_running()?;
         }
         self.boots += 1;
         let socket = self.folder.join(format!("{}-{}.qmp", self.name, self.boots));
@@ -277,6 +316,14 @@ impl Node {
         let (_, qmp) = self.machine.as_mut().context("the server is off")?;
         qmp.execute("device_del", &json!({ "id": disk::device_id(index) }))
             .map(drop)
+    }
+
+    /// Its SDI card.
+    pub fn card(&mut self) -> Result<&mut Card> {
+        let name = &self.name;
+        self.card
+            .as_mut()
+            .with_context(|| format!("{name} has no SDI card"))
     }
 
     /// Bytes that have gone over the wire to this server since the lab began, counted by the network and not by the
@@ -447,6 +494,9 @@ impl Node {
             Some(bmc) => arguments.extend(bmc.arguments()),
             None if self.spec.bmc == BmcSpec::WithoutLan => arguments.extend(bmc::without_lan()),
             None => {}
+        }
+        if let Some(sdi) = self.spec.sdi {
+            arguments.extend(sdi.arguments(&sdi::socket(&self.folder, &self.name)));
         }
         arguments.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
         if self.spec.stop_at_reboot {

@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const HOLD: Duration = Duration::from_secs(30);
 /// QEMU closes the back of a disk a while after the disk is gone.
 const CLOSING: Duration = Duration::from_secs(10);
+/// Place of function 0's disk in the boot order: behind all that the server has of its own.
+const FIRST_BOOT_INDEX: u32 = 100;
 
 /// Gives orders to the thread.
 #[derive(Debug)]
@@ -278,6 +280,8 @@ impl Connection {
         };
         asked["id"] = device(function).into();
         asked["bus"] = format!("sdi{function}").into();
+        // Firmware drops boot entries for disks that QEMU's boot order does not name.
+        asked["bootindex"] = (FIRST_BOOT_INDEX + u32::from(function)).into();
         asked["drive"] = drive.into();
         let serial = match looks {
             Looks::WrongSerial => Some("NOT-THE-ONE"),

@@ -88,12 +88,17 @@ pub fn secure_boot(name: &str, parts: &Parts) -> Result<()> {
         "the installed system says of Secure Boot: {said}"
     );
     tell("Secure Boot is on in the installed system too");
-    let before = boot_id(&lab, &address, Duration::from_secs(60))?;
+    boots_again(&lab, node, &address)
+}
+
+/// Presses the reset button of an installed server, and waits until it has come back by itself.
+pub fn boots_again(lab: &Lab, node: &mut Node, address: &str) -> Result<()> {
+    let before = boot_id(lab, address, Duration::from_secs(60))?;
     // What the first boot has made, host keys above all, is to outlive the reset.
-    lab.key.run(&address, "sync", Duration::from_secs(60))?;
+    lab.key.run(address, "sync", Duration::from_secs(60))?;
     node.reset()?;
     node.wait_serial("boots its local disk", patience::NETWORK_BOOT)?;
-    let after = boot_id(&lab, &address, Duration::from_secs(240))?;
+    let after = boot_id(lab, address, Duration::from_secs(240))?;
     ensure!(before != after, "the server was not restarted");
     tell("restarted: network first, and on to the disk");
     Ok(())
@@ -114,7 +119,7 @@ fn one(name: &str, parts: &Parts, firmware: Firmware, kind: DiskKind) -> Result<
 }
 
 /// The servers, and their deployments as they ended.
-fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value>)> {
+pub fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value>)> {
     let mut nodes = Vec::new();
     for spec in specs {
         let mut node = lab.build(spec.clone())?;
@@ -129,6 +134,7 @@ fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value>)> 
             image: IMAGE.to_owned(),
             disk: None,
             user_data: Some(lab.key.user_data()),
+            ..Order::default()
         };
         let deployment = lab.cli.deploy(&node.mac, &order)?;
         let id = deployment["id"]
@@ -143,11 +149,22 @@ fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value>)> 
         let done = lab.wait_deployment(node, &id, "succeeded", patience::DEPLOYMENT)?;
         let facts = lab.wait_state(node, "active", patience::SHORT)?;
         tell(&format!("{} active: {}", node.name, done["first_boot"]));
-        check_report(node, spec, &done, &facts)?;
-        check_installed(lab, node, spec, &done).explain(|| lab.picture(node))?;
+        let disk_mib = spec.disks.first().context("a server without a disk")?.size_mib;
+        check(lab, node, (spec.firmware, disk_mib), (&done, &facts))?;
         ended.push(done);
     }
     Ok((nodes.into_iter().map(|(node, _)| node).collect(), ended))
+}
+
+/// What the controller and the installed system say of a system whose disk has so many MiB.
+pub fn check(
+    lab: &Lab,
+    node: &Node,
+    (firmware, disk_mib): (Firmware, u64),
+    (deployment, facts): (&Value, &Value),
+) -> Result<()> {
+    check_report(node, firmware, deployment, facts)?;
+    check_installed(lab, node, (firmware, disk_mib), deployment).explain(|| lab.picture(node))
 }
 
 /// What the controller says of a system that came up: its name, firmware and release, and no problem.
@@ -182,10 +199,10 @@ pub fn check_came_up(
 }
 
 /// The same, with boot entry and steps.
-fn check_report(node: &Node, spec: &NodeSpec, deployment: &Value, facts: &Value) -> Result<()> {
-    check_came_up(node, (spec.firmware, "12"), deployment, facts)?;
+fn check_report(node: &Node, firmware: Firmware, deployment: &Value, facts: &Value) -> Result<()> {
+    check_came_up(node, (firmware, "12"), deployment, facts)?;
     let entry = deployment["boot_entry"].as_str().unwrap_or_default();
-    match spec.firmware {
+    match firmware {
         Firmware::Uefi | Firmware::SecureUefi => ensure!(
             entry.starts_with("Boot"),
             "no UEFI boot entry was read back: {entry:?}"
@@ -205,7 +222,12 @@ fn check_report(node: &Node, spec: &NodeSpec, deployment: &Value, facts: &Value)
 }
 
 /// What the installed system says of itself.
-fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) -> Result<()> {
+fn check_installed(
+    lab: &Lab,
+    node: &Node,
+    (firmware, disk_mib): (Firmware, u64),
+    deployment: &Value,
+) -> Result<()> {
     let address = address(deployment)?;
     let ask = |command: &str, patience: u64| lab.key.run(&address, command, Duration::from_secs(patience));
     let hostname = ask("hostname", 240)?;
@@ -218,7 +240,7 @@ fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) 
         "if test -d /sys/firmware/efi; then echo uefi; else echo bios; fi",
         30,
     )?;
-    ensure!(mode.trim() == spec.firmware.boot_mode(), "booted by {mode}");
+    ensure!(mode.trim() == firmware.boot_mode(), "booted by {mode}");
     let root = ask("df --output=size -BM / | tail -1", 30)?;
     let root_mib: u64 = root
         .trim()
@@ -226,7 +248,7 @@ fn check_installed(lab: &Lab, node: &Node, spec: &NodeSpec, deployment: &Value) 
         .parse()
         .context("df printed no size")?;
     ensure!(
-        root_mib > spec.disks[0].size_mib * 8 / 10,
+        root_mib > disk_mib * 8 / 10,
         "the root file system was not grown: {root_mib} MiB"
     );
     // runcmd is cloud-init's last stage and may still run when ssh already answers.

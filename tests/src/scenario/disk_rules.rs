@@ -58,6 +58,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         image: IMAGE.to_owned(),
         disk: Some(format!("wwn={WWN:#x}")),
         user_data: None,
+        ..Order::default()
     };
     lab.cli.deploy(&node.mac, &order)?;
     node.wait_end(patience::WRITE).explain(|| lab.picture(&node))?;
@@ -137,6 +138,7 @@ fn check(lab: &Lab, node: &Node, rule: &str, wipe: Option<&str>, expected: &Answ
         image: IMAGE.to_owned(),
         disk: Some(rule.to_owned()),
         user_data: None,
+        ..Order::default()
     };
     let mut arguments = lab.cli.deploy_arguments(&[&node.mac], &order)?;
     arguments.extend(["--dry-run", "--output", "json"].map(str::to_owned));

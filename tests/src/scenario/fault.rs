@@ -19,6 +19,7 @@ pub fn order(lab: &Lab, node: &Node) -> Result<String> {
         image: IMAGE.to_owned(),
         disk: None,
         user_data: Some(lab.key.user_data()),
+        ..Order::default()
     };
     let deployment = lab.cli.deploy(&node.mac, &order)?;
     Ok(deployment["id"]

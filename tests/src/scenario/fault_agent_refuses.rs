@@ -63,6 +63,7 @@ fn expect_refusal(lab: &mut Lab, node: &mut Node, rule: Option<&str>, words: &[&
         image: IMAGE.to_owned(),
         disk: rule.map(str::to_owned),
         user_data: None,
+        ..Order::default()
     };
     let deployment = lab.cli.deploy(&node.mac, &order)?;
     let id = deployment["id"].as_str().context("the deployment has no id")?;

@@ -32,6 +32,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         image: IMAGE.to_owned(),
         disk: None,
         user_data: Some(lab.key.user_data() + FAILING),
+        ..Order::default()
     };
     let deployment = lab.cli.deploy(&node.mac, &order)?;
     let id = deployment["id"].as_str().context("the deployment has no id")?;

@@ -46,6 +46,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
             image: image.to_owned(),
             disk: rule.map(str::to_owned),
             user_data: None,
+            ..Order::default()
         };
         let reason = expect_refusal(&mut lab, &mut node, &order).with_context(|| what.to_owned())?;
         tell(&format!("{what}: {reason}"));
@@ -63,6 +64,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         image: IMAGE.to_owned(),
         disk: Some("serial=LAB-1-0".to_owned()),
         user_data: None,
+        ..Order::default()
     };
     let deployment = lab.cli.deploy(&node.mac, &order)?;
     let id = deployment["id"].as_str().context("the deployment has no id")?;
@@ -83,6 +85,7 @@ fn malformed_user_data(lab: &Lab, node: &Node) -> Result<()> {
         image: IMAGE.to_owned(),
         disk: Some("serial=LAB-1-0".to_owned()),
         user_data: Some(text),
+        ..Order::default()
     };
     let arguments = lab.cli.deploy_arguments(&[&node.mac], &order)?;
     let answer = lab

@@ -4,6 +4,7 @@
 mod controller;
 mod grpc;
 mod pydpu;
+mod sdi;
 mod server;
 mod volumes;
 
