@@ -22,6 +22,8 @@ mod image_boots;
 mod matrix;
 mod network_faults;
 mod network_watch;
+mod sdi_data_volume;
+mod volume;
 
 use anyhow::Result;
 
@@ -315,6 +317,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 70,
         run: fault_cable_pulled::run,
+    },
+    Scenario {
+        name: "sdi-data-volume",
+        about: "a volume of an SDI card: a disk of one running server, then of another one, with the same bytes",
+        ci: false,
+        variant: None,
+        rough_seconds: 300,
+        run: sdi_data_volume::run,
     },
     Scenario {
         name: "image-boots-bios",
