@@ -22,7 +22,9 @@ mod image_boots;
 mod matrix;
 mod network_faults;
 mod network_watch;
+mod sdi_boot;
 mod sdi_data_volume;
+mod sdi_faults;
 mod volume;
 
 use anyhow::Result;
@@ -325,6 +327,38 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 300,
         run: sdi_data_volume::run,
+    },
+    Scenario {
+        name: "sdi-boot-virtio",
+        about: "UEFI without a disk: installed onto a volume of an SDI card (virtio-blk), boots from it twice",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: sdi_boot::virtio,
+    },
+    Scenario {
+        name: "sdi-boot-nvme",
+        about: "the same with a volume that is an NVMe disk",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: sdi_boot::nvme,
+    },
+    Scenario {
+        name: "sdi-two-disks",
+        about: "installed onto a volume beside two disks of its own: no byte of them has changed",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: sdi_boot::two_disks,
+    },
+    Scenario {
+        name: "sdi-faults",
+        about: "silent card, volume that never comes or is another one: told and taken back; card and storage gone in mid-write: goes on",
+        ci: false,
+        variant: None,
+        rough_seconds: 700,
+        run: sdi_faults::run,
     },
     Scenario {
         name: "image-boots-bios",

@@ -19,6 +19,10 @@ const KERNEL: Duration = Duration::from_secs(60);
 /// udev come later.
 const DISKS: &str = "cd /sys/block; for d in *; do \
     echo $d $(cat $d/size) $(cat $d/serial $d/device/serial 2>/dev/null | tr -d ' '); done";
+/// The disk that the root file system is on.
+const ROOT_DISK: &str =
+    "lsblk --noheadings --nodeps --output PKNAME $(findmnt --noheadings --output SOURCE /)";
+
 /// Tells the controller of a server's card.
 pub fn introduce_card(lab: &Lab, node: &mut Node) -> Result<()> {
     let address = node.card()?.address();
@@ -123,6 +127,18 @@ pub fn wait_no_disk(lab: &Lab, address: &str, serial: &str) -> Result<()> {
     interrupt::until(&format!("the disk {serial} to leave the system"), KERNEL, || {
         Ok(disk_inside(lab, address, serial)?.is_none().then_some(()))
     })
+}
+
+/// An installed system's root is on the volume.
+pub fn expect_root(lab: &Lab, address: &str, volume: &Value) -> Result<()> {
+    let name = wait_disk(lab, address, volume)?;
+    let root = lab.key.run(address, ROOT_DISK, KERNEL)?;
+    ensure!(
+        root.trim() == name,
+        "the root is on {}, and the volume is {name}",
+        root.trim()
+    );
+    Ok(())
 }
 
 /// Name and bytes of the disk with this serial number.
