@@ -263,6 +263,7 @@ Examples:
   imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
   imprint deploy web-10 --family debian --wait
   imprint deploy web-12 --image debian-12 --volume web-12-root --volume-kind nvme
+  imprint deploy web-13 --volume web-12-root --keep-content --wait
   imprint deploy web-11 --image debian-12 --kernel-argument console=ttyS1,115200 --fresh-uuids
   imprint deploy store-3 --image dataset --disk serial=S3X0NB0K --no-finish
   imprint deploy shop-1 --image shop --role db --disk transport=sata --no-finish")]
@@ -270,8 +271,8 @@ pub struct DeployArguments {
     /// Id, name, UUID, serial or MAC of each server
     #[arg(required = true, value_name = "NODE")]
     pub nodes: Vec<String>,
-    /// Id or name of the image
-    #[arg(long, required_unless_present = "family")]
+    /// Id or name of the image; without it the one that is on the volume
+    #[arg(long, required_unless_present_any = ["family", "volume"])]
     pub image: Option<String>,
     /// The newest active image of this family
     #[arg(long, conflicts_with = "image")]
@@ -289,6 +290,9 @@ pub struct DeployArguments {
     /// As what the card shows the volume; without it virtio-blk
     #[arg(long, value_enum, value_name = "KIND", requires = "volume")]
     pub volume_kind: Option<DiskKind>,
+    /// Keep what a system has left on the volume, and make it this server's: nothing is streamed
+    #[arg(long, requires = "volume")]
+    pub keep_content: bool,
     /// Let go what is on the disk of this name: serial, WWN, NGUID, EUI-64, volume id; repeatable
     #[arg(long, value_name = "SERIAL")]
     pub wipe: Vec<String>,

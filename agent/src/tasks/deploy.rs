@@ -1,10 +1,12 @@
 //! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
 //! an earlier one had finished it.
 
-use std::{fs::File, time::Instant};
+use std::{fs::File, sync::Arc, time::Instant};
 
 use imprint_hardware::facts;
-use imprint_proto::agent::v1::{DeployTask, Disk, ExpectedVolume, FinishPlan, Step, Success};
+use imprint_proto::agent::v1::{
+    DeployTask, Disk, DiskContentSource, ExpectedVolume, FinishPlan, Step, Success,
+};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +22,7 @@ use crate::{
     finish::{self, Done, FinishError, System, WrittenDisk, guest::Traces, table},
     inventory,
     session::backoff::chain,
-    target::Target as _,
+    target::{BlockDevice, Target as _},
 };
 
 /// One deployment on its way.
@@ -54,7 +56,7 @@ impl<'a> Deploy<'a> {
     pub async fn run(&self, record: &mut Record) -> Result<Success, StepFailure> {
         let mut result = self.steps(record).await;
         if let Err(failure) = &mut result {
-            if record.touched && !failure.head_cleared {
+            if record.leaves_traces() && !failure.head_cleared {
                 self.disarm(record, failure).await;
             }
             if !failure.is_clean_cancel(record.touched) {
@@ -133,6 +135,48 @@ impl<'a> Deploy<'a> {
             );
         }
 
+        match DiskContentSource::try_from(self.task.content) {
+            Ok(DiskContentSource::Unspecified) => self.write(record, device, &disk).await,
+            Ok(source) => self.take_content(record, source, &disk),
+            Err(_) => Err(self.failure(
+                Step::Write,
+                format!(
+                    "the task says {} of the disk's content, which this agent does not know",
+                    self.task.content
+                ),
+                "boot the server with a ramdisk as new as the controller",
+            )),
+        }
+    }
+
+    /// Nothing is written of the image: it is on the disk.
+    fn take_content(
+        &self,
+        record: &mut Record,
+        source: DiskContentSource,
+        disk: &Disk,
+    ) -> Result<(), StepFailure> {
+        let began = self.begin(Step::Write, &format!("what is on {} already", disk.kernel_name))?;
+        let detail = match source {
+            DiskContentSource::Kept => "what was on the volume stays; nothing is streamed",
+            _ => "the image was written to the volume before; nothing is streamed",
+        };
+        record.kept = source == DiskContentSource::Kept;
+        record.touched = !record.kept;
+        // The partitions that boot entries name are still there.
+        record.set_former(&[]);
+        record.written = true;
+        self.finished(record, Step::Write, began, detail);
+        Ok(())
+    }
+
+    /// Streams the image.
+    async fn write(
+        &self,
+        record: &mut Record,
+        device: Arc<BlockDevice>,
+        disk: &Disk,
+    ) -> Result<(), StepFailure> {
         let began = Instant::now();
         self.reporter.started(
             Step::Write,

@@ -161,7 +161,8 @@ impl Disarmed {
 }
 
 /// The disk of the task must not boot, and must not hand its secrets to whoever looks at it next: first those are
-/// overwritten, since that needs the partition table, then the head is cleared. `hung`: it is not asked at all.
+/// overwritten, since that needs the partition table, then the head is cleared, unless what was on it before is to stay.
+/// `hung`: it is not asked at all.
 pub(super) async fn disarm(places: &Places, record: &Record, hung: bool) -> Disarmed {
     let silent = || Trouble::new("it does not answer", "");
     let name = record.disk.as_ref().map_or("", |disk| &disk.kernel_name);
@@ -182,6 +183,9 @@ pub(super) async fn disarm(places: &Places, record: &Record, hung: bool) -> Disa
                 "treat the secrets in the user-data as known to whoever gets the disk",
             )),
         }
+    }
+    if record.kept {
+        return disarmed;
     }
     let cleared = if hung {
         Err(silent())
@@ -382,6 +386,22 @@ mod tests {
             seeded: true,
             ..Record::default()
         };
+        // A system that was there before stays, without the secrets of the task that failed.
+        let kept = Record {
+            kept: true,
+            ..record.clone()
+        };
+        let head = || fs::read(&image).unwrap()[..512].to_vec();
+        let before = head();
+        let disarmed = disarm(&places, &kept, false).await;
+        assert_eq!(
+            (disarmed.head_cleared, disarmed.troubles.as_slice()),
+            (false, &[][..])
+        );
+        assert_eq!((disarmed.erased, on_disk(), head()), (5, 0, before));
+
+        finish::seed(&places, &layout, &plan).unwrap();
+        finish::guest(&places, &layout, &plan, &Traces::default()).unwrap();
         let disarmed = disarm(&places, &record, false).await;
         assert_eq!(disarmed.troubles, []);
         assert!(disarmed.head_cleared && disarmed.erased == 5, "{disarmed:?}");

@@ -320,7 +320,7 @@ impl Tasks {
             task.id = record.task_id(),
             "cancelled after its end; the machine is not restarted"
         );
-        if record.touched {
+        if record.leaves_traces() {
             for trouble in self.disarm(record, false).await.troubles {
                 tracing::error!(
                     cause = trouble.cause,
@@ -350,7 +350,7 @@ impl Tasks {
                     .to_owned(),
             ..Failure::default()
         };
-        if record.touched {
+        if record.leaves_traces() {
             let disarmed = self.disarm(record, false).await;
             failure.head_cleared = disarmed.head_cleared;
             disarmed.tell(&mut failure.cause, &mut failure.remedy);

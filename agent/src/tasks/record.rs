@@ -59,6 +59,9 @@ pub struct Record {
     /// The step that writes user-data has begun: they may be on the disk, finished or not.
     #[prost(bool, tag = "13")]
     pub seeded: bool,
+    /// What was on the disk before stays, whatever comes of the task.
+    #[prost(bool, tag = "14")]
+    pub kept: bool,
 }
 
 /// A step that is done.
@@ -77,6 +80,12 @@ impl Record {
     #[must_use]
     pub fn task_id(&self) -> &str {
         self.task.as_ref().map_or("", |task| &task.task_id)
+    }
+
+    /// Whether there is something on the disk that must not stay there when the task fails.
+    #[must_use]
+    pub fn leaves_traces(&self) -> bool {
+        self.touched || self.seeded
     }
 
     /// Whether a step is done.

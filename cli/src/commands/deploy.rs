@@ -168,6 +168,9 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
     if !arguments.wipe.is_empty() {
         body.insert("wipe".into(), arguments.wipe.clone().into());
     }
+    if arguments.keep_content {
+        body.insert("keep_content".into(), true.into());
+    }
     if arguments.dry_run {
         body.insert("dry_run".into(), true.into());
     }

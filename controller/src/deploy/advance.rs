@@ -218,6 +218,7 @@ impl Deployments {
         ca_pem: &str,
     ) -> Result<Option<wire::Task>, DeployError> {
         let task = self.task_of(deployment, ca_pem).await?;
+        self.note_volume_use(deployment).await?;
         let noted = sqlx::query(
             "UPDATE deployment_tasks SET sent_at = COALESCE(sent_at, ?1) WHERE task_id = ?2 AND EXISTS \
              (SELECT 1 FROM deployments WHERE task_id = ?2 AND state = 'running' AND cancel_requested_at IS NULL)",

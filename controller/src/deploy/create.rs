@@ -84,7 +84,9 @@ impl Deployments {
             .await?;
         if let Some(target) = &target {
             change.about_project(&node.project_id);
-            self.take_volume(&mut change, &id, &node, target).await?;
+            let manifest = &checked.disk.manifest;
+            self.take_volume(&mut change, &id, &node, target, manifest)
+                .await?;
         }
         fit::keep(change.connection(), &id, subject.fit.as_ref()).await?;
         // Once more as well: it may have been taken back since.

@@ -225,6 +225,8 @@ impl Deployments {
         deployment.finished_at = Some(now);
         deployment.problem = problem.cloned();
         self.delete_seed(change.connection(), &deployment.id).await?;
+        self.note_volume_end(change.connection(), deployment, state)
+            .await?;
         // After success the digests stay: a report that is sent again gets the same answer. They stay as well where a
         // whole system is on the disk, which may still come up after it was given up.
         let may_report = state == DeploymentState::Succeeded

@@ -3,7 +3,9 @@
 use imprint_proto::agent::v1 as wire;
 use zeroize::Zeroizing;
 
-use super::{Deployments, error::DeployError, finish_options::Console, record::Deployment};
+use super::{
+    Deployments, error::DeployError, finish_options::Console, record::Deployment, volume::DiskContent,
+};
 use crate::events::{DatabaseError, doing};
 
 /// Bytes of randomness in a report token.
@@ -26,6 +28,11 @@ impl Deployments {
         let reboot = finish.is_some();
         let key = self.image_keys.open(&deployment.manifest).await?;
         let data_key_id = key.as_ref().map(|key| key.id().as_bytes().to_vec());
+        let content = match deployment.content {
+            DiskContent::Streamed => wire::DiskContentSource::Unspecified,
+            DiskContent::Prepared => wire::DiskContentSource::Prepared,
+            DiskContent::Kept => wire::DiskContentSource::Kept,
+        };
         let task = wire::DeployTask {
             deployment_id: deployment.id.clone(),
             image: Some(wire::ImageSource {
@@ -41,6 +48,7 @@ impl Deployments {
             finish,
             reboot,
             volume: self.expected_volume(deployment).await?,
+            content: content.into(),
         };
         Ok(wire::Task {
             task_id: deployment.task_id.clone(),

@@ -14,6 +14,7 @@ use super::finish_options::FinishOptions;
 use super::first_boot::FirstBoot;
 use super::image_users::ImageUsers;
 use super::state::{DeploymentState, DiskState, Phase, Step};
+use super::volume::DiskContent;
 use crate::{
     clock::timestamp_from_ms,
     events::{DatabaseError, Loads, doing},
@@ -106,6 +107,8 @@ pub struct Deployment {
     pub volume_id: Option<String>,
     /// What that was called then.
     pub volume_name: String,
+    /// Where its content comes from.
+    pub content: DiskContent,
     /// What it may do to disks that are not blank.
     pub disk_policy: DiskPolicy,
     /// Host name of the installed system.
@@ -197,6 +200,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             boot_seconds: row.try_get("boot_seconds")?,
             volume_id: row.try_get("volume_id")?,
             volume_name: row.try_get("volume_name")?,
+            content: word(row, "content")?,
             disk_policy: document(row, "disk_policy")?.unwrap_or_default(),
             hostname: row.try_get("hostname")?,
             boot_order: row.try_get("boot_order")?,

@@ -54,6 +54,10 @@ pub struct DeployRequest {
     /// As what the card shows it: `virtio-blk` (default) or `nvme`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_kind: Option<String>,
+    /// What a system has left on the volume stays, and becomes this node's: nothing is streamed, and no image has to be named.
+    /// Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_content: Option<bool>,
     /// cloud-init user-data, at most 64 KiB. Deleted from the controller as soon as it is on the disk.
     #[serde(default)]
     pub user_data: Option<String>,

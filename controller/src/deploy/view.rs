@@ -14,6 +14,7 @@ use super::{
     record::{Deployment, WriteFigures},
     state::{DeploymentState, Step},
     steps::{self, StepView},
+    volume::DiskContent,
 };
 use crate::{
     events::{Progress, doing},
@@ -50,6 +51,8 @@ pub struct DeploymentView {
     pub disk_rule_model: Option<String>,
     /// The volume that it goes onto; null: a disk of the server.
     pub volume_id: Option<String>,
+    /// Where the content comes from.
+    pub content: DiskContent,
     /// Host name of the installed system.
     pub hostname: String,
     /// What becomes of users that the image brings.
@@ -119,6 +122,7 @@ impl Deployments {
             disk_rule: deployment.disk_rule,
             disk_rule_model: deployment.disk_rule_model,
             volume_id: deployment.volume_id,
+            content: deployment.content,
             hostname: deployment.hostname,
             image_users: deployment.image_users,
             problem: deployment.problem,

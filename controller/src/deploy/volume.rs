@@ -5,36 +5,64 @@ use std::borrow::Cow;
 
 use imprint_proto::agent::v1 as wire;
 use jiff::Timestamp;
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Deployments,
     error::DeployError,
     record::Deployment,
     request::{DeployRequest, Refusal},
-    state::Step,
+    state::{DeploymentState, Step},
 };
 use crate::{
     clock::timestamp_from_ms,
     events::{Change, doing},
     identity::{Caller, Viewer},
     inventory::{Disk, Inventory, Node, NodeProblem},
-    volumes::{Backing, DiskKind, VolumeRecord, VolumeState, WantedSeat},
+    volumes::{Backing, DiskKind, VolumeContent, VolumeRecord, VolumeState, WantedSeat, content},
+    words::words,
 };
 
 /// Sectors of disks that cards show.
 const SECTOR_BYTES: u32 = 512;
+
+words! {
+    /// Where the content of a deployment's disk comes from.
+    DiskContent, "source of a disk's content", {
+        /// The image is streamed.
+        Streamed => "streamed",
+        /// The image is on the volume already.
+        Prepared => "prepared",
+        /// What a system has made of the image stays.
+        Kept => "kept",
+    }
+}
 
 /// Where a deployment goes that does not go onto a disk of the server.
 #[derive(Debug, Clone)]
 pub(super) struct VolumeTarget {
     /// The volume.
     pub record: VolumeRecord,
+    /// What is on it.
+    pub content: VolumeContent,
+    /// That is to stay.
+    pub keep: bool,
     /// Where it is to appear.
     pub seat: WantedSeat,
 }
 
 impl VolumeTarget {
+    /// Where the content comes from when it is to be this disk of an image.
+    fn source(&self, manifest: &str) -> DiskContent {
+        if self.keep {
+            DiskContent::Kept
+        } else if self.content.is_prepared && self.content.manifest.as_deref() == Some(manifest) {
+            DiskContent::Prepared
+        } else {
+            DiskContent::Streamed
+        }
+    }
+
     /// The server with the volume as its only disk.
     pub(super) fn alone(&self, mut inventory: Inventory) -> Inventory {
         inventory.disks = vec![self.disk()];
@@ -165,11 +193,12 @@ impl Deployments {
             .map(|word| word.parse::<DiskKind>())
             .transpose()
             .map_err(|error| refused(&error.to_string()))?;
+        let keep = request.keep_content == Some(true);
         let Some(wanted) = given(&request.volume) else {
-            return match kind {
-                Some(_) => Err(refused("it is not said which volume is to appear like this")),
-                None => Ok((Cow::Borrowed(request), None)),
-            };
+            if kind.is_some() || keep {
+                return Err(refused("it is not said which volume is meant"));
+            }
+            return Ok((Cow::Borrowed(request), None));
         };
         if given(&request.disk).is_some() {
             return Err(refused(
@@ -177,6 +206,23 @@ impl Deployments {
             ));
         }
         let record = self.volumes.find(&by.viewer(), &wanted).await?;
+        let content = self.volumes.content(&record.id).await?;
+        let image = match (request.image.as_str(), &content.image_id) {
+            ("", Some(on_it)) if given(&request.family).is_none() => on_it.clone(),
+            (named, _) => named.to_owned(),
+        };
+        if keep {
+            let on_it = content.image_id.as_deref();
+            let on_it = on_it.ok_or_else(|| {
+                refused("nobody knows what is on the volume: no deployment onto it has ended well")
+            })?;
+            if given(&request.family).is_some() || self.catalog.find(&by.viewer(), &image).await?.id != on_it
+            {
+                return Err(refused(
+                    "another image is on the volume than the one that is named",
+                ));
+            }
+        }
         // Where it is already, it stays as it is.
         let there = record.attachment.as_ref().and_then(|there| there.kind);
         let seat = WantedSeat {
@@ -184,10 +230,17 @@ impl Deployments {
             function: None,
         };
         let request = DeployRequest {
+            image,
             disk: Some(rule_of(&record)),
             ..request.clone()
         };
-        Ok((Cow::Owned(request), Some(VolumeTarget { record, seat })))
+        let target = VolumeTarget {
+            record,
+            content,
+            keep,
+            seat,
+        };
+        Ok((Cow::Owned(request), Some(target)))
     }
 
     /// Has the volume of a new deployment shown to its server, if it is not yet.
@@ -197,18 +250,57 @@ impl Deployments {
         id: &str,
         node: &Node,
         target: &VolumeTarget,
+        manifest: &str,
     ) -> Result<(), DeployError> {
         let record = self
             .volumes
             .attach_in(change, &target.record.id, node, target.seat)
             .await?;
-        sqlx::query("UPDATE deployments SET volume_id = ?, volume_name = ? WHERE id = ?")
+        sqlx::query("UPDATE deployments SET volume_id = ?, volume_name = ?, content = ? WHERE id = ?")
             .bind(&record.id)
             .bind(&record.name)
+            .bind(target.source(manifest).as_str())
             .bind(id)
             .execute(change.connection())
             .await
             .map_err(doing("keep the volume of the deployment"))?;
+        Ok(())
+    }
+
+    /// The task leaves for the agent, which changes what is on the volume.
+    pub(super) async fn note_volume_use(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        if let Some(id) = &deployment.volume_id {
+            let mut connection = self
+                .db
+                .acquire()
+                .await
+                .map_err(doing("note the use of the volume"))?;
+            match deployment.content {
+                DiskContent::Streamed => content::overwritten(&mut connection, id).await?,
+                DiskContent::Prepared | DiskContent::Kept => content::in_use(&mut connection, id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The deployment has ended: what is on its volume now.
+    pub(super) async fn note_volume_end(
+        &self,
+        connection: &mut SqliteConnection,
+        deployment: &Deployment,
+        state: DeploymentState,
+    ) -> Result<(), DeployError> {
+        if let Some(id) = &deployment.volume_id {
+            match (state, deployment.content) {
+                (DeploymentState::Succeeded, _) if deployment.finish => {
+                    content::has_system(connection, id, &deployment.id).await?;
+                }
+                (DeploymentState::Failed | DeploymentState::Cancelled, DiskContent::Prepared) => {
+                    content::spoilt(connection, id).await?;
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::{
-    DiskKind, PciFunction, VolumeError, VolumeRecord, VolumeState, Volumes,
+    DiskKind, PciFunction, VolumeError, VolumeRecord, VolumeState, Volumes, content,
     decide::{Reason, patience},
     record::Attachment,
     table::load,
@@ -44,6 +44,7 @@ impl Volumes {
             .begin_by(by.author().in_project(&found.project_id))
             .await?;
         let next = self.attach_in(&mut change, &found.id, &node, seat).await?;
+        content::in_use(change.connection(), &next.id).await?;
         change.commit().await?;
         self.bell.notify_one();
         Ok(next)

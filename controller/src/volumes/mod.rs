@@ -13,6 +13,7 @@
 
 mod attach;
 mod check;
+pub(crate) mod content;
 mod decide;
 mod drive;
 mod error;
@@ -31,6 +32,7 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 pub use attach::WantedSeat;
+pub use content::VolumeContent;
 pub use drive::{Orphan, Orphans, run};
 pub use error::ProviderError;
 pub use fault::VolumeError;

@@ -101,6 +101,7 @@ fn asked(request: CreateDeploymentRequest) -> DeployRequest {
         allow_unverified: Some(request.allow_unverified),
         volume: Some(request.volume).filter(|volume| !volume.is_empty()),
         volume_kind: Some(request.volume_kind).filter(|kind| !kind.is_empty()),
+        keep_content: request.keep_content.then_some(true),
         wipe: request.wipe,
         dry_run: false,
     }

@@ -223,3 +223,87 @@ async fn a_card_that_never_answers_does_not_hold_the_node() {
     assert_eq!(failed.state, DeploymentState::Failed);
     assert_eq!(failed.problem.unwrap().step, "attach_volume");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_a_volume_is_not_streamed_again() {
+    let (rig, machine, mut agent) = diskless().await;
+    let lun = volume(&rig, "lun", GIB, presented()).await;
+    let image = rig.app().catalog.find(&Viewer::All, "debian").await.unwrap();
+    sqlx::query("UPDATE volumes SET image_id = ?, manifest = ?, prepared_at = 1")
+        .bind(&image.id)
+        .bind(&image.disks[0].manifest)
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    // The image is the one on it, and goes from there.
+    let mut asked = body(&machine, "lun");
+    asked["image"] = "".into();
+    let made: Value = post(&rig, "/v1/deployments", &asked).await.json().await.unwrap();
+    assert_eq!(
+        (&made["content"], &made["image_id"]),
+        (&json!("prepared"), &json!(image.id)),
+        "{made}"
+    );
+    let task = agent.task().await;
+    assert_eq!(deploy_task(&task).content(), wire::DiskContentSource::Prepared);
+    let content = async || rig.app().volumes.content(&lun.id).await.unwrap();
+    assert!(!content().await.is_prepared, "a server has it now");
+    let deployment = rig.deployment(made["id"].as_str().unwrap()).await;
+    agent
+        .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
+        .await;
+    agent.outcome(&task.task_id, success(&deployment)).await;
+    rig.report(&report_token(&task), first_boot(&deployment, "b1"))
+        .await
+        .unwrap();
+    assert_eq!(content().await.image_id.as_ref(), Some(&image.id));
+
+    // The same image again is streamed, since a system has changed what is there; what is kept is not.
+    let mut again = body(&machine, "lun");
+    again["reinstall"] = true.into();
+    again["dry_run"] = true.into();
+    assert_eq!(post(&rig, "/v1/deployments", &again).await.status(), 200);
+    let mut kept = again.clone();
+    kept["image"] = "".into();
+    kept["keep_content"] = true.into();
+    kept["dry_run"] = false.into();
+    let made: Value = post(&rig, "/v1/deployments", &kept).await.json().await.unwrap();
+    assert_eq!(
+        (&made["content"], &made["image_id"]),
+        (&json!("kept"), &json!(image.id)),
+        "{made}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_starts_from_a_volume_that_a_failure_has_spoilt() {
+    let (rig, machine, mut agent) = diskless().await;
+    let lun = volume(&rig, "lun", GIB, presented()).await;
+    let mut keep = body(&machine, "lun");
+    keep["keep_content"] = true.into();
+    let (status, kind, _) = problem(post(&rig, "/v1/deployments", &keep).await).await;
+    assert_eq!(
+        (status, kind.as_str()),
+        (422, "bad-volume"),
+        "nobody knows what is on it"
+    );
+    let image = rig.app().catalog.find(&Viewer::All, "debian").await.unwrap();
+    sqlx::query("UPDATE volumes SET image_id = ?, manifest = ?, prepared_at = 1")
+        .bind(&image.id)
+        .bind(&image.disks[0].manifest)
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    let made: Value = post(&rig, "/v1/deployments", &body(&machine, "lun"))
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(made["content"], "prepared", "{made}");
+    let task = agent.task().await;
+    agent
+        .outcome(&task.task_id, failure(wire::Step::Seed, true))
+        .await;
+    let content = rig.app().volumes.content(&lun.id).await.unwrap();
+    assert_eq!(content, crate::volumes::VolumeContent::default());
+}
