@@ -107,19 +107,26 @@ Examples:
     #[command(after_help = "\
 Answers at once: the volume is `detaching` until it is `available`, or has an `error`.
 
-By force, the card is not asked, and what it still shows becomes an orphan (`imprint volume orphans`). That
+Refused while a deployment works on it, while a server runs the system on it, and while it is mounted, as the
+server's plugin says; --force takes it away all the same, and is written down.
+
+With --abandon the card is not asked, and what it still shows becomes an orphan (`imprint volume orphans`). That
 is for cards and servers that are gone: a server that still writes harms what another one does with the
 volume.
 
 Examples:
   imprint volume detach web-data
-  imprint volume detach web-data --force")]
+  imprint volume detach web-data --force
+  imprint volume detach web-data --abandon")]
     Detach {
         /// Id or name
         volume: String,
-        /// Without asking the card
+        /// Though somebody works with it
         #[arg(long)]
         force: bool,
+        /// The same, and without asking the card
+        #[arg(long)]
+        abandon: bool,
     },
     /// Forget a volume that no server has; its bytes stay where they are
     #[command(after_help = "Example:\n  imprint volume delete web-data")]

@@ -38,9 +38,16 @@ pub async fn run(client: &Client, command: VolumeCommand, output: &Output) -> Re
             let path = ["v1", "volumes", volume.as_str(), "attach"];
             show(&client.post(&path, &body, None).await?, output)
         }
-        VolumeCommand::Detach { volume, force } => {
+        VolumeCommand::Detach {
+            volume,
+            force,
+            abandon,
+        } => {
             let path = ["v1", "volumes", volume.as_str(), "detach"];
-            let body = Map::from_iter([("force".to_owned(), force.into())]);
+            let body = Map::from_iter([
+                ("force".to_owned(), force.into()),
+                ("abandon".to_owned(), abandon.into()),
+            ]);
             show(&client.post(&path, &body, None).await?, output)
         }
         VolumeCommand::Delete { volume } => {

@@ -17,7 +17,8 @@ use super::*;
 use crate::{
     events::EventQuery,
     identity::{PLATFORM, Viewer},
-    testing::{TestServer, problem},
+    testing::{TestServer, admin, problem},
+    volumes::{Backing, Detaching, Limits, NewVolume, VolumeState},
 };
 
 const NODE: &str = "01JD3Y6N9M1V9S1M6V1M3B3W51";
@@ -386,6 +387,69 @@ async fn a_system_tells_what_works_with_its_disks() {
         disks,
     };
     guests.take_disks(&guests.hub.seat_for_test(NODE, FIRST), unasked);
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_volume_that_is_mounted_is_not_taken_from_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = rig(dir.path()).await;
+    let app = &server.app;
+    let by = admin();
+    let new = NewVolume {
+        name: "data".to_owned(),
+        project_id: None,
+        size_bytes: 1 << 20,
+        backing: Backing::Named {
+            name: "export".to_owned(),
+        },
+        limits: Limits::default(),
+    };
+    let volume = app.volumes.create(&by, &new).await.unwrap();
+    sqlx::query("UPDATE volumes SET state = 'attached', node_id = ?, port = 0, physical = 0, virtual = 0, kind = 'nvme'")
+        .bind(NODE)
+        .execute(&app.db)
+        .await
+        .unwrap();
+    let system = System::installed(&server, FIRST);
+    system.adopt(&server).await;
+    let put = |path: &str, text: &str| {
+        let path = system.root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put("sys/block/nvme0n1/device/serial", &volume.volume().serial());
+    put("sys/block/nvme0n1/dev", "259:0");
+    put(
+        "proc/self/mountinfo",
+        "29 1 259:0 / /srv rw - ext4 /dev/nvme0n1 rw\n",
+    );
+    let running = system.run();
+    connected(&server, true).await;
+    let detach = async |how| app.volumes.detach(&app.guests, &by, "data", how).await;
+    let refused = detach(Detaching::Unused).await.unwrap_err().to_string();
+    assert!(refused.contains("mounted at /srv in node web-07"), "{refused}");
+    assert!(told(&server, "volume.forced").await.is_empty());
+    put("proc/self/mountinfo", "");
+    assert_eq!(
+        detach(Detaching::Unused).await.unwrap().state,
+        VolumeState::Detaching
+    );
+
+    // Forced, it goes, and that is written down.
+    sqlx::query("UPDATE volumes SET state = 'attached'")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    put(
+        "proc/self/mountinfo",
+        "29 1 259:0 / /srv rw - ext4 /dev/nvme0n1 rw\n",
+    );
+    assert_eq!(
+        detach(Detaching::Forced).await.unwrap().state,
+        VolumeState::Detaching
+    );
+    assert_eq!(told(&server, "volume.forced").await.len(), 1);
     running.abort();
 }
 

@@ -1,4 +1,4 @@
-//! Volumes are given to servers and taken away. What takes time is only written down here; [`drive`](super::drive) does it.
+//! Volumes are given to servers. What takes time is only written down here; [`drive`](super::drive) does it.
 
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -8,7 +8,6 @@ use super::{
     decide::{Reason, patience},
     record::Attachment,
     table::load,
-    users::use_of,
 };
 use crate::{
     events::{Change, NewEvent, doing},
@@ -92,48 +91,6 @@ impl Volumes {
     /// Has the task look at once whether there is something to do.
     pub(crate) fn ring(&self) {
         self.bell.notify_one();
-    }
-
-    /// Has a volume taken away from its server. Without effect where it is not.
-    ///
-    /// `force`: no card is asked, and the volume is available at once. What the card still shows becomes an orphan.
-    pub async fn detach(&self, by: &Caller, wanted: &str, force: bool) -> Result<VolumeRecord, VolumeError> {
-        let found = self.find(&by.viewer(), wanted).await?;
-        let mut change = self
-            .events
-            .begin_by(by.author().in_project(&found.project_id))
-            .await?;
-        let record = load(change.connection(), &found.id).await?;
-        let Some(there) = record.attachment.clone() else {
-            return Ok(record);
-        };
-        if record.state == VolumeState::Detaching && !force {
-            return Ok(record);
-        }
-        if let Some(what) = use_of(change.connection(), &record.id).await?
-            && !force
-        {
-            return Err(VolumeError::InUse {
-                name: record.name,
-                what,
-            });
-        }
-        let on_card = there.seat().is_some();
-        if force && on_card {
-            let what = "was given up by force: its card was not asked, and may still show it";
-            tell(&mut change, "volume.forced", &record, what, Some(&there.node_id)).await?;
-        }
-        let (state, kept) = if force || !on_card {
-            (VolumeState::Available, None)
-        } else {
-            (VolumeState::Detaching, Some(&there))
-        };
-        let next = self
-            .go(&mut change, &record, state, &Reason::at_first(state), kept)
-            .await?;
-        change.commit().await?;
-        self.bell.notify_one();
-        Ok(next)
     }
 
     /// Writes a new state with its event; nothing when the volume has changed since it was read.

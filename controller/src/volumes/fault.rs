@@ -137,12 +137,12 @@ impl From<VolumeError> for Problem {
             VolumeError::Busy { .. } => conflict(
                 "volume-busy",
                 "The state of the volume does not allow it",
-                "Detach the volume and wait until it is available; by force when its card is gone.",
+                "Detach the volume and wait until it is available; abandon it when its card is gone.",
             ),
             VolumeError::InUse { .. } => conflict(
                 "volume-in-use",
                 "The volume is in use",
-                "Cancel the deployment, or switch the server off and detach with force; that is written down.",
+                "Cancel the deployment, unmount it, or switch the server off; --force takes it away all the same, and is written down.",
             ),
             VolumeError::FunctionTaken { .. } => conflict(
                 "function-taken",
@@ -179,7 +179,7 @@ impl From<VolumeError> for Problem {
             VolumeError::CardInUse { .. } => conflict(
                 "card-in-use",
                 "The card has volumes",
-                "Detach them first; by force when the card is gone.",
+                "Detach them first; abandon them when the card is gone.",
             ),
             VolumeError::OtherProject { .. } => conflict(
                 "other-project",

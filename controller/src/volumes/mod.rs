@@ -15,6 +15,7 @@ mod attach;
 mod check;
 pub(crate) mod content;
 mod decide;
+mod detach;
 mod drive;
 mod error;
 mod fault;
@@ -33,6 +34,7 @@ use tokio::sync::Notify;
 
 pub use attach::WantedSeat;
 pub use content::VolumeContent;
+pub use detach::Detaching;
 pub use drive::{Orphan, Orphans, run};
 pub use error::ProviderError;
 pub use fault::VolumeError;

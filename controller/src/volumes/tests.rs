@@ -72,8 +72,12 @@ impl Site {
         self.app.volumes.attach(&self.by, volume, node, seat).await
     }
 
-    async fn detach(&self, volume: &str, force: bool) -> VolumeRecord {
-        self.app.volumes.detach(&self.by, volume, force).await.unwrap()
+    async fn detach(&self, volume: &str, how: Detaching) -> VolumeRecord {
+        let volumes = &self.app.volumes;
+        volumes
+            .detach(&self.app.guests, &self.by, volume, how)
+            .await
+            .unwrap()
     }
 
     async fn now(&self, volume: &str) -> VolumeRecord {
@@ -132,7 +136,7 @@ async fn a_silent_card_is_waited_for_until_the_deadline() {
         (VolumeState::Attaching, true),
     ] {
         match state {
-            VolumeState::Detaching => site.detach("data", false).await,
+            VolumeState::Detaching => site.detach("data", Detaching::Unused).await,
             _ => site.attach("data", "web-1").await.unwrap(),
         };
         let asked = site.now("data").await;
@@ -179,10 +183,10 @@ async fn an_answer_to_an_older_question_changes_nothing() {
     site.make("data", named()).await;
     let asked = site.attach("data", "web-1").await.unwrap();
     site.app.clock.advance(SignedDuration::from_mins(10));
-    let detaching = site.detach("data", false).await;
+    let detaching = site.detach("data", Detaching::Unused).await;
     site.app.volumes.advance(asked.clone(), None).await.unwrap();
     assert_eq!(site.now("data").await, detaching);
-    let available = site.detach("data", true).await;
+    let available = site.detach("data", Detaching::Abandoned).await;
     site.app.volumes.delete(&site.by, "data").await.unwrap();
     site.app.volumes.advance(detaching, None).await.unwrap();
     let gone = site.app.volumes.find(&Viewer::All, "data").await;
@@ -191,7 +195,7 @@ async fn an_answer_to_an_older_question_changes_nothing() {
 }
 
 #[tokio::test]
-async fn by_force_no_card_is_asked_and_it_is_told() {
+async fn for_what_is_abandoned_no_card_is_asked_and_it_is_told() {
     let site = Site::build().await;
     let volume = site.make("data", named()).await;
     for state in [
@@ -202,7 +206,7 @@ async fn by_force_no_card_is_asked_and_it_is_told() {
     ] {
         site.attach("data", "web-1").await.unwrap();
         site.put("data", state).await;
-        let free = site.detach("data", true).await;
+        let free = site.detach("data", Detaching::Abandoned).await;
         assert_eq!((free.state, free.attachment), (VolumeState::Available, None));
     }
     let told = site.told(&volume).await;
@@ -212,7 +216,7 @@ async fn by_force_no_card_is_asked_and_it_is_told() {
         "{told:?}"
     );
     // Where it is nowhere, there is nothing to tell.
-    site.detach("data", true).await;
+    site.detach("data", Detaching::Abandoned).await;
     assert_eq!(site.told(&volume).await, told);
 }
 
@@ -249,7 +253,10 @@ async fn a_disk_that_is_presented_already_needs_no_card() {
         .await
         .unwrap_err();
     assert!(kept.to_string().contains("lun"), "{kept}");
-    assert_eq!(site.detach("lun", false).await.state, VolumeState::Available);
+    assert_eq!(
+        site.detach("lun", Detaching::Unused).await.state,
+        VolumeState::Available
+    );
     let told = ["volume.created", "volume.attached", "volume.available"];
     assert_eq!(site.told(&volume).await, told);
 }
@@ -269,7 +276,7 @@ async fn a_card_is_one_servers_and_stays_while_it_has_volumes() {
     // It may move: the volume is looked for at the new address.
     set("web-1", Some("127.0.0.1:2")).await.unwrap();
     assert!(site.advance("data").await.why.contains("127.0.0.1:2"));
-    site.detach("data", true).await;
+    site.detach("data", Detaching::Abandoned).await;
     set("web-1", None).await.unwrap();
     set("web-2", Some(GONE)).await.unwrap();
     assert_eq!(site.app.volumes.card_of(NODE).await.unwrap(), None);

@@ -7,8 +7,8 @@ use imprint_controller::events::EventQuery;
 use imprint_controller::identity::{Caller, PLATFORM};
 use imprint_controller::setup;
 use imprint_controller::volumes::{
-    self, Backing, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord, VolumeState,
-    WantedSeat,
+    self, Backing, Detaching, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord,
+    VolumeState, WantedSeat,
 };
 use imprint_tests::card::{CardOptions, Served, control, serve};
 use tokio::task::JoinHandle;
@@ -82,6 +82,14 @@ impl Site {
             function: None,
         };
         self.app.volumes.attach(&self.by, volume, node, seat).await
+    }
+
+    async fn detach(&self, volume: &str, how: Detaching) -> VolumeRecord {
+        let app = &self.app;
+        app.volumes
+            .detach(&app.guests, &self.by, volume, how)
+            .await
+            .unwrap()
     }
 
     async fn until(&self, volume: &str, state: VolumeState) -> VolumeRecord {
@@ -173,7 +181,7 @@ async fn a_volume_goes_to_a_server_and_comes_back() {
         "{taken:?}"
     );
 
-    site.app.volumes.detach(&site.by, "data-1", false).await.unwrap();
+    site.detach("data-1", Detaching::Unused).await;
     let free = site.until("data-1", VolumeState::Available).await;
     assert_eq!(free.attachment, None);
     site.app.volumes.delete(&site.by, &volume.id).await.unwrap();
@@ -276,7 +284,7 @@ async fn a_controller_that_dies_goes_on_taking_away() {
     site.attach("data-1", "web-1").await.unwrap();
     site.until("data-1", VolumeState::Attached).await;
     card.faults.put(control::parse("slow 1000").unwrap());
-    site.app.volumes.detach(&site.by, "data-1", false).await.unwrap();
+    site.detach("data-1", Detaching::Unused).await;
     let site = site.restart().await;
     card.faults.put(control::parse("slow 0").unwrap());
     site.until("data-1", VolumeState::Available).await;
@@ -294,13 +302,13 @@ async fn what_is_given_up_by_force_is_an_orphan_until_it_is_asked_for_again() {
     let volume = site.volume("data-1").await;
     site.attach("data-1", "web-1").await.unwrap();
     site.until("data-1", VolumeState::Attached).await;
-    let free = site.app.volumes.detach(&site.by, "data-1", true).await.unwrap();
+    let free = site.detach("data-1", Detaching::Abandoned).await;
     assert_eq!(free.state, VolumeState::Available);
     let orphans = site.app.volumes.orphans().await.unwrap();
     assert_eq!(orphans.items[0].volume_id.as_ref(), Some(&volume.id));
     site.attach("data-1", "web-1").await.unwrap();
     site.until("data-1", VolumeState::Attached).await;
-    site.app.volumes.detach(&site.by, "data-1", false).await.unwrap();
+    site.detach("data-1", Detaching::Unused).await;
     site.until("data-1", VolumeState::Available).await;
     assert_eq!(
         site.app.volumes.orphans().await.unwrap(),

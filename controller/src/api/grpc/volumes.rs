@@ -18,7 +18,9 @@ use crate::{
     app::App,
     identity::{Permission, TenantError},
     inventory::InventoryError,
-    volumes::{Backing, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord, WantedSeat},
+    volumes::{
+        Backing, Detaching, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord, WantedSeat,
+    },
 };
 
 /// Adds the service to the server.
@@ -215,14 +217,19 @@ impl Volumes for VolumesService {
     ) -> Result<Response<WireVolume>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::WriteDeployments)?;
-        let DetachVolumeRequest { volume, force } = request.into_inner();
+        let DetachVolumeRequest {
+            volume,
+            force,
+            abandon,
+        } = request.into_inner();
+        let how = Detaching::of(force, abandon);
         // What the caller may not see does not exist for him, whatever he sends.
         let found = self.0.volumes.find(&caller.viewer(), &volume).await;
         let volume = found.map_err(status::<VolumeError>)?.id;
-        if force {
+        if how.may_harm() {
             caller.require(Permission::WriteNodes)?;
         }
-        let detached = self.0.volumes.detach(&caller, &volume, force).await;
+        let detached = self.0.volumes.detach(&self.0.guests, &caller, &volume, how).await;
         Ok(Response::new(wire(detached.map_err(status::<VolumeError>)?)))
     }
 

@@ -20,7 +20,9 @@ use super::{
 use crate::{
     app::App,
     identity::Permission,
-    volumes::{Backing, DiskKind, Limits, NewVolume, Orphans, PciFunction, VolumeRecord, WantedSeat},
+    volumes::{
+        Backing, Detaching, DiskKind, Limits, NewVolume, Orphans, PciFunction, VolumeRecord, WantedSeat,
+    },
 };
 
 /// Paths of this part.
@@ -86,10 +88,13 @@ struct AttachRequest {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DetachRequest {
-    /// Without asking the card: the volume is available at once, and what the card still shows becomes an orphan. For cards
-    /// and servers that are gone; a server that still writes harms what another one does with the volume. Operators may.
+    /// Though a deployment, a system or a file system works with it. Operators may.
     #[serde(default)]
     force: bool,
+    /// The same, and without asking the card: the volume is available at once, and what the card still shows becomes an orphan.
+    /// For cards and servers that are gone; a server that still writes harms what another one does with the volume. Operators may.
+    #[serde(default)]
+    abandon: bool,
 }
 
 fn virtio_blk() -> DiskKind {
@@ -288,6 +293,7 @@ async fn attach_volume(
     responses(
         (status = 200, description = "The volume as it is now", body = VolumeRecord),
         (status = 404, description = "No such volume", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "Somebody works with it", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 async fn detach_volume(
@@ -299,11 +305,13 @@ async fn detach_volume(
     caller.require(Permission::WriteDeployments)?;
     // What the caller may not see does not exist for him, whatever he sends.
     let volume = app.volumes.find(&caller.viewer(), &volume).await?.id;
-    let DetachRequest { force } = body?.map(|Json(request)| request).unwrap_or_default();
-    if force {
+    let DetachRequest { force, abandon } = body?.map(|Json(request)| request).unwrap_or_default();
+    let how = Detaching::of(force, abandon);
+    if how.may_harm() {
         caller.require(Permission::WriteNodes)?;
     }
-    Ok(Json(app.volumes.detach(&caller, &volume, force).await?))
+    let detached = app.volumes.detach(&app.guests, &caller, &volume, how).await?;
+    Ok(Json(detached))
 }
 
 /// Where the SDI card of a machine is.

@@ -9,7 +9,7 @@ use crate::{
     deploy::{DeploymentState, Phase},
     identity::Viewer,
     testing::problem,
-    volumes::{Backing, Limits, NewVolume, VolumeError, VolumeRecord, VolumeState},
+    volumes::{Backing, Detaching, Limits, NewVolume, VolumeError, VolumeRecord, VolumeState},
 };
 
 const SERIAL: &str = "LUN-7";
@@ -100,8 +100,11 @@ async fn a_volume_that_is_presented_takes_the_place_of_the_disk() {
     assert_eq!(deploy.volume, Some(expected));
 
     // While it is written to, and while a system runs from it, nobody takes it away unasked.
-    let detach = async |force| rig.app().volumes.detach(&admin(), "lun", force).await;
-    let refused = detach(false).await.unwrap_err();
+    let detach = async |how| {
+        let app = rig.app();
+        app.volumes.detach(&app.guests, &admin(), "lun", how).await
+    };
+    let refused = detach(Detaching::Unused).await.unwrap_err();
     assert!(
         matches!(&refused, VolumeError::InUse { what, .. } if what.contains("works on")),
         "{refused}"
@@ -114,12 +117,15 @@ async fn a_volume_that_is_presented_takes_the_place_of_the_disk() {
     rig.report(&report_token(&task), first_boot(&deployment, "b1"))
         .await
         .unwrap();
-    let refused = detach(false).await.unwrap_err();
+    let refused = detach(Detaching::Unused).await.unwrap_err();
     assert!(
         matches!(&refused, VolumeError::InUse { what, .. } if what.contains("has the system")),
         "{refused}"
     );
-    assert_eq!(detach(true).await.unwrap().state, VolumeState::Available);
+    assert_eq!(
+        detach(Detaching::Forced).await.unwrap().state,
+        VolumeState::Available
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
