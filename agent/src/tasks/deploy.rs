@@ -253,6 +253,7 @@ impl<'a> Deploy<'a> {
         let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
             .await
             .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+        volume::mark(&rule.volumes, &mut disks);
         if let Some(expected) = &self.task.volume {
             let place = volume::recognise(expected, &disks)
                 .map_err(|missing| self.failure(Step::ClaimDisk, missing.seen, missing.remedy))?;

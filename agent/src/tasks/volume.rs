@@ -21,6 +21,8 @@ const RESCAN_AFTER: Duration = Duration::from_secs(20);
 const NO_SERIALS: [&str; 3] = ["", "0", "vhost_user_blk"];
 /// Disks that are told of.
 const TOLD: usize = 8;
+/// Volumes of one server that are looked for.
+const MOST_VOLUMES: usize = 64;
 
 /// Waits until the volume is there, as it should be.
 pub(super) async fn wait<F: Future<Output = Result<Vec<Disk>, Trouble>>>(
@@ -173,6 +175,15 @@ pub(super) fn recognise(expected: &ExpectedVolume, disks: &[Disk]) -> Result<usi
     })
 }
 
+/// Names the disks that are volumes.
+pub(super) fn mark(volumes: &[ExpectedVolume], disks: &mut [Disk]) {
+    for volume in volumes.iter().take(MOST_VOLUMES) {
+        if let Ok(place) = recognise(volume, disks) {
+            disks[place].volume_id.clone_from(&volume.volume_id);
+        }
+    }
+}
+
 fn is_named(expected: &ExpectedVolume, disk: &Disk) -> bool {
     let serial = !expected.serial.is_empty() && disk.serial == expected.serial;
     let wwn = !expected.wwn.is_empty() && disk.wwn.eq_ignore_ascii_case(&expected.wwn);
@@ -320,6 +331,17 @@ mod tests {
                 .seen
                 .contains("several")
         );
+    }
+
+    #[test]
+    fn volumes_are_marked_and_other_disks_are_not() {
+        let mut disks = [
+            disk("vda", "LOCAL", SIZE),
+            disk("vdb", "v01jd3y6n9m1v9s1m6v1", SIZE),
+        ];
+        mark(&[on_card()], &mut disks);
+        let marks = disks.map(|disk| disk.volume_id);
+        assert_eq!(marks, [String::new(), on_card().volume_id]);
     }
 
     #[test]

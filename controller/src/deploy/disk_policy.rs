@@ -52,6 +52,7 @@ impl DiskPolicy {
             wipe: self.wipe.clone(),
             own: self.own.clone(),
             refuse_foreign_systems: self.refuse_foreign_systems,
+            volumes: Vec::new(),
         }
     }
 }

@@ -44,7 +44,10 @@ impl Deployments {
                 data_key: key.map(|key| key.expose().to_vec()).unwrap_or_default(),
                 data_key_id: data_key_id.unwrap_or_default(),
             }),
-            disk: Some(deployment.disk_policy.to_wire(&deployment.disk_rule)),
+            disk: Some(wire::DiskRule {
+                volumes: self.volumes_of(&deployment.node_id).await?,
+                ..deployment.disk_policy.to_wire(&deployment.disk_rule)
+            }),
             finish,
             reboot,
             volume: self.expected_volume(deployment).await?,

@@ -92,7 +92,8 @@ impl Deployments {
         let inventory = self.nodes.inventory(&node.id).await?;
         let inventory = match (inventory, target) {
             (Some(inventory), Some(target)) => Some(target.alone(inventory)),
-            (inventory, _) => inventory,
+            (Some(inventory), None) => Some(self.with_volumes(&node.id, inventory).await?),
+            (None, _) => None,
         };
         let model = self.matching.hardware_model(inventory.as_ref()).await?;
         let mut subject = Subject {

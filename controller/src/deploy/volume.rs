@@ -313,24 +313,53 @@ impl Deployments {
             return Ok(None);
         };
         let record = self.volumes.find(&Viewer::All, id).await?;
-        let (serial, wwn) = names(&record);
-        let seat = record.attachment.as_ref().and_then(|there| there.seat());
-        let transport = match seat.map(|seat| seat.kind) {
-            Some(DiskKind::VirtioBlk) => wire::Transport::Virtio,
-            Some(DiskKind::Nvme) => wire::Transport::Nvme,
-            None => wire::Transport::Unspecified,
-        };
-        let function = seat.map(|seat| seat.function);
-        Ok(Some(wire::ExpectedVolume {
-            volume_id: record.id.clone(),
-            name: record.name.clone(),
-            serial,
-            wwn,
-            size_bytes: record.size_bytes,
-            transport: transport.into(),
-            physical_function: function
-                .filter(|function| function.virtual_ == 0)
-                .map(|function| u32::from(function.physical)),
-        }))
+        Ok(Some(expected(&record)))
+    }
+
+    /// The volumes that a node is shown, by whatever deployment or caller.
+    pub(super) async fn volumes_of(&self, node_id: &str) -> Result<Vec<wire::ExpectedVolume>, DeployError> {
+        let shown = self.volumes.at_node(node_id).await?;
+        Ok(shown.iter().map(expected).collect())
+    }
+
+    /// The disks that are volumes are known as such.
+    pub(super) async fn with_volumes(
+        &self,
+        node_id: &str,
+        mut inventory: Inventory,
+    ) -> Result<Inventory, DeployError> {
+        for record in self.volumes.at_node(node_id).await? {
+            let (serial, wwn) = names(&record);
+            let same = |ours: &str, theirs: &str| !ours.is_empty() && ours.eq_ignore_ascii_case(theirs);
+            for disk in &mut inventory.disks {
+                if same(&serial, &disk.serial) || same(&wwn, &disk.wwn) {
+                    disk.volume_id.clone_from(&record.id);
+                }
+            }
+        }
+        Ok(inventory)
+    }
+}
+
+/// As an agent is told of it.
+fn expected(record: &VolumeRecord) -> wire::ExpectedVolume {
+    let (serial, wwn) = names(record);
+    let seat = record.attachment.as_ref().and_then(|there| there.seat());
+    let transport = match seat.map(|seat| seat.kind) {
+        Some(DiskKind::VirtioBlk) => wire::Transport::Virtio,
+        Some(DiskKind::Nvme) => wire::Transport::Nvme,
+        None => wire::Transport::Unspecified,
+    };
+    let function = seat.map(|seat| seat.function);
+    wire::ExpectedVolume {
+        volume_id: record.id.clone(),
+        name: record.name.clone(),
+        serial,
+        wwn,
+        size_bytes: record.size_bytes,
+        transport: transport.into(),
+        physical_function: function
+            .filter(|function| function.virtual_ == 0)
+            .map(|function| u32::from(function.physical)),
     }
 }

@@ -1,9 +1,20 @@
-//! Who works with a volume.
+//! Who works with a volume, and which volumes a server has.
 
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::VolumeError;
+use super::{VolumeError, VolumeRecord, Volumes, record::SELECT};
 use crate::events::doing;
+
+impl Volumes {
+    /// The volumes that a node has, or is to have.
+    pub(crate) async fn at_node(&self, node_id: &str) -> Result<Vec<VolumeRecord>, VolumeError> {
+        let found = sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE node_id = ? ORDER BY id")))
+            .bind(node_id)
+            .fetch_all(&self.db)
+            .await;
+        Ok(found.map_err(doing("read the volumes of the node"))?)
+    }
+}
 
 /// What keeps a volume where it is, as the end of "volume NAME …".
 pub(super) async fn use_of(

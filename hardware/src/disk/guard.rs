@@ -168,6 +168,13 @@ fn device(disk: &Disk, rule: &DiskRule, found: &mut Findings) {
             "Add transport=usb to the rule if the disk is meant.",
         ));
     }
+    if !disk.volume_id.is_empty() && !rule.asks_for_a_volume() {
+        found.against.push(Reason::new(
+            "volume",
+            format!("the volume {} that the server is shown", disk.volume_id),
+            "Deploy onto it with --volume if it is meant, or detach it.",
+        ));
+    }
     if let Some(health) = disk.health.as_ref().filter(|health| health.status == "failing") {
         found.warnings.push(Reason::new(
             "disk-failing",

@@ -281,6 +281,12 @@ impl DiskRule {
         self.asks(&|condition| condition.fact == Fact::Transport && condition.wanted.iter().any(usb))
     }
 
+    /// Whether it names a volume, which are left alone otherwise.
+    #[must_use]
+    pub fn asks_for_a_volume(&self) -> bool {
+        self.asks(&|condition| condition.fact == Fact::Volume)
+    }
+
     /// Whether it names one path to a disk that has several.
     #[must_use]
     pub fn asks_for_a_path(&self) -> bool {

@@ -313,3 +313,45 @@ async fn nobody_starts_from_a_volume_that_a_failure_has_spoilt() {
     let content = rig.app().volumes.content(&lun.id).await.unwrap();
     assert_eq!(content, crate::volumes::VolumeContent::default());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_no_disk_that_a_rule_may_mean() {
+    let (rig, machine, mut agent) = diskless().await;
+    let data = volume(&rig, "data", GIB, presented()).await;
+    sqlx::query("UPDATE volumes SET state = 'attached', node_id = ?")
+        .bind(&machine.node_id)
+        .execute(&rig.app().db)
+        .await
+        .unwrap();
+    let mut found = inventory();
+    let mut lun = found.disks[0].clone();
+    lun.serial = SERIAL.to_owned();
+    found.disks = vec![lun];
+    agent
+        .send(wire::agent_message::Message::Inventory(found.clone()))
+        .await;
+    let has = async |count: usize| {
+        rig.until(|app| {
+            let id = machine.node_id.clone();
+            async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.len() == count }
+        })
+        .await;
+    };
+    has(1).await;
+    for rule in ["", "serial=LUN-7"] {
+        let mut asked = body(&machine, "");
+        asked["disk"] = rule.into();
+        let answer: Value = post(&rig, "/v1/deployments", &asked).await.json().await.unwrap();
+        assert_eq!(answer["type"], "urn:imprint:problem:no-such-disk", "{answer}");
+        assert_eq!(answer["disks"][0]["reasons"][0]["code"], "volume", "{answer}");
+    }
+    // A disk beside it is taken, and the agent knows which the volume is.
+    found.disks.extend(inventory().disks);
+    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    has(2).await;
+    let made = post(&rig, "/v1/deployments", &body(&machine, "")).await;
+    assert_eq!(made.status(), 201);
+    let task = agent.task().await;
+    let rule = deploy_task(&task).disk.clone().unwrap();
+    assert_eq!(rule.volumes[0].volume_id, data.id);
+}

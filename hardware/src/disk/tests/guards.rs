@@ -57,6 +57,7 @@ fn what_must_not_be_written_is_refused_and_said() {
             change(&|disk| disk.transport = "usb".into()),
             &["usb-not-asked-for"],
         ),
+        (change(&|disk| disk.volume_id = "V".into()), &["volume"]),
         (change(&|disk| disk.size_bytes = 99), &["too-small"]),
         (
             change(&|disk| disk.logical_sector_bytes = 4096),
@@ -84,6 +85,8 @@ fn what_must_not_be_written_is_refused_and_said() {
         judged(usb, "not(transport=nvme|usb)", needs, &Policy::default()).0,
         ["rule-not-met", "usb-not-asked-for"]
     );
+    let volume = change(&|disk| disk.volume_id = "V".into());
+    assert!(judged(volume, "volume=V", needs, &Policy::default()).0.is_empty());
     let failing = change(&|disk| {
         disk.health = Some(DiskHealth {
             status: "failing".into(),
