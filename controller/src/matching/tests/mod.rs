@@ -1,6 +1,7 @@
 //! Models and matching through REST.
 
 mod fits;
+mod onto_volumes;
 
 use serde_json::{Value, json};
 
