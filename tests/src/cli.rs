@@ -27,7 +27,7 @@ pub struct Cli {
 /// What is to be deployed.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
-    /// Id or name of the image.
+    /// Id or name of the image; empty: the one that is on the volume.
     pub image: String,
     /// Rule for the disk; none: the only one.
     pub disk: Option<String>,
@@ -35,8 +35,33 @@ pub struct Order {
     pub volume: Option<String>,
     /// What the server is to take the volume for, as the CLI spells it; none: what that takes by itself.
     pub volume_kind: Option<&'static str>,
+    /// Whether the system on the volume stays.
+    pub keep_content: bool,
     /// cloud-init user-data.
     pub user_data: Option<String>,
+}
+
+impl Order {
+    /// Its part of the arguments of `imprint deploy` that needs no files.
+    fn arguments(&self) -> Vec<String> {
+        let volume_kind = self.volume_kind.map(str::to_owned);
+        let image = Some(self.image.clone()).filter(|image| !image.is_empty());
+        let mut arguments = Vec::new();
+        for (name, value) in [
+            ("--image", image),
+            ("--disk", self.disk.clone()),
+            ("--volume", self.volume.clone()),
+            ("--volume-kind", volume_kind),
+        ] {
+            if let Some(value) = value {
+                arguments.extend([name.to_owned(), value]);
+            }
+        }
+        if self.keep_content {
+            arguments.push("--keep-content".to_owned());
+        }
+        arguments
+    }
 }
 
 impl Cli {
@@ -109,16 +134,7 @@ impl Cli {
     pub fn deploy_arguments(&self, nodes: &[&str], order: &Order) -> Result<Vec<String>> {
         let mut arguments = vec!["deploy".to_owned()];
         arguments.extend(nodes.iter().map(|node| (*node).to_owned()));
-        arguments.extend(["--image".to_owned(), order.image.clone()]);
-        if let Some(rule) = &order.disk {
-            arguments.extend(["--disk".to_owned(), rule.clone()]);
-        }
-        if let Some(volume) = &order.volume {
-            arguments.extend(["--volume".to_owned(), volume.clone()]);
-        }
-        if let Some(kind) = order.volume_kind {
-            arguments.extend(["--volume-kind".to_owned(), kind.to_owned()]);
-        }
+        arguments.extend(order.arguments());
         if let Some(text) = &order.user_data {
             let file = self.folder.join("user-data.yaml");
             fs::write(&file, text).context("cannot write the user-data")?;
@@ -182,5 +198,47 @@ impl Cli {
             .arg(format!("@{}", self.header.display()))
             .arg(format!("{}/v1/{path}", self.url));
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_says_only_what_is_wanted() {
+        let said = |order: Order| order.arguments().join(" ");
+        let streamed = Order {
+            image: "debian-12".to_owned(),
+            ..Order::default()
+        };
+        assert_eq!(said(streamed.clone()), "--image debian-12");
+        let onto = |image: &str| Order {
+            image: image.to_owned(),
+            volume: Some("boot".to_owned()),
+            ..Order::default()
+        };
+        assert_eq!(
+            said(Order {
+                volume_kind: Some("nvme"),
+                ..onto("debian-12")
+            }),
+            "--image debian-12 --volume boot --volume-kind nvme"
+        );
+        assert_eq!(said(onto("")), "--volume boot");
+        assert_eq!(
+            said(Order {
+                keep_content: true,
+                ..onto("")
+            }),
+            "--volume boot --keep-content"
+        );
+        assert_eq!(
+            said(Order {
+                disk: Some("serial=A".to_owned()),
+                ..streamed
+            }),
+            "--image debian-12 --disk serial=A"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +24,8 @@ pub struct ControllerOptions {
     pub boot: &'static str,
     /// Lines of the section about timeouts.
     pub timeouts: &'static str,
+    /// Where cards reach the volumes that it makes; none: it makes none.
+    pub volumes: Option<SocketAddr>,
 }
 
 /// A controller with a data folder of its own.
@@ -218,15 +221,45 @@ pub fn configuration(
         .iter()
         .map(|path| format!("{:?}", path.display().to_string()))
         .collect();
+    let volumes = options
+        .volumes
+        .map(|listen| format!("[volumes]\nlisten = \"{listen}\"\n\n"))
+        .unwrap_or_default();
     format!(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
          kernel_args = [\"console=tty0\", \"console=ttyS0,115200\", \"no_timer_check\"]\nextra_initrds = [{}]\n{boot}\n\
-         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n[timeouts]\n{timeouts}",
+         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n{volumes}[timeouts]\n{timeouts}",
         initrds.join(", "),
         boot = options.boot,
         timeouts = options.timeouts,
         data = data.display().to_string(),
         ramdisk = ramdisk.display().to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_makes_volumes_only_where_it_is_said() {
+        let text = |volumes: Option<SocketAddr>| {
+            let options = ControllerOptions {
+                timeouts: "boot_seconds = 60\n",
+                volumes,
+                ..ControllerOptions::default()
+            };
+            configuration(
+                Path::new("/data"),
+                Path::new("/ramdisk"),
+                Addresses::Foreign,
+                &options,
+            )
+        };
+        assert!(!text(None).contains("[volumes]"));
+        let with = text(Some(crate::sdi::STORAGE));
+        let end = "\n\n[volumes]\nlisten = \"127.0.0.1:10809\"\n\n[timeouts]\nboot_seconds = 60\n";
+        assert!(with.ends_with(end), "{with}");
+    }
 }

@@ -25,6 +25,7 @@ mod network_watch;
 mod sdi_boot;
 mod sdi_data_volume;
 mod sdi_faults;
+mod sdi_quick;
 mod volume;
 
 use anyhow::Result;
@@ -359,6 +360,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 700,
         run: sdi_faults::run,
+    },
+    Scenario {
+        name: "sdi-quick",
+        about: "from a volume that the controller has prepared: nothing is streamed; then another server takes the system over",
+        ci: false,
+        variant: None,
+        rough_seconds: 500,
+        run: sdi_quick::run,
     },
     Scenario {
         name: "image-boots-bios",

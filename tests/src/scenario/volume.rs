@@ -51,10 +51,26 @@ pub fn make_known(lab: &Lab, spec: &VolumeSpec) -> Result<()> {
     Ok(())
 }
 
+/// Has the controller make a volume that begins with an image, and waits until it is there.
+pub fn prepare(lab: &mut Lab, name: &str, image: &str, size_mib: u64) -> Result<Value> {
+    let size = (size_mib << 20).to_string();
+    let made = lab
+        .cli
+        .json(&["volume", "create", name, "--from-image", image, "--size", &size])?;
+    ensure!(made["state"] == "preparing", "a new volume: {made}");
+    wait_state(lab, name, "available")
+}
+
 /// Shows it to a server; answers what is known of it then.
 pub fn attach(lab: &mut Lab, name: &str, node: &Node) -> Result<Value> {
     lab.cli.json(&["volume", "attach", name, &node.mac])?;
     wait_state(lab, name, "attached")
+}
+
+/// Takes it away from a server that is off, whose system is on it.
+pub fn detach_by_force(lab: &mut Lab, name: &str) -> Result<()> {
+    lab.cli.json(&["volume", "detach", name, "--force"])?;
+    wait_state(lab, name, "available").map(drop)
 }
 
 /// Takes it away from its server.
