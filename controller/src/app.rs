@@ -22,7 +22,7 @@ use crate::{
     setup::{self, OpenError},
     store::Store,
     upkeep::Upkeep,
-    volumes::Volumes,
+    volumes::{FilesBackend, VolumeBackend, Volumes},
 };
 
 /// The running controller.
@@ -171,12 +171,18 @@ impl App {
             &config.store,
         );
         let nodes = Nodes::new(db.clone(), clock.clone(), events.clone());
+        let backend: Option<Arc<dyn VolumeBackend>> = match &config.volumes {
+            Some(volumes) => Some(Arc::new(FilesBackend::open(&volumes.folder)?)),
+            None => None,
+        };
+        let volumes = Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone(), backend);
         let deployments = Deployments::new(
             db.clone(),
             clock.clone(),
             events.clone(),
             nodes.clone(),
             catalog.clone(),
+            volumes.clone(),
             Secrets {
                 request_key,
                 image_keys: image_keys.clone(),
@@ -189,7 +195,6 @@ impl App {
             &config,
         );
         let guests = Guests::new(db.clone(), clock.clone(), events.clone(), authority.clone());
-        let volumes = deployments.volumes().clone();
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
         Ok(Self(Arc::new(AppInner {
             tenants: Tenants::new(

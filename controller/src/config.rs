@@ -24,6 +24,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
@@ -33,6 +34,7 @@ pub use problems::{ConfigErrors, ConfigProblem};
 pub use quota::QuotaConfig;
 pub use read::Overrides;
 pub use store::{BucketConfig, BucketUrl, StoreConfig};
+pub use volumes::VolumesConfig;
 
 /// The whole configuration, checked and with nothing left to derive.
 #[derive(Debug, Clone)]
@@ -69,6 +71,8 @@ pub struct Config {
     pub quota: QuotaConfig,
     /// What imports may cost.
     pub ingest: IngestConfig,
+    /// The back-end of volumes that this controller has itself; `None`: it has none.
+    pub volumes: Option<VolumesConfig>,
 }
 
 /// How images are encrypted in the store.
@@ -263,6 +267,7 @@ impl Config {
                 system_disk_min_bytes: 0,
                 ..IngestConfig::default()
             },
+            volumes: None,
         }
     }
 

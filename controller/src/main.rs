@@ -218,6 +218,10 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     let boot = BootServices::bind(app)
         .await
         .context("cannot start the boot services")?;
+    let nbd = match &app.config.volumes {
+        Some(config) => Some(volumes::NbdServer::find(config).await?),
+        None => None,
+    };
     tracing::info!(
         listen = %server.address(),
         url = %app.config.public_url,
@@ -266,6 +270,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
             Ok(())
         }
     });
+    if let Some(nbd) = nbd {
+        let shutdown = app.shutdown.clone();
+        tasks.spawn(async move {
+            nbd.run(shutdown).await;
+            Ok(())
+        });
+    }
     tasks.spawn({
         let (upkeep, shutdown) = (app.upkeep.clone(), app.shutdown.clone());
         async move {

@@ -28,6 +28,7 @@ use crate::{
     ingest::ImportError,
     jobs::JobError,
     store::{Store, StoreError},
+    volumes::backend::BackendError,
 };
 
 /// Name of the file with the first API token.
@@ -110,6 +111,12 @@ pub enum OpenError {
     /// What became of interrupted jobs.
     #[error("cannot end the jobs that were interrupted")]
     Jobs(#[from] JobError),
+    /// The folder of volumes.
+    #[error(
+        "cannot open the folder of volumes; choose another one (volumes.folder in the configuration), or let this user \
+         write to it"
+    )]
+    Volumes(#[from] BackendError),
 }
 
 /// What `init` leaves for the operator.

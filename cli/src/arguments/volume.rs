@@ -19,9 +19,9 @@ impl DiskKind {
     }
 }
 
-/// A volume that its storage has already.
+/// A volume that its storage has already, or that the controller makes.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("backing").required(true).multiple(true).args(["subsystem", "card_name", "serial", "wwn"]))]
+#[command(group = ArgGroup::new("backing").multiple(true).args(["subsystem", "card_name", "serial", "wwn"]))]
 pub struct NewVolume {
     /// Its name
     pub name: String,
@@ -69,14 +69,17 @@ pub enum VolumeCommand {
         /// Id or name
         volume: String,
     },
-    /// Make a volume known that its storage has already
+    /// Make a volume, or make one known that its storage has already
     #[command(after_help = "\
-The size has to be right: where a card sets no serial numbers, the disk is known by it.
+With the size alone the controller makes the volume, full of zeros, when its configuration has a back-end
+for that ([volumes]). Of a volume that is there already the size has to be right: where a card sets no
+serial numbers, the disk is known by it.
 
 Examples:
+  imprint volume create scratch --size 20GiB
   imprint volume create web-data --size 100GiB --subsystem nqn.2026-01.com.example:array-1 \\
       --namespace 3 --address 192.0.2.7:4420 --address 192.0.2.8:4420
-  imprint volume create scratch --size 10GiB --card-name Malloc0
+  imprint volume create memory --size 10GiB --card-name Malloc0
   imprint volume create lun-7 --size 500GiB --wwn 0x600140512345678")]
     Create {
         #[command(flatten)]
@@ -128,13 +131,17 @@ Examples:
         #[arg(long)]
         abandon: bool,
     },
-    /// Forget a volume that no server has; its bytes stay where they are
-    #[command(after_help = "Example:\n  imprint volume delete web-data")]
+    /// Forget a volume that no server has
+    #[command(after_help = "\
+What the controller has made is deleted with its bytes. Other bytes stay where they are.
+
+Example:
+  imprint volume delete web-data")]
     Delete {
         /// Id or name
         volume: String,
     },
-    /// What cards show that no volume stands for; asks every card
+    /// What cards show, and the controller has made, that no volume stands for; asks every card
     #[command(after_help = "Example:\n  imprint volume orphans")]
     Orphans,
 }

@@ -54,7 +54,12 @@ pub async fn run(client: &Client, command: VolumeCommand, output: &Output) -> Re
             let deleted = client.delete(&["v1", "volumes", &volume]).await?;
             output.result(&deleted, || {
                 let name = deleted["name"].as_str().unwrap_or(&volume);
-                format!("{name} was forgotten\n")
+                let what = if deleted["backend"].is_null() {
+                    "forgotten"
+                } else {
+                    "deleted"
+                };
+                format!("{name} was {what}\n")
             })
         }
         VolumeCommand::Orphans => {
@@ -64,18 +69,26 @@ pub async fn run(client: &Client, command: VolumeCommand, output: &Output) -> Re
     }
 }
 
-fn body(new: NewVolume) -> Map<String, Value> {
-    let backing = match (new.subsystem, new.card_name) {
-        (Some(subsystem), _) => json!({
+/// None: the controller makes the volume.
+fn backing(new: &NewVolume) -> Option<Value> {
+    match (&new.subsystem, &new.card_name, &new.serial, &new.wwn) {
+        (Some(subsystem), ..) => Some(json!({
             "type": "nvme-tcp", "subsystem": subsystem, "namespace": new.namespace, "addresses": new.address,
-        }),
-        (None, Some(name)) => json!({ "type": "named", "name": name }),
-        (None, None) => json!({ "type": "static", "serial": new.serial, "wwn": new.wwn }),
-    };
+        })),
+        (None, Some(name), ..) => Some(json!({ "type": "named", "name": name })),
+        (None, None, None, None) => None,
+        (None, None, serial, wwn) => Some(json!({ "type": "static", "serial": serial, "wwn": wwn })),
+    }
+}
+
+fn body(new: NewVolume) -> Map<String, Value> {
+    let backing = backing(&new);
     let mut body = Map::new();
     body.insert("name".into(), new.name.into());
     body.insert("size_bytes".into(), new.size.into());
-    body.insert("backing".into(), backing);
+    if let Some(backing) = backing {
+        body.insert("backing".into(), backing);
+    }
     let limits = json!({ "kiops": new.kiops, "mb_per_s": new.mb_per_s });
     body.insert("limits".into(), limits);
     if let Some(project) = new.project {

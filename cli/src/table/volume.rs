@@ -56,6 +56,11 @@ fn backing(volume: &Value) -> String {
                 .collect();
             format!("presented already: {}", known.join(", "))
         }
+        Some("named") if volume["backend"].is_string() => format!(
+            "{} of the controller's {}",
+            backing["name"].as_str().unwrap_or("?"),
+            volume["backend"].as_str().unwrap_or("?")
+        ),
         Some("named") => format!("{} on the card", backing["name"].as_str().unwrap_or("?")),
         _ => String::new(),
     }
@@ -106,13 +111,26 @@ pub fn orphans(orphans: &Value) -> String {
     let list = |key: &str| orphans[key].as_array().cloned().unwrap_or_default();
     let mut told = String::new();
     let items = list("items");
-    if items.is_empty() {
+    let stored = list("stored");
+    if items.is_empty() && stored.is_empty() {
         told.push_str("no orphans\n");
-    } else {
+    }
+    if !items.is_empty() {
         let mut table = columns(&["NODE", "ON THE CARD", "MADE FOR VOLUME"]);
         for orphan in &items {
             table.add_row([
                 or_dash(orphan["node"].as_str()),
+                or_dash(orphan["name"].as_str()),
+                or_dash(orphan["volume_id"].as_str()),
+            ]);
+        }
+        told.push_str(&output::render(&mut table));
+    }
+    if !stored.is_empty() {
+        let mut table = columns(&["BACK-END", "NAME THERE", "MADE FOR VOLUME"]);
+        for orphan in &stored {
+            table.add_row([
+                or_dash(orphan["backend"].as_str()),
                 or_dash(orphan["name"].as_str()),
                 or_dash(orphan["volume_id"].as_str()),
             ]);
@@ -187,5 +205,22 @@ mod tests {
             told.contains("virtioBlks/x") && told.ends_with("not asked: web-2: gone\n"),
             "{told}"
         );
+        assert!(!told.contains("BACK-END"), "{told}");
+        let told = orphans(&json!({
+            "items": [], "unanswered": [], "stored": [{"backend": "files", "name": "v01x", "volume_id": null}],
+        }));
+        assert!(told.contains("v01x") && !told.contains("no orphans"), "{told}");
+    }
+
+    #[test]
+    fn what_the_controller_makes_is_told_apart() {
+        let answer = |backend: serde_json::Value| {
+            volume(&json!({
+                "name": "scratch", "backing": {"type": "named", "name": "v01k9"}, "backend": backend,
+            }))
+            .render()
+        };
+        assert!(answer(json!("files")).contains("v01k9 of the controller's files"));
+        assert!(answer(json!(null)).contains("v01k9 on the card"));
     }
 }

@@ -49,12 +49,14 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
             "Lower it, or raise tokens.max_days.",
         );
     }
+    let data_dir = written
+        .data_dir
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     Some(Config {
         listen,
         public_url: public_url?,
-        data_dir: written
-            .data_dir
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        volumes: written.volumes.map(|volumes| volumes.complete(&data_dir)),
+        data_dir,
         region: written.region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         boot: boot?,
         dhcp: dhcp?,

@@ -14,6 +14,7 @@ use super::{
     Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
     IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
     WrapperKind, derive, destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
+    volumes,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -56,6 +57,7 @@ pub(super) struct Written {
     pub regions: Vec<RegionConfig>,
     pub quota: QuotaConfig,
     pub ingest: IngestConfig,
+    pub volumes: Option<volumes::WrittenVolumes>,
 }
 
 #[derive(Debug, Default)]
@@ -296,7 +298,8 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     };
     let [boot, dhcp, timeouts, store, about_images, tokens, limits] =
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
-    let [destination_list, region_list] = ["destinations", "regions"].map(|name| keys.take(name));
+    let [destination_list, region_list, about_volumes] =
+        ["destinations", "regions", "volumes"].map(|name| keys.take(name));
     let [encryption, ingest, deploy] = ["encryption", "ingest", "deploy"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
@@ -311,6 +314,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.tokens = written_tokens(Keys::new("tokens", tokens, problems));
     written.quota = quota::read(limits, problems);
     written.ingest = ingest::read(ingest, problems);
+    written.volumes = volumes::read(about_volumes, problems);
     written
 }
 

@@ -333,3 +333,34 @@ fn a_password_in_the_url_of_the_store_is_not_repeated() {
         parse("[store]\nurl = \"s3://abc\"\nendpoint = \"https://key:hunter2@s3.example.net\"").unwrap_err();
     assert!(error.to_string().contains("store.endpoint") && !error.to_string().contains("hunter2"));
 }
+
+#[test]
+fn a_back_end_of_volumes_is_there_when_it_is_asked_for() {
+    assert_eq!(parse("").unwrap().volumes, None);
+    let said = parse("data_dir = \"/srv/imprint\"\n[volumes]\nlisten = \"10.0.9.1:10809\"").unwrap();
+    let volumes = said.volumes.unwrap();
+    assert_eq!(volumes.folder.to_str(), Some("/srv/imprint/volumes"));
+    assert_eq!(volumes.listen, "10.0.9.1:10809".parse().unwrap());
+    let said = parse("[volumes]\nlisten = \"[2001:db8::1]:10809\"\nfolder = \"/srv/volumes\"").unwrap();
+    assert_eq!(said.volumes.unwrap().folder.to_str(), Some("/srv/volumes"));
+    for (text, key) in [
+        ("[volumes]", "volumes.listen"),
+        ("[volumes]\nlisten = \"10.0.9.1\"", "volumes.listen"),
+        ("[volumes]\nlisten = \"10.0.9.1:0\"", "volumes.listen"),
+        ("[volumes]\nlisten = \"0.0.0.0:10809\"", "volumes.listen"),
+        (
+            "[volumes]\nlisten = \"10.0.9.1:10809\"\nfolder = \"volumes\"",
+            "volumes.folder",
+        ),
+        ("[volumes]\nlisten = \"10.0.9.1:10809\"\nport = 1", "volumes.port"),
+        ("volumes = 1", "volumes"),
+    ] {
+        let errors = parse(text).unwrap_err();
+        let keys: Vec<&str> = errors
+            .problems
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        assert_eq!(keys, [key], "{text}: {errors}");
+    }
+}

@@ -127,12 +127,14 @@ pub struct Deployments {
 impl Deployments {
     /// The deployments of the database.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "the concerns that it stands on")]
     pub fn new(
         db: SqlitePool,
         clock: Clock,
         events: EventLog,
         nodes: Nodes,
         catalog: Catalog,
+        volumes: Volumes,
         Secrets {
             request_key,
             image_keys,
@@ -148,7 +150,7 @@ impl Deployments {
                 nodes.clone(),
                 catalog.clone(),
             ),
-            volumes: Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone()),
+            volumes,
             db,
             hub: Hub::default(),
             events,

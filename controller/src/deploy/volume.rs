@@ -175,7 +175,10 @@ impl FromRow<'_, SqliteRow> for VolumeFact {
                 format!("The volume {name} cannot be shown to the server: {why}."),
                 row.try_get("volume_remedy")?,
             ),
-            VolumeState::Available | VolumeState::Detaching => taken(),
+            VolumeState::Available
+            | VolumeState::Detaching
+            | VolumeState::Preparing
+            | VolumeState::Deleting => taken(),
         })
     }
 }

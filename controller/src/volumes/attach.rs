@@ -161,6 +161,8 @@ fn words_of(state: VolumeState) -> (&'static str, &'static str) {
         VolumeState::Detaching => ("volume.detaching", "is being detached"),
         VolumeState::Available => ("volume.available", "is available"),
         VolumeState::Error => ("volume.error", "has a problem"),
+        VolumeState::Preparing => ("volume.preparing", "is being made"),
+        VolumeState::Deleting => ("volume.deleting", "is being deleted"),
     }
 }
 

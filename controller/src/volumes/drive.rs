@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +13,10 @@ use tokio::{task::JoinSet, time::Instant};
 use utoipa::ToSchema;
 
 use super::{
-    OpiCard, Seat, VolumeError, VolumeProvider as _, VolumeRecord, VolumeState, Volumes,
+    BackendKind, OpiCard, Seat, VolumeError, VolumeProvider as _, VolumeRecord, VolumeState, Volumes,
+    claim::Claim,
     decide::{Answer, Decision, Reason, Wish, decide, wish},
+    provider::{card_id, volume_id},
     record::{Attachment, SELECT},
     table::load,
 };
@@ -41,18 +42,30 @@ pub struct Orphan {
     pub volume_id: Option<String>,
 }
 
-/// What cards have that nobody knows of.
+/// Something that the back-end has, and that no volume of the books stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StoredOrphan {
+    /// Which back-end.
+    pub backend: BackendKind,
+    /// Its name there: for `files` that of a file in the folder `exports`.
+    pub name: String,
+    /// The volume that it was made for; null: somebody else has made it.
+    pub volume_id: Option<String>,
+}
+
+/// What cards and the back-end have that nobody knows of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Orphans {
     /// The orphans.
     pub items: Vec<Orphan>,
+    /// What the back-end has. It is safe to delete when nobody needs its bytes.
+    pub stored: Vec<StoredOrphan>,
     /// Cards that could not be asked, each as "NODE: why".
     pub unanswered: Vec<String>,
 }
 
 /// Drives volumes until the controller ends.
 pub async fn run(app: App) {
-    let busy: Busy = Arc::default();
     let mut working = JoinSet::new();
     // One round at a time: cards that are silent take their time.
     let mut round = JoinSet::new();
@@ -61,10 +74,24 @@ pub async fn run(app: App) {
         match app.volumes.in_states(&["attaching", "detaching"]).await {
             Ok(moving) => {
                 for record in moving {
-                    if let Some(claim) = Claim::of(&busy, &record.id) {
+                    if let Some(claim) = Claim::of(&app.volumes.busy, &record.id) {
                         let volumes = app.volumes.clone();
                         working.spawn(async move {
                             volumes.advance_claimed(&record.id, None).await;
+                            drop(claim);
+                        });
+                    }
+                }
+            }
+            Err(error) => tracing::error!(error = %chain(&error), "volumes cannot be looked for"),
+        }
+        match app.volumes.unfinished().await {
+            Ok(unfinished) => {
+                for record in unfinished {
+                    if let Some(claim) = Claim::of(&app.volumes.busy, &record.id) {
+                        let volumes = app.volumes.clone();
+                        working.spawn(async move {
+                            volumes.finish(&record.id).await;
                             drop(claim);
                         });
                     }
@@ -76,8 +103,8 @@ pub async fn run(app: App) {
         while round.try_join_next().is_some() {}
         if round.is_empty() && looked.is_none_or(|at| at.elapsed() >= LOOK) {
             looked = Some(Instant::now());
-            let (volumes, busy) = (app.volumes.clone(), Arc::clone(&busy));
-            round.spawn(async move { volumes.look_around(&busy).await });
+            let volumes = app.volumes.clone();
+            round.spawn(async move { volumes.look_around().await });
         }
         tokio::select! {
             biased;
@@ -85,28 +112,6 @@ pub async fn run(app: App) {
             () = app.volumes.bell.notified() => {}
             () = tokio::time::sleep(TICK) => {}
         }
-    }
-}
-
-/// Volumes for which a card is being asked.
-type Busy = Arc<Mutex<HashSet<String>>>;
-
-/// One card is asked for a volume at a time.
-struct Claim(Busy, String);
-
-impl Claim {
-    fn of(busy: &Busy, id: &str) -> Option<Self> {
-        let mut claimed = busy.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed
-            .insert(id.to_owned())
-            .then(|| Self(Arc::clone(busy), id.to_owned()))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.remove(&self.1);
     }
 }
 
@@ -124,7 +129,7 @@ impl Volumes {
     }
 
     /// Asks the cards of all attached volumes whether they show them.
-    async fn look_around(&self, busy: &Busy) {
+    async fn look_around(&self) {
         let attached = match self.in_states(&["attached"]).await {
             Ok(attached) => attached,
             Err(error) => {
@@ -143,7 +148,7 @@ impl Volumes {
             // A card that has been silent for one volume isn't waited for again: the others are told the same.
             let mut silent = None;
             for id in ids {
-                if let Some(claim) = Claim::of(busy, &id) {
+                if let Some(claim) = Claim::of(&self.busy, &id) {
                     let answer = self.advance_claimed(&id, silent.as_ref()).await;
                     silent = answer.filter(Answer::is_silence);
                     drop(claim);
@@ -258,7 +263,7 @@ impl Volumes {
         Ok(())
     }
 
-    /// Asks all cards what they have, and names what no volume stands for.
+    /// Asks all cards and the back-end what they have, and names what no volume stands for.
     pub async fn orphans(&self) -> Result<Orphans, VolumeError> {
         let cards: Vec<(String, String, String)> =
             sqlx::query_as("SELECT id, name, card FROM nodes WHERE card IS NOT NULL ORDER BY id")
@@ -273,7 +278,10 @@ impl Volumes {
             (id, name, listed)
         });
         let answers: Vec<_> = stream::iter(asked).buffered(CARDS_AT_A_TIME).collect().await;
-        let mut orphans = Orphans::default();
+        let mut orphans = Orphans {
+            stored: self.stored_orphans().await?,
+            ..Orphans::default()
+        };
         for (node_id, node, listed) in answers {
             let listed = match listed {
                 Ok(listed) => listed,
@@ -302,5 +310,27 @@ impl Volumes {
             }
         }
         Ok(orphans)
+    }
+
+    async fn stored_orphans(&self) -> Result<Vec<StoredOrphan>, VolumeError> {
+        let Some(backend) = self.backend.as_deref() else {
+            return Ok(Vec::new());
+        };
+        // The books are read later: a volume is in them before the back-end makes it.
+        let stored = backend.list().await?;
+        let known: Vec<String> = sqlx::query_scalar("SELECT id FROM volumes WHERE backend = ?")
+            .bind(backend.kind().as_str())
+            .fetch_all(&self.db)
+            .await
+            .map_err(doing("look for volumes of the back-end"))?;
+        let known: HashSet<String> = known.iter().map(|id| card_id(id)).collect();
+        let unknown = stored.into_iter().filter(|name| !known.contains(name));
+        Ok(unknown
+            .map(|name| StoredOrphan {
+                backend: backend.kind(),
+                volume_id: volume_id(&name),
+                name,
+            })
+            .collect())
     }
 }

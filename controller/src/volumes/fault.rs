@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 
-use super::{PciFunction, ProviderError, VolumeState};
+use super::{PciFunction, ProviderError, VolumeState, backend::BackendError};
 use crate::{
-    api::rest::problem::{Problem, sentence},
+    api::rest::problem::{Problem, chain, sentence},
     events::DatabaseError,
     identity::TenantError,
     inventory::InventoryError,
@@ -91,6 +91,12 @@ pub enum VolumeError {
         /// The node.
         node: String,
     },
+    /// Nothing makes volumes.
+    #[error("this controller has no back-end that makes volumes")]
+    NoBackend,
+    /// The back-end.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// The card.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -134,10 +140,34 @@ impl From<VolumeError> for Problem {
                 "Change what is named.",
             ),
             VolumeError::NameTaken(_) => conflict("name-taken", "The name is taken", "Choose another name."),
-            VolumeError::Busy { .. } => conflict(
+            VolumeError::Busy { state, node, .. } => conflict(
                 "volume-busy",
                 "The state of the volume does not allow it",
-                "Detach the volume and wait until it is available; abandon it when its card is gone.",
+                match state {
+                    VolumeState::Preparing => "Wait until it is available.",
+                    VolumeState::Deleting => "Make another volume.",
+                    VolumeState::Error if node.is_none() => "Delete the volume, and make it again.",
+                    _ => {
+                        "Detach the volume and wait until it is available; abandon it when its card is gone."
+                    }
+                },
+            ),
+            VolumeError::NoBackend => conflict(
+                "no-volume-backend",
+                "The controller makes no volumes",
+                "Add the section [volumes] to its configuration (docs/configuration.md), or say which storage has the \
+                 volume already: `backing`.",
+            ),
+            VolumeError::Backend(error) => Self::new(
+                if error.is_full() {
+                    StatusCode::INSUFFICIENT_STORAGE
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                },
+                "volume-backend",
+                "The back-end does not do it",
+                sentence(&chain(&error)),
+                error.remedy(),
             ),
             VolumeError::InUse { .. } => conflict(
                 "volume-in-use",

@@ -8,17 +8,23 @@
 //!
 //! A disk that somebody else presents already needs no card: attaching and detaching it is bookkeeping.
 //!
+//! A volume has its bytes where its storage has them already, or a [`backend`] of this controller makes it ([`make`]).
+//!
 //! Invariants: a function of a card has one volume; a volume that has an attachment is not forgotten, and neither is its
-//! node; what a card shows is the truth, and the books follow it.
+//! node; what a card shows is the truth, and the books follow it; what the back-end has for a volume is in the books before it
+//! is made, and until it is gone.
 
 mod attach;
+pub mod backend;
 mod check;
+mod claim;
 pub(crate) mod content;
 mod decide;
 mod detach;
 mod drive;
 mod error;
 mod fault;
+mod make;
 pub mod opi;
 pub mod provider;
 mod record;
@@ -33,11 +39,13 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 pub use attach::WantedSeat;
+pub use backend::{BackendKind, FilesBackend, NbdServer, VolumeBackend};
 pub use content::VolumeContent;
 pub use detach::Detaching;
-pub use drive::{Orphan, Orphans, run};
+pub use drive::{Orphan, Orphans, StoredOrphan, run};
 pub use error::ProviderError;
 pub use fault::VolumeError;
+pub use make::WantedVolume;
 pub use opi::OpiCard;
 pub use provider::{
     Backing, DiskKind, ExpectedDisk, Limits, PciFunction, Presence, Presented, Seat, Volume, VolumeProvider,
@@ -45,6 +53,7 @@ pub use provider::{
 pub use record::{Attachment, VolumeRecord, VolumeState};
 pub use table::{NewVolume, VolumePage};
 
+use self::claim::Busy;
 use crate::{clock::Clock, events::EventLog, inventory::Nodes};
 
 /// The volumes; cheap to clone.
@@ -54,6 +63,9 @@ pub struct Volumes {
     clock: Clock,
     events: EventLog,
     nodes: Nodes,
+    /// Who makes volumes; `None`: only those are known that are there already.
+    backend: Option<Arc<dyn VolumeBackend>>,
+    busy: Busy,
     /// Rung when something is to be done.
     bell: Arc<Notify>,
 }
@@ -61,12 +73,20 @@ pub struct Volumes {
 impl Volumes {
     /// The volumes of the database.
     #[must_use]
-    pub fn new(db: SqlitePool, clock: Clock, events: EventLog, nodes: Nodes) -> Self {
+    pub fn new(
+        db: SqlitePool,
+        clock: Clock,
+        events: EventLog,
+        nodes: Nodes,
+        backend: Option<Arc<dyn VolumeBackend>>,
+    ) -> Self {
         Self {
             db,
             clock,
             events,
             nodes,
+            backend,
+            busy: Busy::default(),
             bell: Arc::default(),
         }
     }

@@ -5,12 +5,14 @@ use serde::Serialize;
 use sqlx::{Row, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
-use super::{Backing, DiskKind, Limits, PciFunction, Seat, Volume, provider::serial_of};
+use super::{BackendKind, Backing, DiskKind, Limits, PciFunction, Seat, Volume, provider::serial_of};
 use crate::{clock::timestamp_from_ms, words::words};
 
 words! {
     /// Where a volume is in its life.
     VolumeState, "state of volumes", {
+        /// The back-end makes it.
+        Preparing => "preparing",
         /// No server has it.
         Available => "available",
         /// A card is to show it to a server.
@@ -21,6 +23,8 @@ words! {
         Detaching => "detaching",
         /// Something failed, and nothing more is tried.
         Error => "error",
+        /// The back-end deletes its bytes; then it is forgotten.
+        Deleting => "deleting",
     }
 }
 
@@ -37,6 +41,8 @@ pub struct VolumeRecord {
     pub size_bytes: u64,
     /// What holds its bytes.
     pub backing: Backing,
+    /// What has made it, and deletes it; null: its storage is somebody else's.
+    pub backend: Option<BackendKind>,
     /// What it may use.
     pub limits: Limits,
     /// Where it is in its life.
@@ -125,6 +131,7 @@ impl sqlx::FromRow<'_, SqliteRow> for VolumeRecord {
         let deadline: Option<i64> = row.try_get("deadline")?;
         let node: Option<String> = row.try_get("node_id")?;
         let kind: Option<String> = row.try_get("kind")?;
+        let backend: Option<String> = row.try_get("backend")?;
         let backing: Backing = serde_json::from_str(&backing).map_err(decode)?;
         let attachment = match node {
             None => None,
@@ -144,6 +151,7 @@ impl sqlx::FromRow<'_, SqliteRow> for VolumeRecord {
             project_id: row.try_get("project_id")?,
             size_bytes: row.try_get::<i64, _>("size_bytes")?.try_into().map_err(decode)?,
             backing,
+            backend: backend.map(|word| word.parse()).transpose().map_err(decode)?,
             limits: Limits {
                 kiops: row.try_get("kiops")?,
                 mb_per_s: row.try_get("mb_per_s")?,

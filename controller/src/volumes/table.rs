@@ -5,13 +5,14 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use ulid::Ulid;
 
 use super::{
-    Backing, Limits, OpiCard, VolumeError, VolumeRecord, Volumes,
+    BackendKind, Backing, Limits, OpiCard, VolumeError, VolumeRecord, VolumeState, Volumes,
     attach::{busy, tell},
     check::{LONGEST_NAME, check},
+    decide::Reason,
     record::SELECT,
 };
 use crate::{
-    events::{NewEvent, doing},
+    events::{Change, NewEvent, doing},
     identity::{Caller, PLATFORM, Viewer},
     inventory::Node,
 };
@@ -46,30 +47,14 @@ impl Volumes {
         check(new).map_err(VolumeError::Invalid)?;
         let project = new.project_id.as_deref().unwrap_or(PLATFORM);
         let mut change = self.events.begin_by(by.author().in_project(project)).await?;
-        let now = self.clock.now_ms();
         let id = Ulid::generate().to_string();
-        let backing =
-            serde_json::to_string(&new.backing).map_err(|error| VolumeError::Invalid(error.to_string()))?;
-        let inserted = sqlx::query(
-            "INSERT INTO volumes (id, name, project_id, size_bytes, backing, kiops, mb_per_s, state, since, created_by, \
-             created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'available', ?8, ?9, ?8) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(&id)
-        .bind(&new.name)
-        .bind(project)
-        .bind(i64::try_from(new.size_bytes).unwrap_or(i64::MAX))
-        .bind(backing)
-        .bind(new.limits.kiops)
-        .bind(new.limits.mb_per_s)
-        .bind(now)
-        .bind(&by.name)
-        .execute(change.connection())
-        .await
-        .map_err(doing("keep the volume"))?;
-        if inserted.rows_affected() != 1 {
-            return Err(VolumeError::NameTaken(new.name.clone()));
-        }
-        let record = load(change.connection(), &id).await?;
+        let row = NewRow {
+            id: &id,
+            new,
+            state: VolumeState::Available,
+            backend: None,
+        };
+        let record = insert(&mut change, by, self.clock.now_ms(), &row).await?;
         tell(&mut change, "volume.created", &record, "was made known", None).await?;
         change.commit().await?;
         Ok(record)
@@ -126,9 +111,12 @@ impl Volumes {
         Ok(VolumePage { items, next })
     }
 
-    /// Forgets a volume that no server has; its bytes stay where they are.
+    /// Forgets a volume that no server has. What the back-end has made is deleted; other bytes stay where they are.
     pub async fn delete(&self, by: &Caller, wanted: &str) -> Result<VolumeRecord, VolumeError> {
         let found = self.find(&by.viewer(), wanted).await?;
+        if found.backend.is_some() {
+            return self.delete_made(by, found).await;
+        }
         let mut change = self
             .events
             .begin_by(by.author().in_project(&found.project_id))
@@ -213,6 +201,50 @@ impl Volumes {
             .map_err(doing("read the card of the node"))?;
         Ok(card.flatten())
     }
+}
+
+/// A volume that is not in the books yet.
+pub(super) struct NewRow<'a> {
+    pub id: &'a str,
+    pub new: &'a NewVolume,
+    pub state: VolumeState,
+    pub backend: Option<BackendKind>,
+}
+
+/// Writes a volume into the books.
+pub(super) async fn insert(
+    change: &mut Change,
+    by: &Caller,
+    now_ms: i64,
+    row: &NewRow<'_>,
+) -> Result<VolumeRecord, VolumeError> {
+    let new = row.new;
+    let backing =
+        serde_json::to_string(&new.backing).map_err(|error| VolumeError::Invalid(error.to_string()))?;
+    let inserted = sqlx::query(
+        "INSERT INTO volumes (id, name, project_id, size_bytes, backing, kiops, mb_per_s, state, why, since, created_by, \
+         created_at, backend) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, ?12) \
+         ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(row.id)
+    .bind(&new.name)
+    .bind(new.project_id.as_deref().unwrap_or(PLATFORM))
+    .bind(i64::try_from(new.size_bytes).unwrap_or(i64::MAX))
+    .bind(backing)
+    .bind(new.limits.kiops)
+    .bind(new.limits.mb_per_s)
+    .bind(row.state.as_str())
+    .bind(Reason::at_first(row.state).why)
+    .bind(now_ms)
+    .bind(&by.name)
+    .bind(row.backend.map(BackendKind::as_str))
+    .execute(change.connection())
+    .await
+    .map_err(doing("keep the volume"))?;
+    if inserted.rows_affected() != 1 {
+        return Err(VolumeError::NameTaken(new.name.clone()));
+    }
+    load(change.connection(), row.id).await
 }
 
 pub(super) async fn load(connection: &mut SqliteConnection, id: &str) -> Result<VolumeRecord, VolumeError> {

@@ -3,8 +3,8 @@
 use imprint_proto::v1::{
     AttachVolumeRequest, Card, CardFunction, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
     GetCardRequest, GetVolumeRequest, ListOrphansRequest, ListOrphansResponse, ListVolumesRequest,
-    ListVolumesResponse, NvmeTcpBacking, SetCardRequest, StaticDisk, Volume as WireVolume, VolumeAttachment,
-    VolumeBacking, VolumeLimits, VolumeOrphan,
+    ListVolumesResponse, NvmeTcpBacking, SetCardRequest, StaticDisk, StoredOrphan as WireStoredOrphan,
+    Volume as WireVolume, VolumeAttachment, VolumeBacking, VolumeLimits, VolumeOrphan,
     volume_backing::Kind,
     volumes_server::{Volumes, VolumesServer},
 };
@@ -20,6 +20,7 @@ use crate::{
     inventory::InventoryError,
     volumes::{
         Backing, Detaching, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord, WantedSeat,
+        WantedVolume,
     },
 };
 
@@ -77,31 +78,39 @@ fn wire(record: VolumeRecord) -> WireVolume {
         }),
         created_by: record.created_by,
         created_at: Some(timestamp(record.created_at)),
+        backend: record
+            .backend
+            .map(|backend| backend.to_string())
+            .unwrap_or_default(),
     }
 }
 
-fn backing(asked: Option<VolumeBacking>) -> Result<Backing, Status> {
-    match asked.and_then(|backing| backing.kind) {
-        Some(Kind::CardName(name)) => Ok(Backing::Named { name }),
-        Some(Kind::StaticDisk(StaticDisk { serial, wwn })) => Ok(Backing::Static {
+fn backing(asked: Option<VolumeBacking>) -> Result<Option<Backing>, Status> {
+    let Some(asked) = asked else { return Ok(None) };
+    let backing = match asked.kind {
+        Some(Kind::CardName(name)) => Backing::Named { name },
+        Some(Kind::StaticDisk(StaticDisk { serial, wwn })) => Backing::Static {
             serial: Some(serial).filter(|serial| !serial.is_empty()),
             wwn: Some(wwn).filter(|wwn| !wwn.is_empty()),
-        }),
+        },
         Some(Kind::NvmeTcp(storage)) => {
             let addresses = storage.addresses.iter().take(100).map(|address| address.parse());
             let addresses: Result<Vec<_>, std::net::AddrParseError> = addresses.collect();
-            Ok(Backing::NvmeTcp {
+            Backing::NvmeTcp {
                 subsystem: storage.subsystem,
                 namespace: storage.namespace,
                 addresses: addresses.map_err(|_| {
                     Status::invalid_argument("An address of the backing is none. Give each as IP:PORT.")
                 })?,
-            })
+            }
         }
-        None => Err(Status::invalid_argument(
-            "The volume has no backing. Set nvme_tcp, card_name or static_disk.",
-        )),
-    }
+        None => {
+            return Err(Status::invalid_argument(
+                "The backing says nothing. Set nvme_tcp, card_name or static_disk, or leave it out.",
+            ));
+        }
+    };
+    Ok(Some(backing))
 }
 
 fn function(asked: &CardFunction) -> Result<PciFunction, Status> {
@@ -162,17 +171,31 @@ impl Volumes for VolumesService {
             Some(project.map_err(status::<TenantError>)?.id)
         };
         let limits = request.limits.unwrap_or_default();
-        let new = NewVolume {
-            name: request.name,
-            project_id,
-            size_bytes: request.size_bytes,
-            backing: backing(request.backing)?,
-            limits: Limits {
-                kiops: limits.kiops,
-                mb_per_s: limits.mb_per_s,
-            },
+        let limits = Limits {
+            kiops: limits.kiops,
+            mb_per_s: limits.mb_per_s,
         };
-        let made = self.0.volumes.create(&caller, &new).await;
+        let made = match backing(request.backing)? {
+            Some(backing) => {
+                let new = NewVolume {
+                    name: request.name,
+                    project_id,
+                    size_bytes: request.size_bytes,
+                    backing,
+                    limits,
+                };
+                self.0.volumes.create(&caller, &new).await
+            }
+            None => {
+                let wanted = WantedVolume {
+                    name: request.name,
+                    project_id,
+                    size_bytes: request.size_bytes,
+                    limits,
+                };
+                self.0.volumes.make(&caller, &wanted).await
+            }
+        };
         Ok(Response::new(wire(made.map_err(status::<VolumeError>)?)))
     }
 
@@ -245,9 +268,15 @@ impl Volumes for VolumesService {
             name: orphan.name,
             volume_id: orphan.volume_id.unwrap_or_default(),
         });
+        let stored = found.stored.into_iter().map(|orphan| WireStoredOrphan {
+            backend: orphan.backend.to_string(),
+            name: orphan.name,
+            volume_id: orphan.volume_id.unwrap_or_default(),
+        });
         Ok(Response::new(ListOrphansResponse {
             orphans: orphans.collect(),
             unanswered: found.unanswered,
+            stored: stored.collect(),
         }))
     }
 

@@ -22,6 +22,7 @@ use crate::{
     identity::Permission,
     volumes::{
         Backing, Detaching, DiskKind, Limits, NewVolume, Orphans, PciFunction, VolumeRecord, WantedSeat,
+        WantedVolume,
     },
 };
 
@@ -54,7 +55,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     Part::openapi()
 }
 
-/// A volume to be made known.
+/// A volume to be made known, or to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct VolumeRequest {
@@ -64,8 +65,8 @@ struct VolumeRequest {
     project: Option<String>,
     /// Its size in bytes, a multiple of 512: by this the disk is known where the card sets no serial numbers.
     size_bytes: u64,
-    /// What holds its bytes.
-    backing: Backing,
+    /// What holds its bytes; left out: the controller's back-end makes the volume, full of zeros.
+    backing: Option<Backing>,
     /// What it may use.
     #[serde(default)]
     limits: Limits,
@@ -155,7 +156,7 @@ async fn list_volumes(
     }))
 }
 
-/// Makes a volume known that its storage has already.
+/// Makes a volume known that its storage has already, or has the controller's back-end make one.
 #[utoipa::path(
     post,
     path = "/v1/volumes",
@@ -164,9 +165,11 @@ async fn list_volumes(
     responses(
         (status = 201, description = "The volume", body = VolumeRecord),
         (status = 404, description = "No such project", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "The name is taken", body = ProblemDocument,
+        (status = 409, description = "The name is taken, or there is no back-end", body = ProblemDocument,
          content_type = "application/problem+json"),
         (status = 422, description = "It cannot be like this", body = ProblemDocument,
+         content_type = "application/problem+json"),
+        (status = 507, description = "The back-end has no room", body = ProblemDocument,
          content_type = "application/problem+json"),
     )
 )]
@@ -181,19 +184,32 @@ async fn create_volume(
         Some(wanted) => Some(app.tenants.project(&caller.viewer(), wanted).await?.id),
         None => None,
     };
-    let new = NewVolume {
-        name: request.name,
-        project_id,
-        size_bytes: request.size_bytes,
-        backing: request.backing,
-        limits: request.limits,
+    let volume = match request.backing {
+        Some(backing) => {
+            let new = NewVolume {
+                name: request.name,
+                project_id,
+                size_bytes: request.size_bytes,
+                backing,
+                limits: request.limits,
+            };
+            app.volumes.create(&caller, &new).await?
+        }
+        None => {
+            let wanted = WantedVolume {
+                name: request.name,
+                project_id,
+                size_bytes: request.size_bytes,
+                limits: request.limits,
+            };
+            app.volumes.make(&caller, &wanted).await?
+        }
     };
-    let volume = app.volumes.create(&caller, &new).await?;
     let location = [(header::LOCATION, format!("/v1/volumes/{}", volume.id))];
     Ok((StatusCode::CREATED, location, Json(volume)).into_response())
 }
 
-/// What cards show, or hold open, that no volume stands for. Asks every card.
+/// What cards show, or hold open, and what the back-end has, that no volume stands for. Asks every card.
 #[utoipa::path(
     get,
     path = "/v1/volumes/orphans",
@@ -225,7 +241,8 @@ async fn get_volume(
     Ok(Json(app.volumes.find(&caller.viewer(), &volume).await?))
 }
 
-/// Forgets a volume that no server has. Its bytes stay where they are.
+/// Forgets a volume that no server has. What the controller's back-end has made is deleted with its bytes; other bytes stay
+/// where they are.
 #[utoipa::path(
     delete,
     path = "/v1/volumes/{volume}",
