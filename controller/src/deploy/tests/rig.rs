@@ -237,16 +237,21 @@ impl Rig {
         let (machine, mut agent) = self.available().await;
         let deployment = self.deploy(&machine).await;
         let task = agent.task().await;
-        agent
-            .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
-            .await;
-        agent.outcome(&task.task_id, success(&deployment)).await;
-        self.report(&report_token(&task), first_boot(&deployment, "b1"))
-            .await
-            .unwrap();
+        self.installs(&mut agent, &task, &deployment).await;
         drop(agent);
         self.until_away().await;
         (machine, deployment)
+    }
+
+    /// The agent does its task, and the system starts and reports.
+    pub(super) async fn installs(&self, agent: &mut FakeAgent, task: &wire::Task, deployment: &Deployment) {
+        agent
+            .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
+            .await;
+        agent.outcome(&task.task_id, success(deployment)).await;
+        self.report(&report_token(task), first_boot(deployment, "b1"))
+            .await
+            .unwrap();
     }
 
     /// Waits until the agent's session has ended.

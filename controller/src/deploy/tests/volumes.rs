@@ -110,13 +110,7 @@ async fn a_volume_that_is_presented_takes_the_place_of_the_disk() {
         "{refused}"
     );
     let deployment = rig.deployment(made["id"].as_str().unwrap()).await;
-    agent
-        .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
-        .await;
-    agent.outcome(&task.task_id, success(&deployment)).await;
-    rig.report(&report_token(&task), first_boot(&deployment, "b1"))
-        .await
-        .unwrap();
+    rig.installs(&mut agent, &task, &deployment).await;
     let refused = detach(Detaching::Unused).await.unwrap_err();
     assert!(
         matches!(&refused, VolumeError::InUse { what, .. } if what.contains("has the system")),
@@ -255,13 +249,7 @@ async fn what_is_on_a_volume_is_not_streamed_again() {
     let content = async || rig.app().volumes.content(&lun.id).await.unwrap();
     assert!(!content().await.is_prepared, "a server has it now");
     let deployment = rig.deployment(made["id"].as_str().unwrap()).await;
-    agent
-        .step(&task.task_id, wire::Step::Write, wire::StepKind::Started)
-        .await;
-    agent.outcome(&task.task_id, success(&deployment)).await;
-    rig.report(&report_token(&task), first_boot(&deployment, "b1"))
-        .await
-        .unwrap();
+    rig.installs(&mut agent, &task, &deployment).await;
     assert_eq!(content().await.image_id.as_ref(), Some(&image.id));
 
     // The same image again is streamed, since a system has changed what is there; what is kept is not.

@@ -39,13 +39,23 @@ async fn rows_91_and_92_a_boot_volume_wants_its_driver_in_the_initramfs() {
         ("nvme", "virtio-blk", false),
         ("nvme", "nvme", true),
     ] {
-        let asked = json!({ "node": "web", "image": image, "volume": "root", "volume_kind": kind, "dry_run": true });
+        let asked =
+            json!({ "node": "web", "image": image, "volume": "root", "volume_kind": kind, "dry_run": true });
         let answer = post(&server, "/v1/deployments", &asked).await;
         if fits {
-            assert_eq!(answer.status(), 200, "{image} on {kind}: {:?}", answer.text().await);
+            assert_eq!(
+                answer.status(),
+                200,
+                "{image} on {kind}: {:?}",
+                answer.text().await
+            );
         } else {
             let (status, slug, remedy) = problem(answer).await;
-            assert_eq!((status, slug.as_str()), (422, "driver-missing"), "{image} on {kind}");
+            assert_eq!(
+                (status, slug.as_str()),
+                (422, "driver-missing"),
+                "{image} on {kind}"
+            );
             assert!(!remedy.is_empty());
         }
     }
