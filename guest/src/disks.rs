@@ -45,7 +45,7 @@ fn disk(blocks: &Path, name: &str, mounts: &str, swaps: &str) -> GuestDisk {
     };
     let mut family = Family::default();
     family.add(blocks, &place);
-    let mut users: Vec<String> = mounts.lines().filter_map(|mount| family.mounted(mount)).collect();
+    let mut users = family.mounts(mounts);
     let swapping = swaps.lines().skip(1).filter_map(|swap| family.swapped(swap));
     users.extend(swapping);
     users.extend(family.holders.iter().map(|holder| format!("part of {holder}")));
@@ -97,15 +97,26 @@ impl Family {
         }
     }
 
-    /// "mounted at /srv", when a line of mountinfo is about one of them.
-    fn mounted(&self, mount: &str) -> Option<String> {
+    /// "mounted at /srv", for each mount of them. Where a whole file system is mounted, mounts of its folders are not told as well:
+    /// services have many of them.
+    fn mounts(&self, mounts: &str) -> Vec<String> {
+        let all = || mounts.lines().filter_map(|mount| self.mounted(mount));
+        let has_whole = all().any(|(_, is_whole)| is_whole);
+        all()
+            .filter(|(_, is_whole)| *is_whole || !has_whole)
+            .map(|(at, _)| format!("mounted at {at}"))
+            .collect()
+    }
+
+    /// Where one of them is mounted, and whether it is the whole file system, when a line of mountinfo is about that.
+    fn mounted<'a>(&self, mount: &'a str) -> Option<(&'a str, bool)> {
         let (before, after) = mount.split_once(" - ")?;
         let mut fields = before.split(' ').skip(2);
-        let number = fields.next()?;
-        let at = fields.nth(1)?;
+        let (number, folder, at) = (fields.next()?, fields.next()?, fields.next()?);
         // Btrfs has numbers of its own; there the source tells.
         let source = after.split(' ').nth(1)?.strip_prefix("/dev/").unwrap_or_default();
-        (self.numbers.contains(number) || self.names.contains(source)).then(|| format!("mounted at {at}"))
+        let ours = self.numbers.contains(number) || self.names.contains(source);
+        ours.then_some((at, folder == "/"))
     }
 
     fn swapped(&self, swap: &str) -> Option<String> {
@@ -162,6 +173,7 @@ mod tests {
             (
                 "proc/self/mountinfo",
                 "29 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw\n\
+                 30 29 254:1 /etc /etc rw - ext4 /dev/vda1 rw\n\
                  31 29 253:0 / /srv rw shared:2 - xfs /dev/mapper/vg-data rw\n\
                  32 29 0:40 / /scratch rw shared:3 - btrfs /dev/nvme0n1 rw\n",
             ),
