@@ -22,7 +22,7 @@ use crate::{
     setup::{self, OpenError},
     store::Store,
     upkeep::Upkeep,
-    volumes::{FilesBackend, VolumeBackend, Volumes},
+    volumes::{self, FilesBackend, VolumeBackend, Volumes},
 };
 
 /// The running controller.
@@ -175,7 +175,18 @@ impl App {
             Some(volumes) => Some(Arc::new(FilesBackend::open(&volumes.folder)?)),
             None => None,
         };
-        let volumes = Volumes::new(db.clone(), clock.clone(), events.clone(), nodes.clone(), backend);
+        let volumes = Volumes::new(
+            db.clone(),
+            clock.clone(),
+            events.clone(),
+            nodes.clone(),
+            volumes::Images {
+                catalog: catalog.clone(),
+                exports: exports.clone(),
+                region: config.region.clone(),
+            },
+            backend,
+        );
         let deployments = Deployments::new(
             db.clone(),
             clock.clone(),

@@ -62,6 +62,8 @@ pub struct ExportOptions<'a> {
     pub progress: Option<&'a dyn Fn(u64)>,
     /// Ends the export with [`ExportError::Cancelled`] once it is true.
     pub cancel: Option<&'a AtomicBool>,
+    /// Leaves out the digest of the file, which costs time for the holes of the disk too.
+    pub without_sum: bool,
 }
 
 impl fmt::Debug for ExportOptions<'_> {
@@ -78,7 +80,7 @@ impl fmt::Debug for ExportOptions<'_> {
 pub struct Exported {
     /// Length of the whole file.
     pub file_bytes: u64,
-    /// SHA-256 of the whole file; none when its beginning was left out.
+    /// SHA-256 of the whole file; none when its beginning was left out, or nobody asked for it.
     pub sha256: Option<Sha256>,
 }
 
@@ -126,7 +128,7 @@ impl<'a> ExportPlan<'a> {
         out: &mut dyn Write,
         options: &ExportOptions<'_>,
     ) -> Result<Exported, ExportError> {
-        let mut out = Output::new(out, options.from, options.cancel);
+        let mut out = Output::new(out, options);
         pipeline::run(self.manifest, self.writer.as_mut(), frames, &mut out, options)?;
         Ok(out.finish())
     }

@@ -21,13 +21,20 @@ impl DiskKind {
 
 /// A volume that its storage has already, or that the controller makes.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("content").required(true).multiple(true).args(["size", "from_image"]))]
 #[command(group = ArgGroup::new("backing").multiple(true).args(["subsystem", "card_name", "serial", "wwn"]))]
 pub struct NewVolume {
     /// Its name
     pub name: String,
-    /// Its size (100GiB, or bytes)
+    /// Its size (100GiB, or bytes) [default: that of the image's disk]
     #[arg(long, value_name = "SIZE", value_parser = crate::measure::parse_bytes)]
-    pub size: u64,
+    pub size: Option<u64>,
+    /// Image whose disk the volume is to begin with
+    #[arg(long, value_name = "IMAGE", conflicts_with = "backing")]
+    pub from_image: Option<String>,
+    /// Which disk of the image, when it has several
+    #[arg(long, value_name = "ROLE", requires = "from_image")]
+    pub role: Option<String>,
     /// Storage system that speaks NVMe/TCP: NQN of the subsystem
     #[arg(long, value_name = "NQN", requires = "namespace", requires = "address")]
     pub subsystem: Option<String>,
@@ -72,18 +79,20 @@ pub enum VolumeCommand {
     /// Make a volume, or make one known that its storage has already
     #[command(after_help = "\
 With the size alone the controller makes the volume, full of zeros, when its configuration has a back-end
-for that ([volumes]). Of a volume that is there already the size has to be right: where a card sets no
+for that ([volumes]). From an image it is `preparing` until it is `available`: the image is written once,
+and each volume is a copy that takes room only as it changes, where the file system can. Of a volume that is there already the size has to be right: where a card sets no
 serial numbers, the disk is known by it.
 
 Examples:
   imprint volume create scratch --size 20GiB
+  imprint volume create web-12-root --from-image debian-12 --size 40GiB
   imprint volume create web-data --size 100GiB --subsystem nqn.2026-01.com.example:array-1 \\
       --namespace 3 --address 192.0.2.7:4420 --address 192.0.2.8:4420
   imprint volume create memory --size 10GiB --card-name Malloc0
   imprint volume create lun-7 --size 500GiB --wwn 0x600140512345678")]
     Create {
         #[command(flatten)]
-        new: NewVolume,
+        new: Box<NewVolume>,
     },
     /// Have a volume shown to a server by its SDI card
     #[command(after_help = "\

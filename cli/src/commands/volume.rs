@@ -21,7 +21,7 @@ pub async fn run(client: &Client, command: VolumeCommand, output: &Output) -> Re
         }
         VolumeCommand::Show { volume } => show(&client.get(&["v1", "volumes", &volume], &[]).await?, output),
         VolumeCommand::Create { new } => {
-            show(&client.post(&["v1", "volumes"], &body(new), None).await?, output)
+            show(&client.post(&["v1", "volumes"], &body(*new), None).await?, output)
         }
         VolumeCommand::Attach {
             volume,
@@ -85,7 +85,15 @@ fn body(new: NewVolume) -> Map<String, Value> {
     let backing = backing(&new);
     let mut body = Map::new();
     body.insert("name".into(), new.name.into());
-    body.insert("size_bytes".into(), new.size.into());
+    let texts = [("from_image", new.from_image), ("role", new.role)];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            body.insert(key.into(), text.into());
+        }
+    }
+    if let Some(bytes) = new.size {
+        body.insert("size_bytes".into(), bytes.into());
+    }
     if let Some(backing) = backing {
         body.insert("backing".into(), backing);
     }

@@ -66,6 +66,26 @@ fn backing(volume: &Value) -> String {
     }
 }
 
+/// The image that it holds, or is to hold.
+fn image(volume: &Value) -> String {
+    let prepared = &volume["prepared"];
+    let Some(name) = prepared["image"].as_str() else {
+        return String::new();
+    };
+    match (prepared["prepared_at"].as_str(), volume["state"].as_str()) {
+        (Some(at), _) => format!("{name}, as it was prepared at {at}"),
+        (None, Some("preparing" | "error")) => format!("{name}, not yet"),
+        (None, _) => format!("{name}, and what was written since"),
+    }
+}
+
+fn progress(volume: &Value) -> Option<String> {
+    let progress = &volume["progress"];
+    let done = measure::bytes(progress["done_bytes"].as_u64()?);
+    let total = measure::bytes(progress["total_bytes"].as_u64()?);
+    Some(format!("{done} of {total}"))
+}
+
 /// All volumes.
 pub fn volumes(volumes: &[Value]) -> Table {
     let mut table = columns(&["NAME", "STATE", "SIZE", "WHERE", "WHY", "ID"]);
@@ -75,7 +95,7 @@ pub fn volumes(volumes: &[Value]) -> Table {
             or_dash(volume["state"].as_str()),
             size(volume),
             or_dash(Some(&place(volume))),
-            or_dash(volume["why"].as_str()),
+            or_dash(progress(volume).as_deref().or(volume["why"].as_str())),
             or_dash(volume["id"].as_str()),
         ]);
     }
@@ -94,6 +114,8 @@ pub fn volume(volume: &Value) -> Facts {
     facts.add("until", text("deadline"));
     facts.add("size", size(volume));
     facts.add("backing", backing(volume));
+    facts.add("image", image(volume));
+    facts.add("written", progress(volume).unwrap_or_default());
     facts.add("where", place(volume));
     let there = &volume["attachment"];
     facts.add("serial", there["serial"].as_str().unwrap_or_default());
@@ -210,6 +232,31 @@ mod tests {
             "items": [], "unanswered": [], "stored": [{"backend": "files", "name": "v01x", "volume_id": null}],
         }));
         assert!(told.contains("v01x") && !told.contains("no orphans"), "{told}");
+    }
+
+    #[test]
+    fn a_volume_tells_its_image_and_how_far_it_is() {
+        let answer = |state: &str, at: serde_json::Value, progress: serde_json::Value| {
+            json!({
+                "name": "root", "state": state, "why": "the back-end makes the volume", "progress": progress,
+                "prepared": {"image": "debian-12", "prepared_at": at},
+            })
+        };
+        let writing = answer(
+            "preparing",
+            json!(null),
+            json!({"done_bytes": 1u64 << 30, "total_bytes": 3u64 << 30}),
+        );
+        let far = format!("{} of {}", measure::bytes(1 << 30), measure::bytes(3 << 30));
+        assert!(volume(&writing).render().contains("debian-12, not yet"));
+        assert!(output::render(&mut volumes(&[writing])).contains(&far));
+        let holds = volume(&answer("available", json!("2026-11-22T03:00:00Z"), json!(null))).render();
+        assert!(
+            holds.contains("as it was prepared") && !holds.contains("written"),
+            "{holds}"
+        );
+        let used = volume(&answer("attached", json!(null), json!(null))).render();
+        assert!(used.contains("what was written since"), "{used}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod bucket;
 mod destination;
 mod error;
 mod frames;
+mod held;
 mod hold;
 mod job;
 mod opened;

@@ -26,6 +26,8 @@ use crate::{api::rest::problem::chain, app::App, events::doing, identity::Viewer
 const TICK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// How often cards are asked what they show.
 const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+/// How often it is looked whether bases are needed.
+const CLEAR: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 3600 });
 /// Cards that are looked at, or asked for a list, at a time.
 const CARDS_AT_A_TIME: usize = 8;
 
@@ -70,6 +72,7 @@ pub async fn run(app: App) {
     // One round at a time: cards that are silent take their time.
     let mut round = JoinSet::new();
     let mut looked: Option<Instant> = None;
+    let mut cleared: Option<Instant> = None;
     loop {
         match app.volumes.in_states(&["attaching", "detaching"]).await {
             Ok(moving) => {
@@ -98,6 +101,11 @@ pub async fn run(app: App) {
                 }
             }
             Err(error) => tracing::error!(error = %chain(&error), "volumes cannot be looked for"),
+        }
+        if cleared.is_none_or(|at| at.elapsed() >= CLEAR) {
+            cleared = Some(Instant::now());
+            let volumes = app.volumes.clone();
+            working.spawn(async move { volumes.clear_bases().await });
         }
         while working.try_join_next().is_some() {}
         while round.try_join_next().is_some() {}

@@ -5,7 +5,9 @@ use http::StatusCode;
 use super::{PciFunction, ProviderError, VolumeState, backend::BackendError};
 use crate::{
     api::rest::problem::{Problem, chain, sentence},
+    catalog::{CatalogError, TermsError},
     events::DatabaseError,
+    export::ExportFault,
     identity::TenantError,
     inventory::InventoryError,
 };
@@ -91,9 +93,29 @@ pub enum VolumeError {
         /// The node.
         node: String,
     },
+    /// Bytes that are there already, and an image.
+    #[error("the volume is to have the bytes of its storage and those of an image")]
+    TwoContents,
     /// Nothing makes volumes.
     #[error("this controller has no back-end that makes volumes")]
     NoBackend,
+    /// The image is none that a volume can be prepared from.
+    #[error("{why}")]
+    Image {
+        /// What is against it.
+        why: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// The image is not found.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// It may not be used so.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    /// Its content cannot be read.
+    #[error(transparent)]
+    Content(#[from] ExportFault),
     /// The back-end.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -125,6 +147,16 @@ impl From<VolumeError> for Problem {
             VolumeError::Node(error) => error.into(),
             VolumeError::Tenant(error) => error.into(),
             VolumeError::Database(error) => error.into(),
+            VolumeError::Catalog(error) => error.into(),
+            VolumeError::Terms(error) => error.into(),
+            VolumeError::Content(error) => error.into(),
+            VolumeError::Image { remedy, .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "image-for-volume",
+                "No volume can be prepared from the image",
+                detail,
+                remedy,
+            ),
             VolumeError::NotFound(_) => Self::new(
                 StatusCode::NOT_FOUND,
                 "volume-not-found",
@@ -151,6 +183,14 @@ impl From<VolumeError> for Problem {
                         "Detach the volume and wait until it is available; abandon it when its card is gone."
                     }
                 },
+            ),
+            VolumeError::TwoContents => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-volume",
+                "The volume cannot be like this",
+                detail,
+                "Leave out `backing`: the controller's back-end makes volumes with images. A volume that is there \
+                 already gets an image by a deployment.",
             ),
             VolumeError::NoBackend => conflict(
                 "no-volume-backend",

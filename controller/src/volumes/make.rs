@@ -4,7 +4,7 @@
 use ulid::Ulid;
 
 use super::{
-    Backing, Limits, VolumeError, VolumeRecord, VolumeState, Volumes,
+    Backing, FromImage, Limits, VolumeError, VolumeRecord, VolumeState, Volumes,
     attach::{busy, tell},
     backend::{BackendError, VolumeBackend},
     check::check,
@@ -12,6 +12,7 @@ use super::{
     decide::Reason,
     provider::card_id,
     record::SELECT,
+    source::Source,
     table::{NewRow, NewVolume, insert, load},
 };
 use crate::{
@@ -27,10 +28,26 @@ pub struct WantedVolume {
     pub name: String,
     /// Whose it is to be; `None`: the platform's.
     pub project_id: Option<String>,
-    /// Its size in bytes.
-    pub size_bytes: u64,
+    /// Its size in bytes; `None`: that of the image's disk.
+    pub size_bytes: Option<u64>,
     /// What it may use.
     pub limits: Limits,
+    /// What it is to begin with; `None`: it is full of zeros.
+    pub from_image: Option<FromImage>,
+}
+
+/// The size that is asked for, if it holds the image, or that of the image.
+fn size_of(asked_bytes: Option<u64>, source: Option<&Source>) -> Result<u64, VolumeError> {
+    let invalid = |why: String| Err(VolumeError::Invalid(why));
+    match (asked_bytes, source) {
+        (Some(bytes), Some(source)) if bytes < source.disk.disk_size_bytes => invalid(format!(
+            "image {} does not fit: its disk has {} bytes",
+            source.image.name, source.disk.disk_size_bytes
+        )),
+        (Some(bytes), _) => Ok(bytes),
+        (None, Some(source)) => Ok(source.disk.disk_size_bytes.next_multiple_of(512)),
+        (None, None) => invalid("it has no size".to_owned()),
+    }
 }
 
 impl From<&BackendError> for Reason {
@@ -47,30 +64,44 @@ impl Volumes {
         self.backend.as_deref().ok_or(VolumeError::NoBackend)
     }
 
-    /// Has the back-end make a volume of zeros. It is available when this answers; what fails leaves nothing.
+    /// Has the back-end make a volume. One of zeros is available when this answers, and what fails leaves nothing. One with
+    /// an image is `preparing` until it is `available`, or has an `error`.
     pub async fn make(&self, by: &Caller, wanted: &WantedVolume) -> Result<VolumeRecord, VolumeError> {
         let backend = self.backend()?;
+        let project = wanted.project_id.as_deref().unwrap_or(PLATFORM);
+        let source = match &wanted.from_image {
+            Some(image) => Some(self.source(by, project, image).await?),
+            None => None,
+        };
         let id = Ulid::generate().to_string();
         let new = NewVolume {
             name: wanted.name.clone(),
             project_id: wanted.project_id.clone(),
-            size_bytes: wanted.size_bytes,
+            size_bytes: size_of(wanted.size_bytes, source.as_ref())?,
             backing: Backing::Named { name: card_id(&id) },
             limits: wanted.limits,
         };
         check(&new).map_err(VolumeError::Invalid)?;
-        let claim = Claim::of(&self.busy, &id);
-        let project = new.project_id.as_deref().unwrap_or(PLATFORM);
+        let claim = source.is_none().then(|| Claim::of(&self.busy, &id));
         let mut change = self.events.begin_by(by.author().in_project(project)).await?;
         let row = NewRow {
             id: &id,
             new: &new,
             state: VolumeState::Preparing,
             backend: Some(backend.kind()),
+            source: source.as_ref(),
         };
         let record = insert(&mut change, by, self.clock.now_ms(), &row).await?;
-        tell(&mut change, "volume.created", &record, "is being made", None).await?;
+        let what = match &source {
+            Some(source) => format!("is being prepared from image {}", source.image.name),
+            None => "is being made".to_owned(),
+        };
+        tell(&mut change, "volume.created", &record, &what, None).await?;
         change.commit().await?;
+        if source.is_some() {
+            self.bell.notify_one();
+            return Ok(record);
+        }
         let made = match backend.create(&card_id(&id), new.size_bytes).await {
             Ok(()) => self.made(&record).await,
             Err(error) => {
@@ -124,7 +155,7 @@ impl Volumes {
     /// Does what is left to do of a volume, for who has the claim to it.
     pub(super) async fn finish(&self, id: &str) {
         let done = match self.find(&Viewer::All, id).await {
-            Ok(record) if record.state == VolumeState::Preparing => self.prepare(&record).await.map(drop),
+            Ok(record) if record.state == VolumeState::Preparing => self.prepare(&record).await,
             Ok(record) if record.state == VolumeState::Deleting => {
                 self.remove(&record, Author::default()).await
             }
@@ -136,28 +167,28 @@ impl Volumes {
         }
     }
 
-    async fn prepare(&self, record: &VolumeRecord) -> Result<VolumeRecord, VolumeError> {
-        let made = match self.backend() {
-            Ok(backend) => backend.create(&card_id(&record.id), record.size_bytes).await,
-            // Somebody has taken it out of the configuration, and may put it back.
-            Err(error) => return Err(error),
-        };
-        match made {
-            Ok(()) => self.made(record).await,
-            Err(error) => {
-                self.change_to(record, VolumeState::Error, &(&error).into())
-                    .await?;
-                Err(error.into())
-            }
-        }
+    /// It is there, with its image if it has one.
+    pub(super) async fn made(&self, record: &VolumeRecord) -> Result<VolumeRecord, VolumeError> {
+        let mut change = self.events.begin().await?;
+        change.about_project(&record.project_id);
+        sqlx::query(
+            "UPDATE volumes SET prepared_at = ? WHERE id = ? AND version = ? AND image_id IS NOT NULL",
+        )
+        .bind(self.clock.now_ms())
+        .bind(&record.id)
+        .bind(record.version)
+        .execute(change.connection())
+        .await
+        .map_err(doing("note since when the volume holds its image"))?;
+        let reason = Reason::default();
+        let next = self
+            .go(&mut change, record, VolumeState::Available, &reason, None)
+            .await?;
+        change.commit().await?;
+        Ok(next)
     }
 
-    async fn made(&self, record: &VolumeRecord) -> Result<VolumeRecord, VolumeError> {
-        self.change_to(record, VolumeState::Available, &Reason::default())
-            .await
-    }
-
-    async fn change_to(
+    pub(super) async fn change_to(
         &self,
         record: &VolumeRecord,
         state: VolumeState,

@@ -8,7 +8,8 @@
 //!
 //! A disk that somebody else presents already needs no card: attaching and detaching it is bookkeeping.
 //!
-//! A volume has its bytes where its storage has them already, or a [`backend`] of this controller makes it ([`make`]).
+//! A volume has its bytes where its storage has them already, or a [`backend`] of this controller makes it ([`make`]), full of
+//! zeros or with the disk of an image ([`prepare`]).
 //!
 //! Invariants: a function of a card has one volume; a volume that has an attachment is not forgotten, and neither is its
 //! node; what a card shows is the truth, and the books follow it; what the back-end has for a volume is in the books before it
@@ -26,8 +27,10 @@ mod error;
 mod fault;
 mod make;
 pub mod opi;
+mod prepare;
 pub mod provider;
 mod record;
+mod source;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,7 +39,7 @@ mod users;
 use std::sync::Arc;
 
 use sqlx::SqlitePool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use attach::WantedSeat;
 pub use backend::{BackendKind, FilesBackend, NbdServer, VolumeBackend};
@@ -47,13 +50,15 @@ pub use error::ProviderError;
 pub use fault::VolumeError;
 pub use make::WantedVolume;
 pub use opi::OpiCard;
+pub use prepare::{Images, Prepared, Progress};
 pub use provider::{
     Backing, DiskKind, ExpectedDisk, Limits, PciFunction, Presence, Presented, Seat, Volume, VolumeProvider,
 };
 pub use record::{Attachment, VolumeRecord, VolumeState};
+pub use source::FromImage;
 pub use table::{NewVolume, VolumePage};
 
-use self::claim::Busy;
+use self::{claim::Busy, prepare::Bases};
 use crate::{clock::Clock, events::EventLog, inventory::Nodes};
 
 /// The volumes; cheap to clone.
@@ -63,9 +68,13 @@ pub struct Volumes {
     clock: Clock,
     events: EventLog,
     nodes: Nodes,
+    images: Images,
     /// Who makes volumes; `None`: only those are known that are there already.
     backend: Option<Arc<dyn VolumeBackend>>,
     busy: Busy,
+    bases: Bases,
+    /// For those that are prepared from images.
+    slots: Arc<Semaphore>,
     /// Rung when something is to be done.
     bell: Arc<Notify>,
 }
@@ -78,6 +87,7 @@ impl Volumes {
         clock: Clock,
         events: EventLog,
         nodes: Nodes,
+        images: Images,
         backend: Option<Arc<dyn VolumeBackend>>,
     ) -> Self {
         Self {
@@ -85,8 +95,11 @@ impl Volumes {
             clock,
             events,
             nodes,
+            images,
             backend,
             busy: Busy::default(),
+            bases: Bases::default(),
+            slots: Arc::new(Semaphore::new(prepare::AT_ONCE)),
             bell: Arc::default(),
         }
     }

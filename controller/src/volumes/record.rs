@@ -5,7 +5,10 @@ use serde::Serialize;
 use sqlx::{Row, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
-use super::{BackendKind, Backing, DiskKind, Limits, PciFunction, Seat, Volume, provider::serial_of};
+use super::{
+    BackendKind, Backing, DiskKind, Limits, PciFunction, Prepared, Progress, Seat, Volume,
+    provider::serial_of,
+};
 use crate::{clock::timestamp_from_ms, words::words};
 
 words! {
@@ -43,6 +46,10 @@ pub struct VolumeRecord {
     pub backing: Backing,
     /// What has made it, and deletes it; null: its storage is somebody else's.
     pub backend: Option<BackendKind>,
+    /// The image that it was, or is to be, prepared from, or that a deployment has put onto it; null: nobody knows of one.
+    pub prepared: Option<Prepared>,
+    /// How far that is; null: it is not being written just now.
+    pub progress: Option<Progress>,
     /// What it may use.
     pub limits: Limits,
     /// Where it is in its life.
@@ -124,6 +131,21 @@ fn function(row: &SqliteRow) -> Result<Option<PciFunction>, sqlx::Error> {
     }))
 }
 
+fn prepared(row: &SqliteRow) -> Result<Option<Prepared>, sqlx::Error> {
+    let Some(image_id) = row.try_get("image_id")? else {
+        return Ok(None);
+    };
+    let prepared_at: Option<i64> = row.try_get("prepared_at")?;
+    Ok(Some(Prepared {
+        image_id,
+        image: row.try_get("image_name")?,
+        image_digest: row.try_get("image_digest")?,
+        prepared_at: prepared_at.map(timestamp_from_ms),
+        manifest: row.try_get("manifest")?,
+        logical_sector_bytes: row.try_get("logical_sector_bytes")?,
+    }))
+}
+
 impl sqlx::FromRow<'_, SqliteRow> for VolumeRecord {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let id: String = row.try_get("id")?;
@@ -152,6 +174,8 @@ impl sqlx::FromRow<'_, SqliteRow> for VolumeRecord {
             size_bytes: row.try_get::<i64, _>("size_bytes")?.try_into().map_err(decode)?,
             backing,
             backend: backend.map(|word| word.parse()).transpose().map_err(decode)?,
+            prepared: prepared(row)?,
+            progress: None,
             limits: Limits {
                 kiops: row.try_get("kiops")?,
                 mb_per_s: row.try_get("mb_per_s")?,

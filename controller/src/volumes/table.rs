@@ -10,6 +10,7 @@ use super::{
     check::{LONGEST_NAME, check},
     decide::Reason,
     record::SELECT,
+    source::Source,
 };
 use crate::{
     events::{Change, NewEvent, doing},
@@ -53,6 +54,7 @@ impl Volumes {
             new,
             state: VolumeState::Available,
             backend: None,
+            source: None,
         };
         let record = insert(&mut change, by, self.clock.now_ms(), &row).await?;
         tell(&mut change, "volume.created", &record, "was made known", None).await?;
@@ -76,6 +78,7 @@ impl Volumes {
         found
             .into_iter()
             .next()
+            .map(|record| self.with_progress(record))
             .ok_or_else(|| VolumeError::NotFound(wanted.chars().take(LONGEST_NAME).collect()))
     }
 
@@ -108,6 +111,10 @@ impl Volumes {
         } else {
             None
         };
+        let items = items
+            .into_iter()
+            .map(|record| self.with_progress(record))
+            .collect();
         Ok(VolumePage { items, next })
     }
 
@@ -209,6 +216,8 @@ pub(super) struct NewRow<'a> {
     pub new: &'a NewVolume,
     pub state: VolumeState,
     pub backend: Option<BackendKind>,
+    /// What it is to be prepared from.
+    pub source: Option<&'a Source>,
 }
 
 /// Writes a volume into the books.
@@ -223,7 +232,8 @@ pub(super) async fn insert(
         serde_json::to_string(&new.backing).map_err(|error| VolumeError::Invalid(error.to_string()))?;
     let inserted = sqlx::query(
         "INSERT INTO volumes (id, name, project_id, size_bytes, backing, kiops, mb_per_s, state, why, since, created_by, \
-         created_at, backend) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, ?12) \
+         created_at, backend, image_id, image_name, image_digest, manifest, logical_sector_bytes) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, ?12, ?13, ?14, ?15, ?16, ?17) \
          ON CONFLICT (name) DO NOTHING",
     )
     .bind(row.id)
@@ -238,6 +248,11 @@ pub(super) async fn insert(
     .bind(now_ms)
     .bind(&by.name)
     .bind(row.backend.map(BackendKind::as_str))
+    .bind(row.source.map(|source| &source.image.id))
+    .bind(row.source.map(|source| &source.image.name))
+    .bind(row.source.map(|source| &source.disk.image_digest))
+    .bind(row.source.map(|source| &source.disk.manifest))
+    .bind(row.source.map(|source| source.disk.logical_sector_bytes))
     .execute(change.connection())
     .await
     .map_err(doing("keep the volume"))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest;
 
-use super::{Exported, Sha256};
+use super::{ExportOptions, Exported, Sha256};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -14,19 +14,20 @@ pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
     position: u64,
     from: u64,
-    /// None when the beginning is left out.
+    /// None when the beginning is left out, or nobody asks.
     hash: Option<digest::Context>,
     cancel: Option<&'a AtomicBool>,
 }
 
 impl<'a> Output<'a> {
-    pub fn new(out: &'a mut dyn Write, from: u64, cancel: Option<&'a AtomicBool>) -> Self {
+    pub fn new(out: &'a mut dyn Write, options: &ExportOptions<'a>) -> Self {
+        let wants_sum = options.from == 0 && !options.without_sum;
         Self {
             out,
             position: 0,
-            from,
-            hash: (from == 0).then(|| digest::Context::new(&digest::SHA256)),
-            cancel,
+            from: options.from,
+            hash: wants_sum.then(|| digest::Context::new(&digest::SHA256)),
+            cancel: options.cancel,
         }
     }
 

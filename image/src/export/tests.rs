@@ -537,3 +537,16 @@ fn the_bytes_of_every_format_are_those_of_this_revision() {
         (1, "66f2393384ae9761 5953bbd7308cb596 fce22d5cc50e25f7".to_owned())
     );
 }
+
+#[test]
+fn a_file_without_its_sum_is_the_same_file() {
+    let mut disk = vec![0; 3 * CHUNK];
+    disk[CHUNK + 7] = 1;
+    let artifact = Artifact::of(&disk);
+    let options = ExportOptions {
+        without_sum: true,
+        ..ExportOptions::default()
+    };
+    let (done, file) = artifact.export(ExportFormat::Raw, &options).unwrap();
+    assert!(file == disk && done.sha256.is_none());
+}

@@ -38,3 +38,39 @@ async fn a_server_that_is_killed_comes_back_and_ends_with_the_controller() {
     site.end().await;
     assert!(!site::runs(last));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_from_an_image_has_its_bytes_over_nbd() {
+    let site = Site::build().await;
+    let disk = site.folder_of("disk.raw");
+    site::write_disk(&disk);
+    site.import("golden", &disk).await;
+    let asked = site.make_from("root", "golden", None).await;
+    assert_eq!(asked.state, VolumeState::Preparing);
+    let root = site.until_available("root").await;
+    let length = std::fs::metadata(&disk).unwrap().len();
+    assert_eq!(site.size_over_nbd(&root).await, length);
+    site.compare(&disk, &root);
+    let large = site.make_from("large", "golden", Some(GIB)).await;
+    site.until_available("large").await;
+    assert_eq!(site.size_over_nbd(&large).await, GIB);
+    // What is behind the image is full of zeros, and a volume is its own.
+    site.io(&large, &["write -P 5 0 1M", "read -P 0 512M 1M"]);
+    site.compare(&disk, &root);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_dies_while_it_prepares_begins_anew() {
+    let mut site = Site::build().await;
+    let disk = site.folder_of("disk.raw");
+    site::write_disk(&disk);
+    site.import("golden", &disk).await;
+    site.stop_driving().await;
+    site.make_from("root", "golden", None).await;
+    std::fs::write(site.folder_of("parts").join("half"), "half").unwrap();
+    let site = site.restart().await;
+    let root = site.until_available("root").await;
+    site.size_over_nbd(&root).await;
+    site.compare(&disk, &root);
+    assert_eq!(std::fs::read_dir(site.folder_of("parts")).unwrap().count(), 0);
+}

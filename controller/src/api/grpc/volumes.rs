@@ -3,8 +3,9 @@
 use imprint_proto::v1::{
     AttachVolumeRequest, Card, CardFunction, CreateVolumeRequest, DeleteVolumeRequest, DetachVolumeRequest,
     GetCardRequest, GetVolumeRequest, ListOrphansRequest, ListOrphansResponse, ListVolumesRequest,
-    ListVolumesResponse, NvmeTcpBacking, SetCardRequest, StaticDisk, StoredOrphan as WireStoredOrphan,
-    Volume as WireVolume, VolumeAttachment, VolumeBacking, VolumeLimits, VolumeOrphan,
+    ListVolumesResponse, NvmeTcpBacking, PreparationProgress, PreparedImage, SetCardRequest, StaticDisk,
+    StoredOrphan as WireStoredOrphan, Volume as WireVolume, VolumeAttachment, VolumeBacking, VolumeLimits,
+    VolumeOrphan,
     volume_backing::Kind,
     volumes_server::{Volumes, VolumesServer},
 };
@@ -19,8 +20,8 @@ use crate::{
     identity::{Permission, TenantError},
     inventory::InventoryError,
     volumes::{
-        Backing, Detaching, DiskKind, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord, WantedSeat,
-        WantedVolume,
+        Backing, Detaching, DiskKind, FromImage, Limits, NewVolume, PciFunction, VolumeError, VolumeRecord,
+        WantedSeat, WantedVolume,
     },
 };
 
@@ -82,6 +83,16 @@ fn wire(record: VolumeRecord) -> WireVolume {
             .backend
             .map(|backend| backend.to_string())
             .unwrap_or_default(),
+        prepared: record.prepared.map(|image| PreparedImage {
+            image_id: image.image_id,
+            image: image.image,
+            image_digest: image.image_digest,
+            prepared_at: image.prepared_at.map(timestamp),
+        }),
+        progress: record.progress.map(|progress| PreparationProgress {
+            done_bytes: progress.done_bytes,
+            total_bytes: progress.total_bytes,
+        }),
     }
 }
 
@@ -175,7 +186,11 @@ impl Volumes for VolumesService {
             kiops: limits.kiops,
             mb_per_s: limits.mb_per_s,
         };
+        let from_image = Some(request.from_image).filter(|image| !image.is_empty());
+        let role = Some(request.role).filter(|role| !role.is_empty());
+        let from_image = from_image.map(|image| FromImage { image, role });
         let made = match backing(request.backing)? {
+            Some(_) if from_image.is_some() => Err(VolumeError::TwoContents),
             Some(backing) => {
                 let new = NewVolume {
                     name: request.name,
@@ -190,8 +205,9 @@ impl Volumes for VolumesService {
                 let wanted = WantedVolume {
                     name: request.name,
                     project_id,
-                    size_bytes: request.size_bytes,
+                    size_bytes: Some(request.size_bytes).filter(|bytes| *bytes > 0),
                     limits,
+                    from_image,
                 };
                 self.0.volumes.make(&caller, &wanted).await
             }

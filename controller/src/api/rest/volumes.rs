@@ -21,8 +21,8 @@ use crate::{
     app::App,
     identity::Permission,
     volumes::{
-        Backing, Detaching, DiskKind, Limits, NewVolume, Orphans, PciFunction, VolumeRecord, WantedSeat,
-        WantedVolume,
+        Backing, Detaching, DiskKind, FromImage, Limits, NewVolume, Orphans, PciFunction, VolumeError,
+        VolumeRecord, WantedSeat, WantedVolume,
     },
 };
 
@@ -63,10 +63,15 @@ struct VolumeRequest {
     name: String,
     /// Id or name of the project whose it is to be; the platform's when it is left out.
     project: Option<String>,
-    /// Its size in bytes, a multiple of 512: by this the disk is known where the card sets no serial numbers.
-    size_bytes: u64,
-    /// What holds its bytes; left out: the controller's back-end makes the volume, full of zeros.
+    /// Its size in bytes, a multiple of 512: by this the disk is known where the card sets no serial numbers. With
+    /// `from_image` it may be left out: then it is that of the image's disk.
+    size_bytes: Option<u64>,
+    /// What holds its bytes; left out: the controller's back-end makes the volume, full of zeros or `from_image`.
     backing: Option<Backing>,
+    /// Id or name of an image whose disk the volume is to begin with. It is not with `backing`.
+    from_image: Option<String>,
+    /// Which disk of that image, when it has several.
+    role: Option<String>,
     /// What it may use.
     #[serde(default)]
     limits: Limits,
@@ -156,7 +161,8 @@ async fn list_volumes(
     }))
 }
 
-/// Makes a volume known that its storage has already, or has the controller's back-end make one.
+/// Makes a volume known that its storage has already, or has the controller's back-end make one. With `from_image` it is
+/// `preparing` until it is `available`, or has an `error`; `progress` says how far it is.
 #[utoipa::path(
     post,
     path = "/v1/volumes",
@@ -164,10 +170,10 @@ async fn list_volumes(
     request_body = VolumeRequest,
     responses(
         (status = 201, description = "The volume", body = VolumeRecord),
-        (status = 404, description = "No such project", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "No such project or image", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The name is taken, or there is no back-end", body = ProblemDocument,
          content_type = "application/problem+json"),
-        (status = 422, description = "It cannot be like this", body = ProblemDocument,
+        (status = 422, description = "It cannot be like this, or not from this image", body = ProblemDocument,
          content_type = "application/problem+json"),
         (status = 507, description = "The back-end has no room", body = ProblemDocument,
          content_type = "application/problem+json"),
@@ -184,12 +190,15 @@ async fn create_volume(
         Some(wanted) => Some(app.tenants.project(&caller.viewer(), wanted).await?.id),
         None => None,
     };
+    let (size_bytes, role) = (request.size_bytes, request.role);
+    let from_image = request.from_image.map(|image| FromImage { image, role });
     let volume = match request.backing {
+        Some(_) if from_image.is_some() => return Err(VolumeError::TwoContents.into()),
         Some(backing) => {
             let new = NewVolume {
                 name: request.name,
                 project_id,
-                size_bytes: request.size_bytes,
+                size_bytes: size_bytes.unwrap_or_default(),
                 backing,
                 limits: request.limits,
             };
@@ -199,8 +208,9 @@ async fn create_volume(
             let wanted = WantedVolume {
                 name: request.name,
                 project_id,
-                size_bytes: request.size_bytes,
+                size_bytes,
                 limits: request.limits,
+                from_image,
             };
             app.volumes.make(&caller, &wanted).await?
         }

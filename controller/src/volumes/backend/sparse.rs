@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
 };
 
+use imprint_image::zero::is_zero;
 use rustix::{
     fs::{SeekFrom, ioctl_ficlone, seek},
     io::Errno,
@@ -13,7 +14,6 @@ use rustix::{
 
 /// File systems keep holes of whole blocks.
 const BLOCK_BYTES: usize = 4096;
-const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Writes a file from its beginning, and leaves blocks of zeros out.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Write for SparseWriter<'_> {
         let mut data: Option<usize> = None;
         let mut at = 0;
         for block in std::iter::once(head).chain(rest.chunks(BLOCK_BYTES)) {
-            if *block == ZEROS[..block.len()] {
+            if is_zero(block) {
                 if let Some(begin) = data.take() {
                     self.file
                         .write_all_at(&bytes[begin..at], self.position + begin as u64)?;

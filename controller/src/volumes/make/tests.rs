@@ -50,8 +50,9 @@ impl Site {
         let wanted = WantedVolume {
             name: name.to_owned(),
             project_id: None,
-            size_bytes: 1 << 30,
+            size_bytes: Some(1 << 30),
             limits: Limits::default(),
+            from_image: None,
         };
         self.app.volumes.make(&self.by, &wanted).await
     }
@@ -218,8 +219,9 @@ async fn without_a_back_end_nothing_is_made() {
     let wanted = WantedVolume {
         name: "scratch".to_owned(),
         project_id: None,
-        size_bytes: 512,
+        size_bytes: Some(512),
         limits: Limits::default(),
+        from_image: None,
     };
     let error = app.volumes.make(&admin(), &wanted).await.unwrap_err();
     assert!(matches!(error, VolumeError::NoBackend), "{error:?}");
