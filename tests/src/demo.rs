@@ -1,5 +1,7 @@
 //! The demo: a machine without an operating system becomes one with, before the operator's eyes.
 
+mod sdi;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::network::Addresses;
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::scenario::deploy;
+use crate::sdi::STORAGE;
 use crate::story::{self, tell};
 use crate::{interrupt, process, summary};
 
@@ -41,6 +44,9 @@ pub struct DemoOptions {
     /// Who hands out addresses: a foreign DHCP server that the controller works beside, or the controller
     #[arg(long, value_enum, default_value_t = Dhcp::Proxy)]
     pub dhcp: Dhcp,
+    /// A server without a disk that runs from a volume of its SDI card: the controller prepares it, and nothing is streamed
+    #[arg(long, conflicts_with_all = ["nodes", "disk", "firmware"])]
+    pub sdi: bool,
 }
 
 /// Who hands out addresses.
@@ -66,6 +72,7 @@ pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
         addresses,
         controller: ControllerOptions {
             boot: options.firmware.boot_section(),
+            volumes: options.sdi.then_some(STORAGE),
             ..ControllerOptions::default()
         },
         keep_logs: false,
@@ -79,24 +86,26 @@ pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
     let imported = lab.cli.import(&image, IMAGE)?;
     tell(&summary::image(&imported));
 
+    let disk = roomy(DiskSpec::new(options.disk), &imported);
+    let what = if options.sdi {
+        "no disk, an SDI card".to_owned()
+    } else {
+        format!("empty {:?} disk", options.disk)
+    };
     let mut nodes = Vec::new();
     for _ in 0..options.nodes {
-        let mut disk = DiskSpec::new(options.disk);
-        disk.size_mib = disk.size_mib.max(
-            imported["disk_size_bytes"]
-                .as_u64()
-                .unwrap_or(0)
-                .div_ceil(1 << 20)
-                + 64,
-        );
-        let mut spec = NodeSpec::new(options.firmware, disk);
+        let mut spec = if options.sdi {
+            sdi::server(options.firmware)
+        } else {
+            NodeSpec::new(options.firmware, disk)
+        };
         spec.memory_mib = options.memory;
         spec.processors = if options.nodes == 1 { 2 } else { 1 };
         let mut node = lab.build(spec)?;
         node.power_on()?;
         tell(&format!(
-            "{} ({}): power on, {:?} firmware, empty {:?} disk",
-            node.name, node.mac, options.firmware, options.disk
+            "{} ({}): power on, {:?} firmware, {what}",
+            node.name, node.mac, options.firmware
         ));
         nodes.push(node);
     }
@@ -110,7 +119,19 @@ pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
         ));
         lab.cli.approve(&node.mac, &node.name)?;
     }
-    deploy_watched(&mut lab, &mut nodes)?;
+    let mut order = Order {
+        image: IMAGE.to_owned(),
+        user_data: Some(lab.key.user_data()),
+        ..Order::default()
+    };
+    if options.sdi {
+        let node = nodes.first_mut().context("no server was built")?;
+        let volume = sdi::prepare(&mut lab, node, disk.size_mib)?;
+        // The image is the one that is on it.
+        order.image.clear();
+        order.volume = Some(volume);
+    }
+    deploy_watched(&mut lab, &mut nodes, &order)?;
 
     let mut report = String::new();
     for node in &nodes {
@@ -123,16 +144,16 @@ pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
     Ok(())
 }
 
+/// The disk, or a larger one where the image needs it.
+fn roomy(disk: DiskSpec, image: &Value) -> DiskSpec {
+    let image_bytes = image["disk_size_bytes"].as_u64().unwrap_or(0);
+    disk.size_mib(disk.size_mib.max(image_bytes.div_ceil(1 << 20) + 64))
+}
+
 /// `imprint deploy … --wait` with the operator's own terminal.
-fn deploy_watched(lab: &mut Lab, nodes: &mut [Node]) -> Result<()> {
-    let order = Order {
-        image: IMAGE.to_owned(),
-        disk: None,
-        user_data: Some(lab.key.user_data()),
-        ..Order::default()
-    };
+fn deploy_watched(lab: &mut Lab, nodes: &mut [Node], order: &Order) -> Result<()> {
     let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-    let mut arguments = lab.cli.deploy_arguments(&names, &order)?;
+    let mut arguments = lab.cli.deploy_arguments(&names, order)?;
     arguments.push("--wait".to_owned());
     tell(&format!("imprint {}", arguments.join(" ")));
     let mut command = lab.cli.command();
@@ -222,5 +243,44 @@ fn keep(lab: &Lab) -> Result<()> {
                 Err(error)
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: DemoOptions,
+    }
+
+    fn options(line: &[&str]) -> Result<DemoOptions, clap::Error> {
+        Line::try_parse_from([&["demo"], line].concat()).map(|line| line.options)
+    }
+
+    #[test]
+    fn a_server_with_a_card_has_no_disk_to_choose() {
+        assert!(
+            !options(&["--nodes=3", "--disk=sata", "--firmware=bios"])
+                .unwrap()
+                .sdi
+        );
+        let with = options(&["--sdi", "--memory=2048", "--dhcp=own", "--keep"]).unwrap();
+        assert!(with.sdi && with.nodes == 1 && with.firmware == Firmware::Uefi);
+        for other in ["--nodes=2", "--disk=sata", "--firmware=bios"] {
+            assert!(options(&["--sdi", other]).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_disk_holds_the_image() {
+        let disk = || DiskSpec::new(DiskKind::Nvme).size_mib(100);
+        let size = |bytes: u64| roomy(disk(), &json!({ "disk_size_bytes": bytes })).size_mib;
+        assert_eq!([size(0), size(36 << 20), size((36 << 20) + 1)], [100, 100, 101]);
     }
 }

@@ -54,7 +54,7 @@ pub fn deployment(node: &Node, facts: &Value, deployment: &Value, events: &Value
         line("boot entry", &text(&deployment["boot_entry"]));
     }
     line("root", &text(&first_boot["root_device"]));
-    line("streamed", &streamed(&deployment["write"]));
+    line("streamed", &streamed(deployment));
     if let Some(seconds) = agent_seconds(deployment, events) {
         line(
             "agent",
@@ -79,7 +79,11 @@ pub fn deployment(node: &Node, facts: &Value, deployment: &Value, events: &Value
     out
 }
 
-fn streamed(write: &Value) -> String {
+fn streamed(deployment: &Value) -> String {
+    let write = &deployment["write"];
+    if deployment["content"] == "prepared" {
+        return "nothing: the image was on the volume before the server was ordered to run it".to_owned();
+    }
     let mib = |key: &str| write[key].as_u64().unwrap_or(0) as f64 / f64::from(1 << 20);
     let seconds = write["duration_ms"].as_u64().unwrap_or(0) as f64 / 1000.0;
     let rate = if seconds > 0.0 {
@@ -144,10 +148,9 @@ mod tests {
     fn rate_is_of_data_written() {
         let write = json!({ "bytes_fetched": 132_120_576, "bytes_written": 419_430_400, "bytes_zeroed": 0,
             "duration_ms": 8000, "retries": 2 });
-        assert!(
-            streamed(&write).contains("in 8.0 s: 50 MiB/s of data, 2 retries"),
-            "{}",
-            streamed(&write)
-        );
+        let told = streamed(&json!({ "content": "streamed", "write": write }));
+        assert!(told.contains("in 8.0 s: 50 MiB/s of data, 2 retries"), "{told}");
+        let told = streamed(&json!({ "content": "prepared", "write": null }));
+        assert!(told.starts_with("nothing"), "{told}");
     }
 }

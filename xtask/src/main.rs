@@ -111,17 +111,26 @@ struct Demo {
     /// Who hands out addresses: a foreign DHCP server that the controller works beside, or the controller
     #[arg(long, default_value = "proxy", value_parser = ["proxy", "own"])]
     dhcp: String,
+    /// A server without a disk that runs from a volume of its SDI card: the controller prepares it, and nothing is streamed
+    #[arg(long, conflicts_with_all = ["nodes", "disk", "firmware"])]
+    sdi: bool,
 }
 
 impl Demo {
     fn arguments(&self) -> Result<Vec<String>> {
         let mut arguments = vec![
-            format!("--nodes={}", self.nodes),
-            format!("--firmware={}", self.firmware),
-            format!("--disk={}", self.disk),
             format!("--memory={}", self.memory),
             format!("--dhcp={}", self.dhcp),
         ];
+        if self.sdi {
+            arguments.push("--sdi".to_owned());
+        } else {
+            arguments.extend([
+                format!("--nodes={}", self.nodes),
+                format!("--firmware={}", self.firmware),
+                format!("--disk={}", self.disk),
+            ]);
+        }
         if self.keep {
             arguments.push("--keep".to_owned());
         }
@@ -208,4 +217,32 @@ fn run(command: Command) -> Result<bool> {
 fn run_lab(source: &Path, names: Vec<String>, jobs: usize) -> Result<()> {
     let lab = lab::prepare(source)?.with_images_of(source, &names)?;
     lab.become_lab("run", &[names, vec![format!("--jobs={jobs}")]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo(line: &[&str]) -> Result<String> {
+        let line = [&["cargo xtask", "demo"], line].concat();
+        match Arguments::try_parse_from(line)?.command {
+            Command::Demo(demo) => Ok(demo.arguments()?.join(" ")),
+            other => panic!("not a demo: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_lab_is_told_of_the_demo() {
+        assert_eq!(
+            demo(&[]).unwrap(),
+            "--memory=1024 --dhcp=proxy --nodes=1 --firmware=uefi --disk=nvme"
+        );
+        assert_eq!(
+            demo(&["--sdi", "--keep"]).unwrap(),
+            "--memory=1024 --dhcp=proxy --sdi --keep"
+        );
+        for other in ["--nodes=2", "--disk=sata", "--firmware=bios"] {
+            assert!(demo(&["--sdi", other]).is_err(), "{other}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ mod sdi_boot;
 mod sdi_data_volume;
 mod sdi_faults;
 mod sdi_quick;
-mod volume;
+pub(crate) mod volume;
 
 use anyhow::Result;
 
