@@ -101,10 +101,10 @@ pub fn wait_state(lab: &mut Lab, name: &str, state: &str) -> Result<Value> {
     found.explain(|| picture(lab, name))
 }
 
-/// Nothing is left on any card, and all cards answer.
+/// Nothing is left on any card or in the storage of the controller, and all cards answer.
 pub fn expect_no_orphans(lab: &Lab) -> Result<()> {
     let orphans = lab.cli.json(&["volume", "orphans"])?;
-    for list in ["items", "unanswered"] {
+    for list in ["items", "stored", "unanswered"] {
         ensure!(
             orphans[list].as_array().is_some_and(Vec::is_empty),
             "orphans: {orphans}"
