@@ -1,6 +1,8 @@
 //! A volume that the controller has prepared from an image: a server runs from it without a byte of the image on its network,
 //! and is compared with one that has the image streamed to its disk. Then the server dies, and another one takes its system over.
 
+mod image;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ use crate::story::tell;
 
 const FIRMWARE: Firmware = Firmware::Uefi;
 const NAME: &str = "boot";
-const SIZE_MIB: u64 = 6 << 10;
+const SIZE_MIB: u64 = 10 << 10;
 /// More than a session between controller and agent takes, and far less than the image.
 const FEW_BYTES: u64 = 5_000_000;
 /// Writes a file with content that nobody can guess, and shows it.
@@ -37,7 +39,14 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         },
         ..LabOptions::default()
     };
-    let mut lab = Lab::with_image(name, parts, &options)?;
+    let mut lab = Lab::start(name, parts, &options)?;
+    let server = image::make(&lab.parts.image, lab.folder())?;
+    lab.cli.import(&server, IMAGE)?;
+    fs::remove_file(&server).context("cannot remove the image's file")?;
+    tell(&format!(
+        "an image with {} MiB of data more than the everyday one",
+        image::DATA_MIB
+    ));
     let streamed = onto_disk(&mut lab)?;
 
     let began = Instant::now();
@@ -53,7 +62,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
 /// The same server each time.
 fn server() -> NodeSpec {
-    NodeSpec::new(FIRMWARE, DiskSpec::new(DiskKind::Nvme)).with_card(2)
+    NodeSpec::new(FIRMWARE, DiskSpec::new(DiskKind::Nvme).size_mib(SIZE_MIB)).with_card(2)
 }
 
 /// What a deployment took until the system ran.
@@ -207,7 +216,9 @@ fn carry_out(
         "the content was to be {content}, and is {}",
         done["content"]
     );
-    deploy::check(lab, node, (FIRMWARE, disk_mib), (&done, &facts))?;
+    // The data take their part of it.
+    let for_root_mib = disk_mib - image::DATA_MIB;
+    deploy::check(lab, node, (FIRMWARE, for_root_mib), (&done, &facts))?;
     Ok(Deployed {
         address: deploy::address(&done)?,
         until_restart,
