@@ -332,7 +332,7 @@ const ALL: &[Scenario] = &[
     Scenario {
         name: "sdi-boot-virtio",
         about: "UEFI without a disk: installed onto a volume of an SDI card (virtio-blk), boots from it twice",
-        ci: false,
+        ci: true,
         variant: None,
         rough_seconds: 180,
         run: sdi_boot::virtio,
