@@ -98,9 +98,13 @@ impl Packing {
         let cancelled = AtomicBool::new(false);
         let chunks = KnownChunks::new(self.inner.catalog.clone(), &self.project, &self.copy);
         let known = |plain: &Digest| self.known(&chunks, plain);
-        let progress = |now: &ImportProgress| {
+        let packed = |bytes| {
             self.context
-                .progress("packing anew", now.disk_bytes, manifest.disk_size_bytes);
+                .progress("packing anew", bytes, manifest.disk_size_bytes)
+        };
+        packed(0);
+        let progress = |now: &ImportProgress| {
+            packed(now.disk_bytes);
             cancelled.store(self.context.cancel.is_cancelled(), Ordering::Relaxed);
         };
         let options = WriteOptions {

@@ -68,6 +68,14 @@ async fn ended(server: &TestServer, id: &str) -> Value {
     }
 }
 
+/// Waits until a job has come to `step`.
+async fn until_step(server: &TestServer, job: &Value, step: &str) {
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    while get(server, &path).await["progress"]["step"] != step {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A copy that is waited for.
 async fn copied(server: &TestServer, image: &str, body: Value) -> Value {
     let response = post(server, &format!("/v1/images/{image}/copy"), &body).await;

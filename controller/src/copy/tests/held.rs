@@ -8,7 +8,7 @@ use crate::{
     store::StoreObject,
     testing::{
         admin, debian,
-        garbage::{collected, deleted_and_collected, held, until_held},
+        garbage::{collected, deleted_and_collected, held},
         problem,
     },
 };
@@ -29,7 +29,7 @@ async fn an_image_that_is_deleted_while_it_is_encrypted_anew_is_copied() {
         .json()
         .await
         .unwrap();
-    until_held(app, true).await;
+    until_step(&server, &job, "packing anew").await;
     app.catalog.delete(&admin(), id).await.unwrap();
     let key = golden["disks"][0]["manifest"].as_str().unwrap().parse().unwrap();
     let pack = std::fs::read_dir(dir.path().join("store/packs")).unwrap().next();
@@ -69,7 +69,7 @@ async fn an_image_that_is_deleted_while_it_is_sent_arrives() {
     .json()
     .await
     .unwrap();
-    until_held(east, true).await;
+    until_step(&regions.east, &job, "sending").await;
     let kept = deleted_and_collected(east, golden["id"].as_str().unwrap()).await;
     assert_eq!((kept.packs, kept.manifests), (0, 0));
     drop(nobody_writes);
