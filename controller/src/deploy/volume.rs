@@ -63,9 +63,12 @@ impl VolumeTarget {
         }
     }
 
-    /// The server with the volume as its only disk.
+    /// The server with the volume as its only disk: as its agent has seen it, or as it will.
     pub(super) fn alone(&self, mut inventory: Inventory) -> Inventory {
-        inventory.disks = vec![self.disk()];
+        let seen = inventory.disks.drain(..).find(|disk| is_it(&self.record, disk));
+        let mut disk = seen.unwrap_or_else(|| self.disk());
+        disk.volume_id.clone_from(&self.record.id);
+        inventory.disks = vec![disk];
         inventory
     }
 
@@ -86,7 +89,6 @@ impl VolumeTarget {
             size_bytes: self.record.size_bytes,
             logical_sector_bytes: SECTOR_BYTES,
             physical_sector_bytes: SECTOR_BYTES,
-            volume_id: self.record.id.clone(),
             ..Disk::default()
         }
     }
@@ -106,6 +108,13 @@ fn names(record: &VolumeRecord) -> (String, String) {
         ),
         Backing::NvmeTcp { .. } | Backing::Named { .. } => (record.volume().serial(), String::new()),
     }
+}
+
+/// Whether a disk that was seen in the server says that it is the volume.
+fn is_it(record: &VolumeRecord, disk: &Disk) -> bool {
+    let (serial, wwn) = names(record);
+    let same = |ours: &str, theirs: &str| !ours.is_empty() && ours.eq_ignore_ascii_case(theirs);
+    same(&serial, &disk.serial) || same(&wwn, &disk.wwn)
 }
 
 /// How a deployment stands to its volume.
@@ -214,6 +223,11 @@ impl Deployments {
             ("", Some(on_it)) if given(&request.family).is_none() => on_it.clone(),
             (named, _) => named.to_owned(),
         };
+        if keep && request.finish == Some(false) {
+            return Err(refused(
+                "the volume keeps what is on it, and no system is to be made of that: there is nothing to do",
+            ));
+        }
         if keep {
             let on_it = content.image_id.as_deref();
             let on_it = on_it.ok_or_else(|| {
@@ -332,12 +346,8 @@ impl Deployments {
         mut inventory: Inventory,
     ) -> Result<Inventory, DeployError> {
         for record in self.volumes.at_node(node_id).await? {
-            let (serial, wwn) = names(&record);
-            let same = |ours: &str, theirs: &str| !ours.is_empty() && ours.eq_ignore_ascii_case(theirs);
-            for disk in &mut inventory.disks {
-                if same(&serial, &disk.serial) || same(&wwn, &disk.wwn) {
-                    disk.volume_id.clone_from(&record.id);
-                }
+            for disk in inventory.disks.iter_mut().filter(|disk| is_it(&record, disk)) {
+                disk.volume_id.clone_from(&record.id);
             }
         }
         Ok(inventory)

@@ -343,3 +343,30 @@ async fn a_volume_is_no_disk_that_a_rule_may_mean() {
     let rule = deploy_task(&task).disk.clone().unwrap();
     assert_eq!(rule.volumes[0].volume_id, data.id);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_agent_has_seen_of_a_volume_counts() {
+    let (rig, machine, mut agent) = diskless().await;
+    volume(&rig, "lun", GIB, presented()).await;
+    let mut keep = body(&machine, "lun");
+    keep["keep_content"] = true.into();
+    keep["finish"] = false.into();
+    let (status, kind, _) = problem(post(&rig, "/v1/deployments", &keep).await).await;
+    assert_eq!(
+        (status, kind.as_str()),
+        (422, "bad-volume"),
+        "there is nothing to do"
+    );
+
+    let mut found = inventory();
+    found.disks[0].serial = SERIAL.to_owned();
+    found.disks[0].logical_sector_bytes = 4096;
+    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    rig.until(|app| {
+        let id = machine.node_id.clone();
+        async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.len() == 1 }
+    })
+    .await;
+    let (status, kind, _) = problem(post(&rig, "/v1/deployments", &body(&machine, "lun")).await).await;
+    assert_eq!((status, kind.as_str()), (422, "sector-size-differs"));
+}
