@@ -199,6 +199,7 @@ impl ImageWrite<'_> {
                 stalled: now.stalled.map(|stall| stall.to_string()).unwrap_or_default(),
                 loads: Some(loads(&now.loads)),
                 chunks_kept: now.chunks_kept,
+                ..Progress::default()
             }));
         }
     }

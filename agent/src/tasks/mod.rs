@@ -257,7 +257,7 @@ impl Tasks {
                     }
                 }
                 Some(Kind::Reboot(_)) => (Ended::Success(Success::default()), true),
-                None => (
+                Some(Kind::Wipe(_)) | None => (
                     Ended::Failure(Failure {
                         cause: "this agent does not know the kind of task".to_owned(),
                         remedy: "build the ramdisk again from the controller's version".to_owned(),
@@ -397,7 +397,7 @@ fn restarts(record: &Record) -> bool {
     match record.task.as_ref().and_then(|task| task.kind.as_ref()) {
         Some(Kind::Deploy(task)) => task.reboot,
         Some(Kind::Reboot(_)) => true,
-        None => false,
+        Some(Kind::Wipe(_)) | None => false,
     }
 }
 

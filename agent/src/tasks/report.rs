@@ -127,6 +127,7 @@ pub fn name(step: Step) -> &'static str {
         Step::BootEntry => "boot_entry",
         Step::Reboot => "reboot",
         Step::FirstBootReport => "first_boot_report",
+        Step::Wipe => "wipe",
     }
 }
 

@@ -85,6 +85,8 @@ words! {
         Reboot => "reboot",
         /// The installed system is to report.
         FirstBootReport => "first_boot_report",
+        /// Disks are made unreadable, and that is proven.
+        Wipe => "wipe",
     }
 }
 
@@ -105,6 +107,7 @@ impl Step {
             wire::Step::BootEntry => Self::BootEntry,
             wire::Step::Reboot => Self::Reboot,
             wire::Step::FirstBootReport => Self::FirstBootReport,
+            wire::Step::Wipe => Self::Wipe,
         })
     }
 
@@ -131,6 +134,7 @@ impl Step {
             Self::BootEntry => "writes the boot entry",
             Self::Reboot => "restarts the machine",
             Self::FirstBootReport => "has done its part",
+            Self::Wipe => "wipes the disks",
         }
     }
 }

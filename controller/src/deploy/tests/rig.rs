@@ -351,6 +351,7 @@ impl FakeAgent {
             task_id: task.to_owned(),
             sequence: self.sequence,
             result: Some(result),
+            ..wire::Outcome::default()
         };
         self.send(agent_message::Message::Outcome(outcome)).await;
     }
