@@ -100,7 +100,7 @@ impl Packing {
         let known = |plain: &Digest| self.known(&chunks, plain);
         let packed = |bytes| {
             self.context
-                .progress("packing anew", bytes, manifest.disk_size_bytes)
+                .progress("packing anew", bytes, manifest.disk_size_bytes);
         };
         packed(0);
         let progress = |now: &ImportProgress| {

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite};
 use tokio::{task::JoinSet, time::Instant};
 use utoipa::ToSchema;
 
 use super::{
-    BackendKind, OpiCard, Seat, VolumeError, VolumeProvider as _, VolumeRecord, VolumeState, Volumes,
+    BackendKind, OpiCard, Presented, ProviderError, Seat, VolumeError, VolumeProvider as _, VolumeRecord,
+    VolumeState, Volumes,
     claim::Claim,
     decide::{Answer, Decision, Reason, Wish, decide, wish},
     provider::{card_id, volume_id},
@@ -278,13 +279,10 @@ impl Volumes {
                 .fetch_all(&self.db)
                 .await
                 .map_err(doing("list cards"))?;
-        let asked = cards.into_iter().map(async |(id, name, address)| {
-            let listed = match OpiCard::at(&address) {
-                Ok(card) => card.list().await,
-                Err(error) => Err(error),
-            };
-            (id, name, listed)
-        });
+        let asked: Vec<_> = cards
+            .into_iter()
+            .map(|(id, name, address)| list_of_card(id, name, address).boxed())
+            .collect();
         let answers: Vec<_> = stream::iter(asked).buffered(CARDS_AT_A_TIME).collect().await;
         let mut orphans = Orphans {
             stored: self.stored_orphans().await?,
@@ -341,4 +339,17 @@ impl Volumes {
             })
             .collect())
     }
+}
+
+/// What the card of a node presents, with the node.
+async fn list_of_card(
+    id: String,
+    name: String,
+    address: String,
+) -> (String, String, Result<Vec<Presented>, ProviderError>) {
+    let listed = match OpiCard::at(&address) {
+        Ok(card) => card.list().await,
+        Err(error) => Err(error),
+    };
+    (id, name, listed)
 }
