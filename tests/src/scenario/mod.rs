@@ -22,6 +22,7 @@ mod image_boots;
 mod matrix;
 mod network_faults;
 mod network_watch;
+mod reinstall_release;
 mod sdi_boot;
 mod sdi_data_volume;
 mod sdi_faults;
@@ -120,6 +121,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 60,
         run: discovered::run,
+    },
+    Scenario {
+        name: "reinstall-release",
+        about: "the next version over the old one fetches what differs; released, nothing of the tenant is left; the disk beside it stays",
+        ci: false,
+        variant: None,
+        rough_seconds: 280,
+        run: reinstall_release::run,
     },
     Scenario {
         name: "fault-wrong-digest",
