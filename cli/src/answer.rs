@@ -114,8 +114,31 @@ pub struct Node {
     pub model: Option<String>,
     pub deployment_id: Option<String>,
     pub problem: Option<Problem>,
+    pub maintenance: Option<Maintenance>,
     pub last_seen_at: Option<Timestamp>,
     pub inventory: Value,
+}
+
+/// Why nothing is begun on a server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Maintenance {
+    pub reason: String,
+    pub by: String,
+    pub since: Option<Timestamp>,
+}
+
+/// What was done to a disk to wipe it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WipeCertificate {
+    pub node_name: String,
+    pub received_at: Option<Timestamp>,
+    pub disk: Value,
+    pub method: String,
+    pub wiped: bool,
+    pub statement: String,
+    pub cause: String,
 }
 
 /// The guest plugin of a server.
@@ -173,6 +196,8 @@ pub struct Deployment {
     pub node_id: String,
     pub image_id: String,
     pub image_name: String,
+    /// Empty from a controller that knows installations only.
+    pub purpose: String,
     pub state: String,
     pub step: Option<String>,
     pub problem: Option<Problem>,

@@ -7,6 +7,8 @@ mod image_change;
 mod import;
 mod job;
 mod matching;
+mod node;
+mod release;
 mod sharing;
 mod store;
 mod tenants;
@@ -23,6 +25,8 @@ pub use image_change::{ComposeArguments, ImageListArguments, StateArguments, Upd
 pub use import::ImportArguments;
 pub use job::JobCommand;
 pub use matching::{MatchArguments, ModelCommand, word};
+pub use node::NodeCommand;
+pub use release::ReleaseArguments;
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
@@ -103,7 +107,9 @@ pub enum Command {
     Match(MatchArguments),
     /// Put an image onto one or more servers
     Deploy(DeployArguments),
-    /// Look at deployments and cancel them
+    /// Wipe the disks of servers, with proof: they are available then
+    Release(ReleaseArguments),
+    /// Look at deployments, releases and rescues, and cancel them
     #[command(subcommand)]
     Deployment(DeploymentCommand),
     /// Look at the controller's long work, wait for it and cancel it
@@ -171,82 +177,6 @@ Examples:
     /// Versions of this command and of the controller
     #[command(after_help = "Example:\n  imprint version")]
     Version,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum NodeCommand {
-    /// All servers
-    #[command(after_help = "\
-States: discovered, enrolled, available, deploying, active, failed.
-
-Examples:
-  imprint node list
-  imprint node list --state discovered")]
-    List {
-        /// Only those in this state
-        #[arg(long)]
-        state: Option<String>,
-    },
-    /// One server with its hardware
-    #[command(after_help = "Example:\n  imprint node show web-07")]
-    Show {
-        /// Id, name, UUID, serial or MAC
-        node: String,
-    },
-    /// Forget a server and its deployments; refused while one runs
-    #[command(after_help = "\
-Its events stay. If it boots from the network again it is discovered as a new server.
-
-Example:
-  imprint node delete web-07")]
-    Delete {
-        /// Id, name, UUID, serial or MAC
-        node: String,
-    },
-    /// Say where a server's SDI card is, or that it has none
-    #[command(after_help = "\
-The card shows network volumes to the server (`imprint volume`). Its OPI service is asked without TLS:
-keep it in the management network.
-
-Examples:
-  imprint node set-card web-07 10.0.9.17:50051
-  imprint node set-card web-07 --none")]
-    SetCard {
-        /// Id, name, UUID, serial or MAC
-        node: String,
-        /// HOST:PORT of its OPI service
-        #[arg(required_unless_present = "none")]
-        address: Option<String>,
-        /// It has none
-        #[arg(long, conflicts_with = "address")]
-        none: bool,
-    },
-    /// Give a server to a project, whose members then see it and deploy on it
-    #[command(after_help = "\
-Refused while a deployment runs on it. The project `platform` has every server that was not assigned.
-
-Examples:
-  imprint node assign web-07 --project web
-  imprint node assign web-07 --project platform")]
-    Assign {
-        /// Id, name, UUID, serial or MAC
-        node: String,
-        /// Id or name of the project
-        #[arg(long)]
-        project: String,
-    },
-    /// Take a discovered server into service
-    #[command(after_help = "\
-Examples:
-  imprint node approve 52:54:00:12:34:56 --name web-07
-  imprint node approve 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
-    Approve {
-        /// Id, name, UUID, serial or MAC
-        node: String,
-        /// Give it this name
-        #[arg(long)]
-        name: Option<String>,
-    },
 }
 
 #[derive(Debug, Args)]

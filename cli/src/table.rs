@@ -11,6 +11,7 @@ mod sharing;
 mod store;
 pub mod tenants;
 mod volume;
+mod wipe;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
@@ -29,6 +30,7 @@ pub use matching::{models, of_image, of_node};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};
 pub use volume::{orphans, volume, volumes};
+pub use wipe::wipes;
 
 /// What tables need to know about the moment and the place.
 #[derive(Debug, Clone)]
@@ -109,7 +111,7 @@ pub fn deployments(deployments: &[Deployment], moment: &Moment) -> Table {
         table.add_row([
             plain(&deployment.id),
             plain(&deployment.node_id),
-            plain(&deployment.image_id),
+            plain(subject(deployment)),
             plain(&deployment.state),
             or_dash(deployment.step.as_deref()),
             deployment
@@ -119,6 +121,15 @@ pub fn deployments(deployments: &[Deployment], moment: &Moment) -> Table {
         ]);
     }
     table
+}
+
+/// The image, or what else has taken the node.
+fn subject(deployment: &Deployment) -> &str {
+    match deployment.purpose.as_str() {
+        "release" => "(release)",
+        "rescue" => "(rescue)",
+        _ => &deployment.image_id,
+    }
 }
 
 /// One event as one line.
@@ -198,6 +209,15 @@ pub fn node(node: &Node, moment: &Moment) -> Facts {
     facts.add("deployment", node.deployment_id.as_deref().unwrap_or_default());
     facts.time("last seen", node.last_seen_at, moment);
     facts.problem(node.problem.as_ref());
+    if let Some(maintenance) = &node.maintenance {
+        let since = maintenance.since.map_or_else(String::new, |at| {
+            format!(", since {}", measure::time(at, &moment.zone))
+        });
+        facts.add(
+            "maintenance",
+            format!("{} (by {}{since})", maintenance.reason, maintenance.by),
+        );
+    }
     inventory::add(&mut facts, &node.inventory);
     facts
 }
@@ -235,7 +255,7 @@ pub fn deployment(deployment: &Deployment, moment: &Moment) -> (Facts, Table) {
     let mut facts = Facts::default();
     facts.add("id", deployment.id.as_str());
     facts.add("node", deployment.node_id.as_str());
-    facts.add("image", deployment.image_id.as_str());
+    facts.add("image", subject(deployment));
     facts.add("state", deployment.state.as_str());
     facts.add("now", deployment.explanation.as_deref().unwrap_or_default());
     facts.time("started", deployment.created_at, moment);

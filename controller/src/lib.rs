@@ -11,6 +11,7 @@
 //! - [`inventory`], [`imprint_hardware`], [`deploy`], [`events`]: nodes, disk rules, deployments, and the log of all that happened.
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`matching`]: hardware models, and which images fit which nodes.
+//! - [`lifecycle`]: which event leads a node from which state where.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`volumes`]: network volumes that SDI cards present to servers as disks.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
@@ -38,6 +39,7 @@ pub mod image_key_commands;
 pub mod ingest;
 pub mod inventory;
 pub mod jobs;
+pub mod lifecycle;
 pub mod matching;
 pub mod server;
 pub mod setup;

@@ -25,20 +25,47 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
     if arguments.dry_run {
         return dry_run(client, &arguments.nodes, &request, output).await;
     }
-    let mut started = Vec::new();
-    let mut refused = 0;
-    for node in &arguments.nodes {
+    let begin = async |node: &str| {
         let mut body = request.clone();
-        body.insert("node".into(), node.as_str().into());
-        match create(client, &body).await {
-            Ok(deployment) => started.push(Awaited {
+        body.insert("node".into(), node.into());
+        create(client, &body).await
+    };
+    let begun = begin_all(&arguments.nodes, "deployment", begin, output).await?;
+    begun
+        .finish(client, arguments.wait, arguments.timeout, output)
+        .await
+}
+
+/// What was begun on several servers.
+pub struct Begun {
+    noun: &'static str,
+    started: Vec<Awaited>,
+    /// Some server was refused, which was told.
+    incomplete: bool,
+}
+
+/// Begins the same on each server. What is refused is told; with one server it is the fault of the command.
+pub async fn begin_all(
+    nodes: &[String],
+    noun: &'static str,
+    begin: impl AsyncFn(&str) -> Result<Value, Fault>,
+    output: &Output,
+) -> Result<Begun, Fault> {
+    let mut begun = Begun {
+        noun,
+        started: Vec::new(),
+        incomplete: false,
+    };
+    for node in nodes {
+        match begin(node).await {
+            Ok(deployment) => begun.started.push(Awaited {
                 label: node.clone(),
                 deployment,
             }),
             // One server has one fault: it is the command's, without a headline for each.
-            Err(fault) if arguments.nodes.len() == 1 => return Err(fault),
+            Err(fault) if nodes.len() == 1 => return Err(fault),
             Err(fault) => {
-                refused += 1;
+                begun.incomplete = true;
                 let text = if output.is_json() {
                     format!("{}\n", fault.json())
                 } else {
@@ -48,26 +75,45 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
             }
         }
     }
-    let all_started = if refused == 0 {
-        Ok(())
-    } else {
-        Err(Fault::NotAllSucceeded)
-    };
-    if arguments.wait {
-        return wait::for_all(client, started, arguments.timeout, output)
-            .await
-            .and(all_started);
+    Ok(begun)
+}
+
+impl Begun {
+    /// Waits for all, or says what has begun.
+    pub async fn finish(
+        self,
+        client: &Client,
+        wait: bool,
+        timeout: Option<Duration>,
+        output: &Output,
+    ) -> Result<(), Fault> {
+        let all_started = if self.incomplete {
+            Err(Fault::NotAllSucceeded)
+        } else {
+            Ok(())
+        };
+        if wait {
+            return wait::for_all(client, self.started, timeout, output)
+                .await
+                .and(all_started);
+        }
+        let noun = self.noun;
+        let lines: String = self
+            .started
+            .iter()
+            .map(|Awaited { label, deployment }| {
+                let id = read::<Deployment>(deployment).id;
+                format!("{label}  {noun} {id} has begun; follow it with: imprint watch {label}\n")
+            })
+            .collect();
+        let created = self
+            .started
+            .into_iter()
+            .map(|awaited| awaited.deployment)
+            .collect();
+        output.result(&Value::Array(created), || lines)?;
+        all_started
     }
-    let lines: String = started
-        .iter()
-        .map(|Awaited { label, deployment }| {
-            let id = read::<Deployment>(deployment).id;
-            format!("{label}  deployment {id} has begun; follow it with: imprint watch {label}\n")
-        })
-        .collect();
-    let created = started.into_iter().map(|awaited| awaited.deployment).collect();
-    output.result(&Value::Array(created), || lines)?;
-    all_started
 }
 
 /// The plan for each server; nothing is begun.

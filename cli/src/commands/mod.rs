@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod plan;
 mod project;
+mod release;
 mod sharing;
 mod store;
 mod token;
@@ -46,6 +47,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Model(command) => model::run(&client, command, output).await,
         Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
+        Command::Release(arguments) => release::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Store(command) => store::run(&client, command, output).await,

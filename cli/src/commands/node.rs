@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::{Node, read},
+    answer::{Node, WipeCertificate, read},
     arguments::NodeCommand,
     client::Client,
     fault::Fault,
@@ -26,6 +26,45 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
             })
         }
         NodeCommand::Show { node } => show(&client.get(&["v1", "nodes", &node], &[]).await?, output),
+        NodeCommand::Announce {
+            name,
+            mac,
+            uuid,
+            serial,
+        } => {
+            let mut body = Map::new();
+            body.insert("name".into(), name.into());
+            body.insert("macs".into(), mac.into());
+            body.insert("smbios_uuid".into(), uuid.into());
+            body.insert("serial".into(), serial.into());
+            show(&client.post(&["v1", "nodes"], &body, None).await?, output)
+        }
+        NodeCommand::Maintenance { node, reason, end } => {
+            let path = ["v1", "nodes", node.as_str(), "maintenance"];
+            let changed = if end {
+                client.delete(&path).await?
+            } else {
+                let body = Map::from_iter([("reason".to_owned(), reason.into())]);
+                client.put(&path, &body).await?
+            };
+            show(&changed, output)
+        }
+        NodeCommand::Retire { node } => {
+            let path = ["v1", "nodes", node.as_str(), "retire"];
+            show(&client.post(&path, &Map::new(), None).await?, output)
+        }
+        NodeCommand::Wipes { node, disk } => {
+            let asked = [("node", node.as_deref()), ("disk", disk.as_deref())];
+            let query: Vec<_> = asked
+                .into_iter()
+                .filter_map(|(key, value)| value.map(|value| (key, value)))
+                .collect();
+            let wipes = client.list(&["v1", "wipe-certificates"], &query).await?;
+            let rows: Vec<WipeCertificate> = wipes.iter().map(read).collect();
+            output.result(&Value::Array(wipes), || {
+                output::render(&mut table::wipes(&rows, &output.moment()))
+            })
+        }
         NodeCommand::Delete { node } => {
             let deleted = client.delete(&["v1", "nodes", &node]).await?;
             output.result(&deleted, || {

@@ -15,6 +15,7 @@ use super::{
     record::{Deployment, load, save},
     state::{DeploymentState, Phase, Step, StepState},
     steps::{self, StepChange},
+    taken::Terms,
     volume::VolumeFact,
 };
 use crate::events::{Change, DatabaseError, NewEvent, doing};
@@ -88,6 +89,7 @@ impl Deployments {
         // As its hardware model says.
         let longer = u64::from(deployment.boot_seconds);
         Facts {
+            purpose: deployment.purpose,
             now: self.clock.now(),
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
             powered: deployment.step > Step::Power,
@@ -101,6 +103,10 @@ impl Deployments {
             attempt: deployment.attempt,
             outcome: news.outcome.clone(),
             data_disk: !deployment.finish,
+            stays_until: match &deployment.terms {
+                Some(Terms::Rescue { until, .. }) => Some(*until),
+                Some(Terms::Release { .. }) | None => None,
+            },
             volume: task.volume,
             up: deployment.first_boot.is_some(),
             reported: news.reported.clone(),

@@ -155,6 +155,9 @@ fn choose(node: &Node, deployment: Option<&Deployment>) -> BootAction {
             local(format!("{name} starts its new system for the first time"))
         }
         (NodeState::Deploying, _) => ramdisk(format!("{name} is to get its system")),
+        (NodeState::Releasing, _) => ramdisk(format!("{name} is released: its disks are to be wiped")),
+        (NodeState::Rescue, _) => ramdisk(format!("{name} is to be rescued: somebody works in the ramdisk")),
+        (NodeState::Retired, _) => local(format!("{name} is out of service and is left alone")),
         (NodeState::Failed, Some(deployment)) if deployment.disk_state == DiskState::Written => {
             local(format!(
                 "{name} failed after its disk was written: its system may still come up; deploy again to replace it"

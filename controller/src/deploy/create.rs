@@ -21,7 +21,8 @@ use crate::{
     catalog::{Catalog, CatalogError, Content, Image},
     events::{Change, NewEvent, doing},
     identity::{Caller, Viewer},
-    inventory::{self, InventoryError, Node, NodeState},
+    inventory::{self, InventoryError, Node},
+    lifecycle::NodeEvent,
 };
 
 /// How long a request that is sent again is recognised.
@@ -248,7 +249,7 @@ impl Deployments {
             .execute(change.connection())
             .await
             .map_err(doing("point the node to its deployment"))?;
-        inventory::set_state(change.connection(), node, NodeState::Deploying, None).await?;
+        inventory::transit(change.connection(), node, NodeEvent::Deploy, None).await?;
         let waiting = StepChange::new(
             Step::Power,
             StepState::Running,
@@ -269,7 +270,7 @@ impl Deployments {
     }
 
     /// What was asked for is kept; a fault in acting on it is not the caller's, and the reconciler tries again.
-    async fn begin_to_act(&self, id: &str) {
+    pub(super) async fn begin_to_act(&self, id: &str) {
         if let Err(error) = self.advance(id).await {
             tracing::error!(deployment.id = id, error = %chain(&error), "a deployment could not go on");
         }

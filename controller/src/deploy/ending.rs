@@ -12,13 +12,15 @@ use super::{
     error::DeployError,
     history,
     record::Deployment,
-    state::{DeploymentState, DiskState, Phase, Step, StepState},
+    state::{DeploymentState, DiskState, Phase, Purpose, Step, StepState},
     steps::{self, StepChange},
+    taken::{Former, point_to},
 };
 use crate::{
     catalog::charge,
     events::{Change, DatabaseError, doing},
     inventory::{self, NodeProblem, NodeState},
+    lifecycle::{NodeEvent, Remains},
 };
 
 /// How a deployment came to its good end.
@@ -41,10 +43,10 @@ impl Deployments {
         manner: Manner,
         now: Timestamp,
     ) -> Result<(), DeployError> {
-        let node_state = if deployment.finish || history::has_system(change.connection(), deployment).await? {
-            NodeState::Active
+        let remains = if deployment.finish || history::has_system(change.connection(), deployment).await? {
+            Remains::System
         } else {
-            NodeState::Available
+            Remains::Nothing
         };
         if deployment.first_boot.is_some() {
             let waiting = StepChange::new(
@@ -68,15 +70,23 @@ impl Deployments {
             "",
         )
         .await?;
-        self.end(
-            change,
-            deployment,
-            DeploymentState::Succeeded,
-            node_state,
-            None,
-            now,
-        )
-        .await?;
+        let node_state = self
+            .end(change, deployment, DeploymentState::Succeeded, remains, None, now)
+            .await?;
+        if deployment.purpose == Purpose::Release {
+            self.forget_guest(change.connection(), &deployment.node_id)
+                .await?;
+            let message = "The disks are wiped, and that is proven: the node is available.".to_owned();
+            tell(
+                change,
+                deployment,
+                "node.released",
+                message,
+                json!({ "node_state": node_state }),
+            )
+            .await?;
+            return Ok(());
+        }
         charge(change.connection(), &deployment.id, now.as_millisecond())
             .await
             .map_err(doing("write down what the deployment costs"))?;
@@ -101,7 +111,7 @@ impl Deployments {
                  on its console that it starts. The node is active."
                     .to_owned()
             }
-            None if node_state == NodeState::Active => {
+            None if remains == Remains::System => {
                 "The data disk is written and verified; restart the server to go back to its system."
                     .to_owned()
             }
@@ -128,13 +138,15 @@ impl Deployments {
             .await?;
         }
         let (cause, remedy) = (&problem.cause, &problem.remedy);
-        // Nothing was ever sent: what the node ran before, it still runs.
-        let untouched = !history::was_sent(change.connection(), &deployment.id).await?
-            && history::has_system(change.connection(), deployment).await?;
-        let node_state = if untouched {
-            NodeState::Active
-        } else {
-            NodeState::Failed
+        let remains = match before(change.connection(), deployment).await? {
+            Some(former) => former.remains(),
+            // Nothing was ever sent: what the node ran before, it still runs.
+            None if !history::was_sent(change.connection(), &deployment.id).await?
+                && history::has_system(change.connection(), deployment).await? =>
+            {
+                Remains::System
+            }
+            None => Remains::Unknown,
         };
         steps::end_open(
             change.connection(),
@@ -145,22 +157,23 @@ impl Deployments {
             remedy,
         )
         .await?;
-        self.end(
-            change,
-            deployment,
-            DeploymentState::Failed,
-            node_state,
-            Some(problem),
-            now,
-        )
-        .await?;
-        let kept = if untouched {
-            " Nothing was written: the node keeps its system and is active."
-        } else {
-            ""
+        let node_state = self
+            .end(
+                change,
+                deployment,
+                DeploymentState::Failed,
+                remains,
+                Some(problem),
+                now,
+            )
+            .await?;
+        let kept = match remains {
+            Remains::System => " Nothing was written: the node keeps its system and is active.",
+            Remains::Nothing | Remains::Unknown => "",
         };
         let message = format!(
-            "The deployment failed in step {}: {cause} {remedy}{kept}",
+            "The {} failed in step {}: {cause} {remedy}{kept}",
+            deployment.purpose.noun(),
             problem.step
         );
         let mut details = json!(problem);
@@ -176,30 +189,48 @@ impl Deployments {
         problem: Option<NodeProblem>,
         now: Timestamp,
     ) -> Result<(), DeployError> {
-        let node_state = match &problem {
-            Some(_) => NodeState::Failed,
-            None if history::has_system(change.connection(), deployment).await? => NodeState::Active,
-            None => NodeState::Available,
+        let former = before(change.connection(), deployment).await?;
+        // Half a wipe is none: whoever gets the node next would find what is left.
+        let half = || NodeProblem {
+            step: Step::Wipe.to_string(),
+            cause: "The release was cancelled while the disks were being wiped.".to_owned(),
+            remedy: "Release the node again (imprint release), or deploy onto it what may see the rest."
+                .to_owned(),
+        };
+        let problem = match deployment.purpose {
+            Purpose::Release if former.is_none() => problem.or_else(|| Some(half())),
+            _ => problem,
+        };
+        let remains = match (&problem, former) {
+            (_, Some(former)) => former.remains(),
+            (Some(_), None) => Remains::Unknown,
+            (None, None) if history::has_system(change.connection(), deployment).await? => Remains::System,
+            (None, None) => Remains::Nothing,
         };
         steps::end_open(
             change.connection(),
             &deployment.id,
             StepState::Failed,
             now,
-            "The deployment was cancelled.",
+            &format!("The {} was cancelled.", deployment.purpose.noun()),
             "",
         )
         .await?;
-        self.end(
-            change,
-            deployment,
-            DeploymentState::Cancelled,
-            node_state,
-            problem.as_ref(),
-            now,
-        )
-        .await?;
-        let message = format!("The deployment was cancelled in step {}.", deployment.step);
+        let node_state = self
+            .end(
+                change,
+                deployment,
+                DeploymentState::Cancelled,
+                remains,
+                problem.as_ref(),
+                now,
+            )
+            .await?;
+        let message = format!(
+            "The {} was cancelled in step {}.",
+            deployment.purpose.noun(),
+            deployment.step
+        );
         tell(
             change,
             deployment,
@@ -216,10 +247,10 @@ impl Deployments {
         change: &mut Change,
         deployment: &mut Deployment,
         state: DeploymentState,
-        node_state: NodeState,
+        remains: Remains,
         problem: Option<&NodeProblem>,
         now: Timestamp,
-    ) -> Result<(), DeployError> {
+    ) -> Result<Option<NodeState>, DeployError> {
         deployment.state = state;
         deployment.phase = Phase::Ended;
         deployment.finished_at = Some(now);
@@ -239,12 +270,45 @@ impl Deployments {
                 .await
                 .map_err(doing("withdraw the report token"))?;
         }
-        if let Some(node) = inventory::load(change.connection(), &deployment.node_id).await? {
-            let problem = problem.filter(|_| node_state == NodeState::Failed);
-            inventory::set_state(change.connection(), &node, node_state, problem).await?;
+        let former = before(change.connection(), deployment)
+            .await?
+            .filter(|_| state != DeploymentState::Succeeded || deployment.purpose == Purpose::Rescue)
+            .cloned();
+        let problem = match &former {
+            Some(former) => former.problem.as_ref().or(problem),
+            None => problem,
+        };
+        if let Some(former) = &former {
+            point_to(change, &deployment.node_id, former.deployment_id.as_deref()).await?;
         }
+        let node_state = match inventory::load(change.connection(), &deployment.node_id).await? {
+            Some(node) => {
+                let ended = NodeEvent::Ended(remains);
+                Some(inventory::transit(change.connection(), &node, ended, problem).await?)
+            }
+            None => None,
+        };
         self.hub.forget_progress(&deployment.node_id);
         self.events.forget_progress(&deployment.node_id);
+        Ok(node_state)
+    }
+
+    /// Forgets the system whose disks were wiped: its guest plugin has no say any more.
+    async fn forget_guest(
+        &self,
+        connection: &mut SqliteConnection,
+        node_id: &str,
+    ) -> Result<(), DatabaseError> {
+        for statement in [
+            "DELETE FROM guests WHERE node_id = ?1",
+            "DELETE FROM report_tokens WHERE deployment_id IN (SELECT id FROM deployments WHERE node_id = ?1)",
+        ] {
+            sqlx::query(statement)
+                .bind(node_id)
+                .execute(&mut *connection)
+                .await
+                .map_err(doing("forget the system that was wiped"))?;
+        }
         Ok(())
     }
 
@@ -262,4 +326,17 @@ impl Deployments {
             .map_err(doing("delete the seed"))?;
         Ok(())
     }
+}
+
+/// The node as it was before, where that has not changed: after a rescue, or a release that no agent was ever told of.
+async fn before<'d>(
+    connection: &mut SqliteConnection,
+    deployment: &'d Deployment,
+) -> Result<Option<&'d Former>, DatabaseError> {
+    let Some(terms) = &deployment.terms else {
+        return Ok(None);
+    };
+    let unchanged =
+        deployment.purpose == Purpose::Rescue || !history::was_sent(connection, &deployment.id).await?;
+    Ok(unchanged.then(|| terms.former()))
 }

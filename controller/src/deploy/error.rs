@@ -8,7 +8,7 @@ use crate::{
     catalog::{CatalogError, TermsError},
     events::DatabaseError,
     identity::ImageKeyError,
-    inventory::InventoryError,
+    inventory::{InventoryError, NodeState},
     matching::MatchError,
     volumes::VolumeError,
 };
@@ -70,6 +70,9 @@ pub enum DeployError {
     /// Not a key.
     #[error("the Idempotency-Key has {0} characters; 1 to 255 printable ones are allowed")]
     BadKey(usize),
+    /// What a release or a rescue was asked for.
+    #[error("{0}")]
+    BadTerms(String),
     /// The page token is not one.
     #[error("`{0}` is not a page token")]
     BadPageToken(String),
@@ -130,6 +133,13 @@ impl From<DeployError> for Problem {
                 "Use a new key for a new request.",
             ),
             DeployError::BadKey(_) => Self::invalid(detail, "Use a short random text, such as a UUID."),
+            DeployError::BadTerms(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-terms",
+                "That cannot be asked of the node",
+                detail,
+                "docs/lifecycle.md says what releases and rescues take; disks are named by rules (docs/disk-rules.md).",
+            ),
             DeployError::BadPageToken(_) => {
                 Self::invalid(detail, "Pass next_page_token of the page before, unchanged.")
             }
@@ -217,12 +227,59 @@ impl From<InventoryError> for Problem {
                 detail,
                 "Nothing has to be done: the node was approved before. `imprint deploy NODE --image IMAGE` puts an image onto it (API: POST /v1/deployments).",
             ),
-            InventoryError::Deploying { .. } => Self::new(
+            InventoryError::Taken { state, .. } => Self::new(
                 StatusCode::CONFLICT,
-                "node-deploying",
-                "A deployment runs on the node",
+                match state {
+                    NodeState::Releasing => "node-releasing",
+                    NodeState::Rescue => "node-in-rescue",
+                    _ => "node-deploying",
+                },
+                match state {
+                    NodeState::Releasing => "A release runs on the node",
+                    NodeState::Rescue => "Somebody works in the ramdisk of the node",
+                    _ => "A deployment runs on the node",
+                },
                 detail,
-                "Wait for the running deployment, or stop it with `imprint deployment cancel ID` (API: POST /v1/deployments/{id}/cancel).",
+                "Wait until it has ended, or stop it with `imprint deployment cancel ID`; `imprint why NODE` says what it does (API: POST /v1/deployments/{id}/cancel).",
+            ),
+            InventoryError::NotAllowed { state, .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-state",
+                "The state of the node does not allow it",
+                detail,
+                match state {
+                    NodeState::Active => {
+                        "Release the node first: `imprint release NODE` wipes its disks (API: POST /v1/nodes/{node}/release)."
+                    }
+                    NodeState::Retired => {
+                        "Take it back into service first: `imprint node approve NODE` (API: POST /v1/nodes/{node}/approve)."
+                    }
+                    NodeState::Discovered | NodeState::Enrolled => {
+                        "Take it into service first: `imprint node approve NODE`; a node that was only announced has to boot from the network once."
+                    }
+                    _ => "Wait until what runs on it has ended: `imprint why NODE` says what that is.",
+                },
+            ),
+            InventoryError::InMaintenance { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-in-maintenance",
+                "The node is in maintenance",
+                detail,
+                "When the work on it is done: `imprint node maintenance NODE --end` (API: DELETE /v1/nodes/{node}/maintenance).",
+            ),
+            InventoryError::BadAnnouncement(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-announcement",
+                "That does not announce a machine",
+                detail,
+                "Give at least one MAC address, as 52:54:00:12:34:56; UUID and serial number as the firmware has them.",
+            ),
+            InventoryError::Known { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "node-known",
+                "The machine is known already",
+                detail,
+                "`imprint node show NODE` shows it; leave out what is not of this machine.",
             ),
             InventoryError::HasVolumes { .. } => Self::new(
                 StatusCode::CONFLICT,

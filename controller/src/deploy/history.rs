@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     record::Deployment,
-    state::{DeploymentState, DiskState},
+    state::{DeploymentState, DiskState, Purpose},
 };
 use crate::{
     events::{DatabaseError, doing},
@@ -31,12 +31,13 @@ pub(super) async fn has_system(
     present: &Deployment,
 ) -> Result<bool, DatabaseError> {
     let mut writers = Vec::new();
-    if present.disk_state != DiskState::Untouched || is_open(connection, &present.id).await? {
+    let writes = present.purpose != Purpose::Rescue;
+    if writes && (present.disk_state != DiskState::Untouched || is_open(connection, &present.id).await?) {
         writers.push(present.clone());
     }
     // A task that was sent and of whose end nothing is known may have written something.
     let earlier: Vec<Deployment> = sqlx::query_as(
-        "SELECT * FROM deployments d WHERE node_id = ? AND id < ? AND (disk_state <> 'untouched' OR EXISTS \
+        "SELECT * FROM deployments d WHERE node_id = ? AND id < ? AND purpose <> 'rescue' AND (disk_state <> 'untouched' OR EXISTS \
          (SELECT 1 FROM deployment_tasks t WHERE t.deployment_id = d.id AND t.sent_at IS NOT NULL AND t.ended_at IS NULL)) \
          ORDER BY id DESC LIMIT 50",
     )
@@ -59,14 +60,15 @@ async fn is_open(connection: &mut SqliteConnection, deployment_id: &str) -> Resu
     .map_err(doing("read the deployment's tasks"))
 }
 
-/// The newest deployment of a system decides, unless a data disk was written over it since. `writers`: all that may
-/// have written, newest first.
+/// The newest deployment of a system decides, unless a data disk was written over it since, or all was wiped. `writers`:
+/// all that may have written, newest first.
 fn system_remains(present: &Deployment, writers: &[Deployment]) -> bool {
-    let Some(newest) = writers.iter().position(|deployment| deployment.finish) else {
+    let decides = |deployment: &Deployment| deployment.finish || deployment.purpose == Purpose::Release;
+    let Some(newest) = writers.iter().position(decides) else {
         return false;
     };
     let system = &writers[newest];
-    if system.state != DeploymentState::Succeeded {
+    if system.state != DeploymentState::Succeeded || system.purpose == Purpose::Release {
         return false;
     }
     writers[..newest].iter().all(|data| {

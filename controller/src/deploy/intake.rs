@@ -10,12 +10,13 @@ use sqlx::SqliteConnection;
 use super::{
     Deployments,
     advance::{News, cancel, message, task_facts, tell},
+    certificate,
     decide::Outcome,
     error::DeployError,
     figures::{figures, loads},
     hub::{Outgoing, Seat},
     record::{Deployment, load, running_of, save},
-    state::{DeploymentState, DiskState, Phase, Step, StepState},
+    state::{DeploymentState, DiskState, Phase, Purpose, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
@@ -313,8 +314,15 @@ impl Deployments {
                 self.apply_step(&mut change, &mut deployment, &event).await?;
                 News::default()
             }
-            Numbered::Outcome(outcome) => {
-                let outcome = self.apply_outcome(&mut deployment, *outcome);
+            Numbered::Outcome(mut outcome) => {
+                let certificates = std::mem::take(&mut outcome.certificates);
+                let proven = certificate::all_wiped(&certificates);
+                let now = self.clock.now_ms();
+                certificate::keep(change.connection(), &deployment, certificates, now).await?;
+                let outcome = match deployment.purpose {
+                    Purpose::Release => self.apply_wipe(&mut deployment, *outcome, proven),
+                    Purpose::Install | Purpose::Rescue => self.apply_outcome(&mut deployment, *outcome),
+                };
                 News {
                     outcome: Some(outcome),
                     ..News::default()
@@ -392,7 +400,7 @@ impl Deployments {
             steps::set(change.connection(), &deployment.id, &news).await?;
             deployment.step = step;
         }
-        if step == Step::Write
+        if matches!(step, Step::Write | Step::Wipe)
             && state == Some(StepState::Running)
             && deployment.disk_state == DiskState::Untouched
         {
@@ -416,6 +424,24 @@ impl Deployments {
         });
         tell(change, deployment, kind, format!("{step}: {told}"), details).await?;
         Ok(())
+    }
+
+    /// The end of a release: success is worth what its certificates are.
+    fn apply_wipe(&self, deployment: &mut Deployment, outcome: wire::Outcome, proven: bool) -> Outcome {
+        if !matches!(outcome.result, Some(wire::outcome::Result::Success(_))) {
+            return self.apply_outcome(deployment, outcome);
+        }
+        deployment.moved_at = self.clock.now();
+        if proven {
+            deployment.disk_state = DiskState::Wiped;
+            return Outcome::Success;
+        }
+        Outcome::Failure(NodeProblem {
+            step: Step::Wipe.to_string(),
+            cause: "The agent says that it has wiped the disks, and does not prove it for all of them."
+                .to_owned(),
+            remedy: "Look at the certificates (imprint node wipes), and release the node again.".to_owned(),
+        })
     }
 
     fn apply_outcome(&self, deployment: &mut Deployment, outcome: wire::Outcome) -> Outcome {

@@ -11,6 +11,7 @@ mod accept;
 mod access;
 mod advance;
 mod boot_choice;
+mod certificate;
 mod contradiction;
 mod create;
 mod decide;
@@ -44,6 +45,7 @@ mod seed_place;
 mod state;
 mod steps;
 mod subject;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod user_data;
@@ -57,6 +59,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
 use url::Url;
 
+pub use certificate::{CertificatePage, WipeCertificate, WipeDocument, WipeSamples};
 pub use decide::{Decision, Effect, Facts, Waiting, decide};
 pub use disk_choice::NoDisk;
 pub use disk_policy::DiskPolicy;
@@ -71,8 +74,9 @@ pub use record::{Deployment, WriteFigures};
 pub use report::ReportError;
 pub use request::{DeployRequest, Refusal};
 pub use run::run;
-pub use state::{DeploymentState, DiskState, Phase, Step, StepState};
+pub use state::{DeploymentState, DiskState, Phase, Purpose, Step, StepState};
 pub use steps::StepView;
+pub use taken::{ReleaseRequest, Terms, WipeMethod};
 pub use view::{DeploymentPage, DeploymentView};
 pub use why::Why;
 

@@ -18,6 +18,9 @@ impl Deployments {
         deployment: &Deployment,
         ca_pem: &str,
     ) -> Result<wire::Task, DeployError> {
+        if let Some(terms) = &deployment.terms {
+            return self.task_of_terms(deployment, terms).await;
+        }
         let digest = hex::decode(&deployment.image_digest)
             .map_err(|error| doing("read the deployment's image")(sqlx::Error::Decode(Box::new(error))))?;
         let finish = if deployment.finish {

@@ -13,7 +13,8 @@ use super::disk_policy::DiskPolicy;
 use super::finish_options::FinishOptions;
 use super::first_boot::FirstBoot;
 use super::image_users::ImageUsers;
-use super::state::{DeploymentState, DiskState, Phase, Step};
+use super::state::{DeploymentState, DiskState, Phase, Purpose, Step};
+use super::taken::Terms;
 use super::volume::DiskContent;
 use crate::{
     clock::timestamp_from_ms,
@@ -73,6 +74,10 @@ pub struct Deployment {
     pub node_id: String,
     /// Whose it is: the project of the node when it was asked for.
     pub project_id: String,
+    /// What has taken the node.
+    pub purpose: Purpose,
+    /// What a release or a rescue was asked for; unset: an installation.
+    pub terms: Option<Terms>,
     /// Who asked for it: a user, or a token of no user; empty: nobody knows any more.
     pub requested_by: String,
     /// Rises with each change.
@@ -183,6 +188,8 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             node_id: row.try_get("node_id")?,
             project_id: row.try_get("project_id")?,
             requested_by: row.try_get("requested_by")?,
+            purpose: word(row, "purpose")?,
+            terms: document(row, "terms")?,
             version: row.try_get("version")?,
             state: word(row, "state")?,
             phase: word(row, "phase")?,

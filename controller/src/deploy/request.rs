@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::rest::problem::Problem,
     catalog::ImageDisk,
-    inventory::{Inventory, Node, NodeState},
+    inventory::{Inventory, InventoryError, Node, NodeState},
 };
 
 /// A deployment to be made.
@@ -423,6 +423,13 @@ pub(super) fn check(
         NodeState::Active if request.reinstall == Some(true) => {}
         NodeState::Active => refusals.push(Refusal::Active(node.name.clone())),
         state => refusals.push(Refusal::NodeState(node.name.clone(), state)),
+    }
+    if let Some(maintenance) = &node.maintenance {
+        let error = InventoryError::InMaintenance {
+            name: node.name.clone(),
+            maintenance: maintenance.clone(),
+        };
+        refusals.push(Refusal::Other(Box::new(error.into())));
     }
     let finish = request.finish.unwrap_or(true);
     let user_data = user_data_of(request);

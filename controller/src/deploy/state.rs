@@ -2,7 +2,7 @@
 
 use imprint_proto::agent::v1 as wire;
 
-use crate::words::words;
+use crate::{lifecycle::NodeEvent, words::words};
 
 words! {
     /// How a deployment stands, for callers.
@@ -15,6 +15,50 @@ words! {
         Failed => "failed",
         /// Somebody stopped it.
         Cancelled => "cancelled",
+    }
+}
+
+words! {
+    /// What has taken a node.
+    Purpose, "purpose of a deployment", {
+        /// An image is put onto it.
+        Install => "install",
+        /// Its disks are wiped: it is nobody's afterwards.
+        Release => "release",
+        /// Somebody works in its ramdisk.
+        Rescue => "rescue",
+    }
+}
+
+impl Purpose {
+    /// The event that takes the node.
+    #[must_use]
+    pub fn takes(self) -> NodeEvent {
+        match self {
+            Self::Install => NodeEvent::Deploy,
+            Self::Release => NodeEvent::Release,
+            Self::Rescue => NodeEvent::Rescue,
+        }
+    }
+
+    /// What an operator does after a failure: the end of "Mend it, then …".
+    #[must_use]
+    pub fn again(self) -> &'static str {
+        match self {
+            Self::Install => "deploy again",
+            Self::Release => "release it again",
+            Self::Rescue => "ask for the rescue again",
+        }
+    }
+
+    /// As sentences have it: "the release".
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Install => "deployment",
+            Self::Release => "release",
+            Self::Rescue => "rescue",
+        }
     }
 }
 
@@ -43,6 +87,8 @@ words! {
         Cleared => "cleared",
         /// All is verified and released.
         Written => "written",
+        /// It was wiped, and that was proven.
+        Wiped => "wiped",
     }
 }
 

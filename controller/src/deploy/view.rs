@@ -12,8 +12,9 @@ use super::{
     first_boot::FirstBoot,
     image_users::ImageUsers,
     record::{Deployment, WriteFigures},
-    state::{DeploymentState, Step},
+    state::{DeploymentState, Purpose, Step},
     steps::{self, StepView},
+    taken::{Terms, WipeMethod},
     volume::DiskContent,
 };
 use crate::{
@@ -29,6 +30,13 @@ pub struct DeploymentView {
     pub id: String,
     /// The node.
     pub node_id: String,
+    /// What has taken the node: an installation has an image, a release and a rescue have none.
+    pub purpose: Purpose,
+    /// How a release wipes the disks; null: it is none.
+    pub wipe: Option<WipeMethod>,
+    /// When a rescue ends by itself; null: it is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub rescue_until: Option<Timestamp>,
     /// Whose it is: the project of the node when it was asked for.
     pub project_id: String,
     /// Who asked for it; empty: nobody knows any more.
@@ -107,8 +115,16 @@ impl Deployments {
         };
         let mut connection = self.db.acquire().await.map_err(doing("read the steps"))?;
         let steps = steps::list(&mut connection, &deployment.id).await?;
+        let (wipe, rescue_until) = match deployment.terms {
+            Some(Terms::Release { wipe, .. }) => (Some(wipe), None),
+            Some(Terms::Rescue { until, .. }) => (None, Some(until)),
+            None => (None, None),
+        };
         Ok(DeploymentView {
             progress: self.events.progress_of(&deployment.node_id, &deployment.id),
+            purpose: deployment.purpose,
+            wipe,
+            rescue_until,
             id: deployment.id,
             node_id: deployment.node_id,
             project_id: deployment.project_id,

@@ -11,7 +11,7 @@ use super::{
     decide::{Decision, Waiting, decide},
     error::DeployError,
     record::Deployment,
-    state::DeploymentState,
+    state::{DeploymentState, Purpose},
 };
 use crate::{
     events::doing,
@@ -47,17 +47,25 @@ impl Deployments {
             Some(id) => Some(self.read(id).await?).filter(|deployment| viewer.sees(&deployment.project_id)),
             None => None,
         };
-        if let (NodeState::Deploying, Some(deployment)) = (node.state, &deployment) {
+        if let (true, Some(deployment)) = (node.state.is_taken(), &deployment) {
             let (waiting, until) = self.waiting(deployment).await?;
             let explanation = waiting.to_string();
             // The machine that does not come may be the one that is not recognised.
             let problem = self.contradiction(&node.id).await?;
             return Ok(Why {
                 state: node.state,
-                summary: format!(
-                    "{} gets the image {}: {explanation}.",
-                    node.name, deployment.image_name
-                ),
+                summary: match deployment.purpose {
+                    Purpose::Install => {
+                        format!(
+                            "{} gets the image {}: {explanation}.",
+                            node.name, deployment.image_name
+                        )
+                    }
+                    Purpose::Release => {
+                        format!("{} is released, its disks are wiped: {explanation}.", node.name)
+                    }
+                    Purpose::Rescue => format!("{} is rescued: {explanation}.", node.name),
+                },
                 deadline: until,
                 problem,
                 waiting_for: Some(explanation),
@@ -66,10 +74,17 @@ impl Deployments {
         }
         let fit = deployment.as_ref().and_then(|last| last.fit.clone());
         let (mut summary, waiting_for) = resting(&node, connected);
+        if let Some(maintenance) = &node.maintenance {
+            summary.push_str(&format!(
+                " It is in maintenance since {}, by {}: {}; nothing is begun on it.",
+                maintenance.since, maintenance.by, maintenance.reason
+            ));
+        }
         let mut problem = node.problem;
         // A deployment that failed before anything was sent left the node as it was.
         if node.state == NodeState::Active
-            && let Some(failed) = deployment.filter(|last| last.state == DeploymentState::Failed)
+            && let Some(failed) = deployment
+                .filter(|last| last.state == DeploymentState::Failed && last.purpose == Purpose::Install)
         {
             summary.push_str(&format!(
                 " Its last deployment ({}) failed before anything was written.",
@@ -116,6 +131,9 @@ impl Deployments {
                 "the system is written and verified; its first boot is not reported".to_owned()
             }
             DeploymentState::Succeeded if deployment.finish => "the installed system has reported".to_owned(),
+            DeploymentState::Succeeded if deployment.purpose == Purpose::Release => {
+                "the disks are wiped, and that is proven".to_owned()
+            }
             DeploymentState::Succeeded => "the data disk is written and verified".to_owned(),
             DeploymentState::Cancelled => format!("cancelled in step {}", deployment.step),
             DeploymentState::Failed => match &deployment.problem {
@@ -147,7 +165,11 @@ fn resting(node: &Node, connected: bool) -> (String, Option<String>) {
             format!("{name} is announced and waits to boot the ramdisk from the network. {agent}"),
             Some("its first call".to_owned()),
         ),
-        NodeState::Available | NodeState::Deploying => (
+        NodeState::Retired => (
+            format!("{name} is out of service; imprint node approve {name} takes it back."),
+            None,
+        ),
+        NodeState::Available | NodeState::Deploying | NodeState::Releasing | NodeState::Rescue => (
             format!("{name} is available and waits for a deployment. {agent}"),
             Some("a deployment".to_owned()),
         ),

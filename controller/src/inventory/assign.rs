@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    node::{Node, NodeState},
+    node::Node,
     nodes::{InventoryError, Nodes, load, require_no_volumes},
 };
 use crate::{
@@ -26,8 +26,11 @@ impl Nodes {
         if node.project_id == project.id {
             return Ok(node);
         }
-        if node.state == NodeState::Deploying {
-            return Err(InventoryError::Deploying { name: node.name });
+        if node.state.is_taken() {
+            return Err(InventoryError::Taken {
+                name: node.name,
+                state: node.state,
+            });
         }
         require_no_volumes(change.connection(), &node).await?;
         let event = |kind, message| NewEvent {

@@ -8,9 +8,12 @@ use ulid::Ulid;
 use super::{
     identity::{Conflict, Identity, Shown, identify},
     node::{Node, NodeState},
-    nodes::{Nodes, candidates, load},
+    nodes::{Nodes, candidates, load, transit},
 };
-use crate::events::{Change, DatabaseError, NewEvent, doing};
+use crate::{
+    events::{Change, DatabaseError, NewEvent, doing},
+    lifecycle::NodeEvent,
+};
 
 /// A machine cannot be made known.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +99,25 @@ impl Nodes {
         .await
         .map_err(doing("keep the machine's identity"))?;
         keep_macs(change.connection(), &id, &shown.macs).await?;
-        let node = load(change.connection(), &id).await?;
-        node.ok_or_else(|| doing("read the node")(sqlx::Error::RowNotFound).into())
+        let read = || doing("read the node")(sqlx::Error::RowNotFound);
+        let node = load(change.connection(), &id).await?.ok_or_else(read)?;
+        if node.state.after(NodeEvent::Called) == Some(node.state) {
+            return Ok(node);
+        }
+        transit(change.connection(), &node, NodeEvent::Called, None).await?;
+        change
+            .append(NewEvent {
+                kind: "node.approved",
+                node_id: Some(&id),
+                deployment_id: None,
+                message: format!(
+                    "Node {} has called, as was announced, and is available.",
+                    node.name
+                ),
+                details: json!({ "name": node.name }),
+            })
+            .await?;
+        Ok(load(change.connection(), &id).await?.ok_or_else(read)?)
     }
 
     /// Writes that a machine was refused because it contradicts what is known.
@@ -123,7 +143,7 @@ impl Nodes {
     }
 }
 
-async fn keep_macs(
+pub(super) async fn keep_macs(
     connection: &mut SqliteConnection,
     node_id: &str,
     macs: &[String],

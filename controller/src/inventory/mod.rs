@@ -9,12 +9,14 @@ mod enroll;
 mod identity;
 mod node;
 mod nodes;
+mod service;
 #[cfg(test)]
 mod tests;
 
 pub use enroll::EnrollError;
 pub use identity::{Conflict, Identity, Known, Recognised, Shown, identify};
 pub use imprint_hardware::facts::{Disk, Firmware, Inventory, Nic};
-pub use node::{Node, NodeProblem, NodeState};
+pub use node::{Maintenance, Node, NodeProblem, NodeState};
 pub use nodes::{InventoryError, NodePage, NodeQuery, Nodes};
-pub(crate) use nodes::{load, set_state};
+pub(crate) use nodes::{load, transit};
+pub use service::NewNode;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::clock::timestamp_from_ms;
 
 /// Where a node is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
     /// It has called; nobody has taken it into service.
@@ -22,21 +22,30 @@ pub enum NodeState {
     Available,
     /// A deployment runs.
     Deploying,
+    /// A release runs: its disks are wiped.
+    Releasing,
+    /// Somebody works in its ramdisk.
+    Rescue,
     /// Its own operating system has reported.
     Active,
     /// Something failed; see its problem.
     Failed,
+    /// It is out of service for good.
+    Retired,
 }
 
 impl NodeState {
     /// All states.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Discovered,
         Self::Enrolled,
         Self::Available,
         Self::Deploying,
+        Self::Releasing,
+        Self::Rescue,
         Self::Active,
         Self::Failed,
+        Self::Retired,
     ];
 
     /// As APIs spell it.
@@ -47,15 +56,20 @@ impl NodeState {
             Self::Enrolled => "enrolled",
             Self::Available => "available",
             Self::Deploying => "deploying",
+            Self::Releasing => "releasing",
+            Self::Rescue => "rescue",
             Self::Active => "active",
             Self::Failed => "failed",
+            Self::Retired => "retired",
         }
     }
 }
 
 /// Not a state of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a state of nodes; use discovered, enrolled, available, deploying, active or failed")]
+#[error(
+    "`{0}` is not a state of nodes; use discovered, enrolled, available, deploying, releasing, rescue, active, failed or retired"
+)]
 pub struct UnknownState(pub String);
 
 impl FromStr for NodeState {
@@ -73,6 +87,18 @@ impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Why nothing is to be begun on a node for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Maintenance {
+    /// In the words of whoever asked for it.
+    pub reason: String,
+    /// Who that was.
+    pub by: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
 }
 
 /// What went wrong, where, and what can be done.
@@ -97,6 +123,8 @@ pub struct Node {
     pub project_id: String,
     /// Where it is in its life.
     pub state: NodeState,
+    /// Set: nothing is begun on it.
+    pub maintenance: Option<Maintenance>,
     /// Rises with each change of state.
     pub version: i64,
     /// SMBIOS UUID that can tell it from others.
@@ -123,7 +151,7 @@ pub struct Node {
 
 /// The columns of a node, with its MAC addresses joined by commas.
 pub(super) const SELECT_NODE: &str = "SELECT n.id, n.name, n.project_id, n.state, n.version, n.smbios_uuid, n.serial, n.hardware, \
-     n.agent_version, n.agent_defects, n.problem, n.deployment_id, n.last_seen_at, n.created_at, \
+     n.agent_version, n.agent_defects, n.problem, n.maintenance, n.deployment_id, n.last_seen_at, n.created_at, \
      (SELECT group_concat(mac, ',') FROM (SELECT mac FROM node_macs WHERE node_id = n.id ORDER BY position)) AS macs \
      FROM nodes n ";
 
@@ -135,6 +163,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Node {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let macs: Option<String> = row.try_get("macs")?;
         let problem: Option<String> = row.try_get("problem")?;
+        let maintenance: Option<String> = row.try_get("maintenance")?;
         let defects: String = row.try_get("agent_defects")?;
         let seen: Option<i64> = row.try_get("last_seen_at")?;
         Ok(Self {
@@ -142,6 +171,10 @@ impl sqlx::FromRow<'_, SqliteRow> for Node {
             name: row.try_get("name")?,
             project_id: row.try_get("project_id")?,
             state: row.try_get::<String, _>("state")?.parse().map_err(decode)?,
+            maintenance: maintenance
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(decode)?,
             version: row.try_get("version")?,
             smbios_uuid: row.try_get("smbios_uuid")?,
             serial: row.try_get("serial")?,

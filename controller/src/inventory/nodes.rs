@@ -10,13 +10,14 @@ use uuid::Uuid;
 use super::{
     Inventory,
     identity::{Identity, Known, Recognised, Shown, identify},
-    node::{Node, NodeProblem, NodeState, SELECT_NODE},
+    node::{Maintenance, Node, NodeProblem, NodeState, SELECT_NODE},
 };
 use crate::{
     boot::BootFacts,
     clock::Clock,
     events::{Change, DatabaseError, EventLog, NewEvent, doing},
     identity::{Caller, Viewer},
+    lifecycle::NodeEvent,
 };
 
 /// A node cannot be found or changed.
@@ -39,18 +40,49 @@ pub enum InventoryError {
         names: Vec<String>,
     },
     /// The state does not allow it.
-    #[error("node {name} is {state}; only a discovered node can be approved")]
+    #[error("node {name} is {state}; only a discovered or a retired node can be approved")]
     NotDiscovered {
         /// The node.
         name: String,
         /// Its state.
         state: NodeState,
     },
-    /// A deployment runs.
-    #[error("node {name} is being deployed")]
-    Deploying {
+    /// A deployment, a release or a rescue runs.
+    #[error("node {name} is {state}")]
+    Taken {
         /// The node.
         name: String,
+        /// Its state.
+        state: NodeState,
+    },
+    /// The state does not allow it.
+    #[error("node {name} is {state}: it cannot be {what}")]
+    NotAllowed {
+        /// The node.
+        name: String,
+        /// Its state.
+        state: NodeState,
+        /// What was wanted: "retired".
+        what: &'static str,
+    },
+    /// Nothing is begun on it.
+    #[error("node {name} is in maintenance since {}, by {}: {}", maintenance.since, maintenance.by, maintenance.reason)]
+    InMaintenance {
+        /// The node.
+        name: String,
+        /// Why.
+        maintenance: Maintenance,
+    },
+    /// The announcement of a machine.
+    #[error("that cannot be the announcement of a machine: {0}")]
+    BadAnnouncement(String),
+    /// A machine that shows this is known already.
+    #[error("node {name} is known by the same {what} already")]
+    Known {
+        /// The node.
+        name: String,
+        /// "MAC address 52:54:00:00:00:01", for instance.
+        what: String,
     },
     /// Its card shows volumes.
     #[error("node {name} has the volumes {}", volumes.join(", "))]
@@ -287,7 +319,7 @@ impl Nodes {
         if node.state == NodeState::Available && rename.is_none() {
             return Ok(node);
         }
-        if node.state != NodeState::Discovered {
+        if node.state.after(NodeEvent::Approved).is_none() {
             return Err(InventoryError::NotDiscovered {
                 name: node.name,
                 state: node.state,
@@ -297,7 +329,7 @@ impl Nodes {
             rename_node(&mut change, &node, name).await?;
         }
         let shown = rename.unwrap_or(&node.name).to_owned();
-        set_state(change.connection(), &node, NodeState::Available, None).await?;
+        transit(change.connection(), &node, NodeEvent::Approved, None).await?;
         change
             .append(NewEvent {
                 kind: "node.approved",
@@ -442,26 +474,31 @@ pub(crate) async fn load(connection: &mut SqliteConnection, id: &str) -> Result<
         .map_err(doing("read the node"))
 }
 
-/// Moves a node to a state, if nobody else has moved it since it was read.
-pub(crate) async fn set_state(
+/// Lets an event move a node, if nobody else has moved it since it was read; answers with its new state.
+pub(crate) async fn transit(
     connection: &mut SqliteConnection,
     node: &Node,
-    state: NodeState,
+    event: NodeEvent,
     problem: Option<&NodeProblem>,
-) -> Result<(), DatabaseError> {
-    let problem = problem.map(|problem| json!(problem).to_string());
+) -> Result<NodeState, DatabaseError> {
+    let failed = doing("change the node's state");
+    let Some(state) = node.state.after(event) else {
+        let text = format!("node {} is {}: {event} is nothing for it", node.name, node.state);
+        return Err(failed(sqlx::Error::Protocol(text)));
+    };
+    let problem = problem.filter(|_| state == NodeState::Failed);
     let result = sqlx::query(
         "UPDATE nodes SET state = ?, problem = ?, version = version + 1 WHERE id = ? AND version = ?",
     )
     .bind(state.as_str())
-    .bind(problem)
+    .bind(problem.map(|problem| json!(problem).to_string()))
     .bind(&node.id)
     .bind(node.version)
     .execute(connection)
     .await
-    .map_err(doing("change the node's state"))?;
+    .map_err(failed)?;
     if result.rows_affected() == 1 {
-        return Ok(());
+        return Ok(state);
     }
     Err(doing(
         "change the node's state, which another change has just moved",
@@ -551,6 +588,6 @@ async fn rename_node(change: &mut Change, node: &Node, name: &str) -> Result<(),
     Ok(())
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

@@ -44,6 +44,8 @@ pub struct HardwareModel {
     pub version: u32,
     /// For people.
     pub description: String,
+    /// A server of it that was discovered is taken into service at once.
+    pub approve: bool,
     /// All must hold for a server to be of this model; at least one.
     pub conditions: Vec<Condition>,
     /// What it needs of an image.

@@ -55,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<HardwareModel, ModelErrors> {
             "Write less.",
         );
     }
+    let approve = top.flag("approve", &mut problems).unwrap_or(false);
     let conditions = match top.section("match", &mut problems) {
         Some(section) => conditions(section, &mut problems),
         None => {
@@ -86,6 +87,7 @@ pub(super) fn read(text: &str) -> Result<HardwareModel, ModelErrors> {
         name,
         version: version.map_or(1, |version| version.value),
         description: description.map(|d| d.value).unwrap_or_default(),
+        approve,
         conditions,
         needs,
         boot,

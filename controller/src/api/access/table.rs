@@ -204,6 +204,17 @@ pub(super) fn rest() -> Vec<Row> {
         to("GET /v1/nodes/{node}", ReadNodes).of_web(),
         to("GET /v1/nodes/{node}/why", ReadNodes).of_web(),
         to("POST /v1/nodes/{node}/approve", WriteNodes).asks("/v1/nodes/{free}/approve"),
+        to("POST /v1/nodes", WriteNodes)
+            .body(r#"{"name": "announced-{who}", "macs": ["02:00:00:00:0a:01"]}"#),
+        to("PUT /v1/nodes/{node}/maintenance", WriteNodes)
+            .body(r#"{"reason": "of {who}"}"#)
+            .of_web(),
+        to("DELETE /v1/nodes/{node}/maintenance", WriteNodes).of_web(),
+        to("POST /v1/nodes/{node}/retire", WriteNodes).asks("/v1/nodes/{free}/retire"),
+        to("POST /v1/nodes/{node}/release", WriteDeployments)
+            .of_web()
+            .leaves(Leaves::Otherwise("deploy::tests::releases looks at its events")),
+        to("GET /v1/wipe-certificates", ReadNodes),
         to("PUT /v1/nodes/{node}/project", WriteNodes)
             .asks("/v1/nodes/{free}/project")
             .body(r#"{"project": "platform"}"#),
@@ -432,6 +443,12 @@ pub(super) fn grpc() -> Vec<Method> {
         .of_web(),
         calls("Nodes/Why", ReadNodes, &[(1, "{node}")]).of_web(),
         calls("Nodes/ApproveNode", WriteNodes, &[(1, "{free}")]),
+        calls("Nodes/AnnounceNode", WriteNodes, &[(1, "announced-{who}")]),
+        calls("Nodes/BeginMaintenance", WriteNodes, &[(1, "{node}"), (2, "so")]).of_web(),
+        calls("Nodes/EndMaintenance", WriteNodes, &[(1, "{node}")]).of_web(),
+        calls("Nodes/RetireNode", WriteNodes, &[(1, "{free}")]),
+        calls("Nodes/ReleaseNode", WriteDeployments, &[(1, "{node}")]).of_web(),
+        calls("Nodes/ListWipeCertificates", ReadNodes, &[]),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
         calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
         calls("Volumes/ListVolumes", ReadNodes, &[]),

@@ -170,12 +170,7 @@ async fn converse(
 async fn handle(app: &App, node_id: &str, message: AgentMessage) -> Result<(), Status> {
     let done = match message.message {
         Some(Message::Inventory(inventory)) => {
-            let inventory = Inventory::from(inventory);
-            return app
-                .nodes
-                .record_inventory(node_id, &inventory)
-                .await
-                .map_err(|error| fault(&error));
+            return take_inventory(app, node_id, &Inventory::from(inventory)).await;
         }
         Some(Message::Step(event)) => app.deployments.take_step(node_id, event).await,
         Some(Message::Progress(progress)) => app.deployments.take_progress(node_id, progress).await,
@@ -189,6 +184,25 @@ async fn handle(app: &App, node_id: &str, message: AgentMessage) -> Result<(), S
         Some(Message::Heartbeat(_)) | None => Ok(()),
     };
     done.map_err(|error| fault(&error))
+}
+
+/// Keeps what the hardware is; a model of it may take the machine into service.
+async fn take_inventory(app: &App, node_id: &str, inventory: &Inventory) -> Result<(), Status> {
+    app.nodes
+        .record_inventory(node_id, inventory)
+        .await
+        .map_err(|error| fault(&error))?;
+    let model = app.deployments.matching().hardware_model(Some(inventory)).await;
+    if let Some(model) = model
+        .map_err(|error| fault(&error))?
+        .filter(|model| model.approve)
+    {
+        app.nodes
+            .approve_by_model(node_id, &model.name)
+            .await
+            .map_err(|error| fault(&error))?;
+    }
+    Ok(())
 }
 
 /// A fault of the controller: the agent keeps what is not acknowledged and calls again.

@@ -33,7 +33,7 @@ pub fn register(routes: &mut RoutesBuilder, app: &App) {
 #[derive(Debug, Clone)]
 struct DeploymentsService(App);
 
-fn wire(deployment: Deployment) -> WireDeployment {
+pub(super) fn wire(deployment: Deployment) -> WireDeployment {
     WireDeployment {
         id: deployment.id,
         node_id: deployment.node_id,
@@ -48,6 +48,7 @@ fn wire(deployment: Deployment) -> WireDeployment {
         warnings: deployment.warnings,
         fit: deployment.fit.map(fit),
         first_boot: deployment.first_boot.map(first_boot),
+        purpose: deployment.purpose.to_string(),
     }
 }
 

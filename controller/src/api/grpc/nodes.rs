@@ -2,15 +2,16 @@
 
 use imprint_hardware::matching::Answer;
 use imprint_proto::v1::{
-    ApproveNodeRequest, AssignNodeRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest,
-    ListNodesResponse, MatchFit as WireFit, Node as WireNode, Problem as WireProblem, WhyRequest,
-    WhyResponse,
+    AnnounceNodeRequest, ApproveNodeRequest, AssignNodeRequest, BeginMaintenanceRequest, DeleteNodeRequest,
+    Deployment as WireDeployment, EndMaintenanceRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse,
+    ListWipeCertificatesRequest, ListWipeCertificatesResponse, MatchFit as WireFit, Node as WireNode,
+    Problem as WireProblem, ReleaseNodeRequest, RetireNodeRequest, WhyRequest, WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
 use tonic::{Request, Response, Status, service::RoutesBuilder};
 
-use super::{caller, matching::reasons};
+use super::{caller, lifecycle, matching::reasons};
 use crate::{
     api::rest::problem::Problem,
     app::App,
@@ -60,7 +61,7 @@ pub(super) fn fit(answer: Answer) -> WireFit {
     }
 }
 
-fn wire(app: &App, node: Node) -> WireNode {
+pub(super) fn wire(app: &App, node: Node) -> WireNode {
     WireNode {
         model: None,
         agent_connected: app.deployments.hub().is_connected(&node.id),
@@ -75,6 +76,7 @@ fn wire(app: &App, node: Node) -> WireNode {
         problem: node.problem.map(problem),
         last_seen_at: node.last_seen_at.map(timestamp),
         project_id: node.project_id,
+        maintenance: node.maintenance.map(lifecycle::maintenance),
     }
 }
 
@@ -134,6 +136,45 @@ impl Nodes for NodesService {
             model,
             ..wire(&self.0, node)
         }))
+    }
+
+    async fn announce_node(
+        &self,
+        request: Request<AnnounceNodeRequest>,
+    ) -> Result<Response<WireNode>, Status> {
+        lifecycle::announce(&self.0, request).await
+    }
+
+    async fn begin_maintenance(
+        &self,
+        request: Request<BeginMaintenanceRequest>,
+    ) -> Result<Response<WireNode>, Status> {
+        lifecycle::begin_maintenance(&self.0, request).await
+    }
+
+    async fn end_maintenance(
+        &self,
+        request: Request<EndMaintenanceRequest>,
+    ) -> Result<Response<WireNode>, Status> {
+        lifecycle::end_maintenance(&self.0, request).await
+    }
+
+    async fn retire_node(&self, request: Request<RetireNodeRequest>) -> Result<Response<WireNode>, Status> {
+        lifecycle::retire(&self.0, request).await
+    }
+
+    async fn release_node(
+        &self,
+        request: Request<ReleaseNodeRequest>,
+    ) -> Result<Response<WireDeployment>, Status> {
+        lifecycle::release(&self.0, request).await
+    }
+
+    async fn list_wipe_certificates(
+        &self,
+        request: Request<ListWipeCertificatesRequest>,
+    ) -> Result<Response<ListWipeCertificatesResponse>, Status> {
+        lifecycle::list_wipe_certificates(&self.0, request).await
     }
 
     async fn approve_node(&self, request: Request<ApproveNodeRequest>) -> Result<Response<WireNode>, Status> {

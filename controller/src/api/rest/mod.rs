@@ -16,6 +16,7 @@ pub mod guests;
 pub mod images;
 pub mod imports;
 pub mod jobs;
+pub mod lifecycle;
 pub mod matching;
 pub mod nodes;
 pub mod openapi;
@@ -41,6 +42,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(copies::router())
         .merge(store::router())
         .merge(nodes::router())
+        .merge(lifecycle::router())
         .merge(guests::router())
         .merge(deployments::router())
         .merge(events::router())

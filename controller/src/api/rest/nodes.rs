@@ -20,14 +20,14 @@ use crate::{
     app::App,
     deploy::Why,
     identity::Permission,
-    inventory::{Inventory, Node, NodeProblem, NodeQuery, NodeState},
+    inventory::{Inventory, Maintenance, Node, NodeProblem, NodeQuery, NodeState},
     matching::MatchError,
 };
 
 /// Paths of this part.
 pub fn router() -> Router<App> {
     Router::new()
-        .route("/v1/nodes", get(list_nodes))
+        .route("/v1/nodes", get(list_nodes).post(super::lifecycle::announce_node))
         .route("/v1/nodes/{node}", get(get_node).delete(delete_node))
         .route("/v1/nodes/{node}/approve", post(approve_node))
         .route("/v1/nodes/{node}/project", put(assign_node))
@@ -67,6 +67,8 @@ pub struct NodeView {
     deployment_id: Option<String>,
     /// Set in state failed.
     problem: Option<NodeProblem>,
+    /// Set: nothing is begun on it.
+    maintenance: Option<Maintenance>,
     /// When it was last heard of.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen_at: Option<Timestamp>,
@@ -129,7 +131,7 @@ struct Assignment {
     project: String,
 }
 
-fn view(app: &App, node: Node) -> NodeView {
+pub(super) fn view(app: &App, node: Node) -> NodeView {
     NodeView {
         agent_connected: app.deployments.hub().is_connected(&node.id),
         id: node.id,
@@ -142,6 +144,7 @@ fn view(app: &App, node: Node) -> NodeView {
         hardware: node.hardware,
         deployment_id: node.deployment_id,
         problem: node.problem,
+        maintenance: node.maintenance,
         last_seen_at: node.last_seen_at,
         agent_version: node.agent_version,
         agent_defects: node.agent_defects,

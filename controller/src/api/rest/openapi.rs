@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use super::{
-    contents, copies, deployments, events, exports, guests, images, imports, jobs, matching, nodes, problem,
-    projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
+    contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle, matching,
+    nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +53,7 @@ pub fn document() -> &'static openapi::OpenApi {
             copies::openapi(),
             store::openapi(),
             nodes::openapi(),
+            lifecycle::openapi(),
             guests::openapi(),
             deployments::openapi(),
             events::openapi(),

@@ -5,11 +5,15 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    state::{Phase, Step},
+    state::{Phase, Purpose, Step},
     volume::VolumeFact,
 };
 use crate::inventory::NodeProblem;
 
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +74,8 @@ pub struct Limits {
 /// Everything a decision rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// What has taken the node.
+    pub purpose: Purpose,
     /// The time now.
     pub now: Timestamp,
     /// Where the agent is.
@@ -90,6 +96,8 @@ pub struct Facts {
     pub attempt: u32,
     /// How the agent's work ended.
     pub outcome: Option<Outcome>,
+    /// The task goes on until then by its nature: a rescue.
+    pub stays_until: Option<Timestamp>,
     /// How the volume is that it goes onto.
     pub volume: VolumeFact,
     /// The image is the whole of it: no finishing, no report.
@@ -104,6 +112,13 @@ pub struct Facts {
     pub cancel_requested_at: Option<Timestamp>,
     /// How long nothing may move.
     pub limits: Limits,
+}
+
+impl Facts {
+    /// A remedy, with what is to be asked for again.
+    fn remedy(&self, text: &str) -> String {
+        text.replace("{again}", self.purpose.again())
+    }
 }
 
 /// What a deployment waits for, as a sentence for operators.
@@ -121,6 +136,8 @@ pub enum Waiting {
     Acceptance,
     /// The agent works on a step.
     Work(Step),
+    /// Somebody works in the ramdisk, until he ends it or its time is over.
+    Rescue,
     /// The agent's session is gone in the middle of the work.
     AgentReturn(Step),
     /// The agent is to confirm the cancellation.
@@ -146,6 +163,9 @@ impl fmt::Display for Waiting {
             }
             Self::Acceptance => f.write_str("the task was sent; waits for the agent to take it"),
             Self::Work(step) => write!(f, "the agent {} (step {step})", step.doing()),
+            Self::Rescue => {
+                f.write_str("somebody works in the ramdisk; ends when he says so, or by its deadline")
+            }
             Self::AgentReturn(step) => {
                 write!(
                     f,
@@ -231,8 +251,9 @@ fn await_agent(facts: &Facts) -> Decision {
             VolumeFact::Awaited { why, .. } => Decision::Go(Next::Failed(NodeProblem {
                 step: Step::AttachVolume.to_string(),
                 cause: format!("The volume was not shown to the server in time: {why}."),
-                remedy: "Look at the card and at the storage behind the volume (imprint volume show), then deploy again."
-                    .to_owned(),
+                remedy: facts.remedy(
+                    "Look at the card and at the storage behind the volume (imprint volume show), then {again}.",
+                ),
             })),
             _ => Decision::Go(Next::AgentWorks),
         };
@@ -249,9 +270,9 @@ fn await_agent(facts: &Facts) -> Decision {
         )
     };
     let remedy = if facts.powered {
-        "Look at the server's console: the ramdisk needs 768 MiB of RAM and a route to the controller's TLS port. Then deploy again."
+        "Look at the server's console: the ramdisk needs 768 MiB of RAM and a route to the controller's TLS port. Then {again}."
     } else {
-        "Power the server on or restart it, with network boot first in its boot order, and deploy again."
+        "Power the server on or restart it, with network boot first in its boot order, and {again}."
     };
     wait(facts, waiting_for, facts.limits.boot, cause, remedy)
 }
@@ -285,13 +306,24 @@ fn agent_works(facts: &Facts) -> Decision {
             Next::Failed(restarts_again(facts))
         });
     }
+    if let Some(until) = facts.stays_until.filter(|_| facts.accepted) {
+        if facts.now >= until {
+            return cancelling(facts, until);
+        }
+        if matches!(facts.agent, Agent::Connected { busy: false, .. }) {
+            return Decision::Stay {
+                waiting_for: Waiting::Rescue,
+                until,
+            };
+        }
+    }
     match facts.agent {
         Agent::Connected { busy: true, .. } => wait(
             facts,
             Waiting::OlderTask,
             facts.limits.step,
             "The agent did not give up the task of an earlier deployment.",
-            "Restart the server, then deploy again.",
+            "Restart the server, then {again}.",
         ),
         Agent::Connected { task_sent, .. }
             if (!task_sent || facts.resend && !facts.accepted)
@@ -304,7 +336,7 @@ fn agent_works(facts: &Facts) -> Decision {
             Waiting::Acceptance,
             facts.limits.step,
             "The agent did not take the task.",
-            "Look at the agent's journal on the server's console, restart the server and deploy again.",
+            "Look at the agent's journal on the server's console, restart the server and {again}.",
         ),
         Agent::Connected { .. } => wait(
             facts,
@@ -315,7 +347,7 @@ fn agent_works(facts: &Facts) -> Decision {
                 facts.step,
                 shown(facts.limits.step)
             ),
-            "Look at the agent's journal on the server's console, and at disk and network of the server; then deploy again.",
+            "Look at the agent's journal on the server's console, and at disk and network of the server; then {again}.",
         ),
         Agent::Away => wait(
             facts,
@@ -327,7 +359,7 @@ fn agent_works(facts: &Facts) -> Decision {
                 facts.step,
                 shown(facts.limits.step.max(facts.limits.boot))
             ),
-            "Check the server's power and its network, restart it and deploy again.",
+            "Check the server's power and its network, restart it and {again}.",
         ),
     }
 }
@@ -365,7 +397,7 @@ fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
     Decision::Go(Next::Cancelled(Some(NodeProblem {
         step: facts.step.to_string(),
         cause: "The deployment was cancelled, but the agent did not confirm that it has stopped.".to_owned(),
-        remedy: "Restart the server so that it boots the ramdisk again, then deploy again.".to_owned(),
+        remedy: facts.remedy("Restart the server so that it boots the ramdisk again, then {again}."),
     })))
 }
 
@@ -389,7 +421,7 @@ fn await_report(facts: &Facts) -> Decision {
             Waiting::CloudInit,
             facts.limits.first_boot,
             "The installed system started, and has not said since that its cloud-init has ended.",
-            "Look at the server's console: does it still run, and reach the controller? Its /var/log/cloud-init-output.log says how far it is. Then deploy again, or take the system as it is (imprint deployment accept).",
+            "Look at the server's console: does it still run, and reach the controller? Its /var/log/cloud-init-output.log says how far it is. Then {again}, or take the system as it is (imprint deployment accept).",
         );
     }
     wait(
@@ -397,7 +429,7 @@ fn await_report(facts: &Facts) -> Decision {
         Waiting::FirstBootReport,
         facts.limits.first_boot,
         "The installed system did not report from its first boot in time.",
-        "Look at the server's console: does it boot its disk, has it an address, can it reach the controller's TLS port? Then deploy again.",
+        "Look at the server's console: does it boot its disk, has it an address, can it reach the controller's TLS port? Then {again}.",
     )
 }
 
@@ -409,7 +441,7 @@ fn wait(facts: &Facts, waiting_for: Waiting, limit: SignedDuration, cause: &str,
     Decision::Go(Next::Failed(NodeProblem {
         step: facts.step.to_string(),
         cause: cause.to_owned(),
-        remedy: remedy.to_owned(),
+        remedy: facts.remedy(remedy),
     }))
 }
 
@@ -417,7 +449,7 @@ fn stopped_by_itself(facts: &Facts) -> NodeProblem {
     NodeProblem {
         step: facts.step.to_string(),
         cause: "The agent says that the task was cancelled, but nobody asked for it.".to_owned(),
-        remedy: "Look at the agent's journal on the server's console, then deploy again.".to_owned(),
+        remedy: facts.remedy("Look at the agent's journal on the server's console, then {again}."),
     }
 }
 
@@ -428,7 +460,7 @@ fn restarts_again(facts: &Facts) -> NodeProblem {
             "The server was restarted in the middle of the work {} times.",
             facts.attempt
         ),
-        remedy: "Find out what restarts it (power, watchdog, memory), then deploy again.".to_owned(),
+        remedy: facts.remedy("Find out what restarts it (power, watchdog, memory), then {again}."),
     }
 }
 

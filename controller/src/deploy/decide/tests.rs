@@ -8,6 +8,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn facts() -> Facts {
     Facts {
+        purpose: Purpose::Install,
+        stays_until: None,
         now: at(1000),
         agent: Agent::Away,
         powered: false,
@@ -540,8 +542,11 @@ prop_compose! {
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
         agent in any_agent(), outcome in any_outcome(), reported in any_report(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
         flags in proptest::array::uniform7(any::<bool>()), volume in any_volume(),
+        purpose in proptest::sample::select(Purpose::ALL), stays in proptest::option::of(0_i64..100_000),
     ) -> Facts {
         Facts {
+            purpose,
+            stays_until: stays.map(at),
             now: at(now),
             agent,
             powered: flags[0],

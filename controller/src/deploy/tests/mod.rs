@@ -1,5 +1,6 @@
 mod cancels;
 mod contradictions;
+
 mod deadlines;
 mod disks;
 mod encrypted;
@@ -8,6 +9,7 @@ mod images;
 mod models;
 mod preflights;
 mod reinstalls;
+mod releases;
 mod removals;
 mod requests;
 mod restarts;

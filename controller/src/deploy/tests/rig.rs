@@ -345,6 +345,25 @@ impl FakeAgent {
         assert_eq!(self.acked().await, self.sequence);
     }
 
+    /// Sends the end of a wipe, and waits until it is kept.
+    pub(super) async fn certified(
+        &mut self,
+        task: &str,
+        result: wire::outcome::Result,
+        certificates: Vec<wire::WipeCertificate>,
+    ) {
+        self.sequence += 1;
+        let outcome = wire::Outcome {
+            task_id: task.to_owned(),
+            sequence: self.sequence,
+            result: Some(result),
+            certificates,
+        };
+        self.send(agent_message::Message::Outcome(outcome)).await;
+        // One that is not believed is told to stop first.
+        while !matches!(self.next().await, controller_message::Message::Ack(_)) {}
+    }
+
     async fn send_outcome(&mut self, task: &str, result: wire::outcome::Result) {
         self.sequence += 1;
         let outcome = wire::Outcome {

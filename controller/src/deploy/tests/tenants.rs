@@ -190,7 +190,7 @@ async fn a_node_that_changes_hands_takes_nothing_along() {
         .unwrap();
     let other = two.app.tenants.project(&Viewer::All, "other").await.unwrap();
     let busy = nodes.assign(&admin(), "web-1", &other).await;
-    assert!(matches!(busy, Err(InventoryError::Deploying { .. })), "{busy:?}");
+    assert!(matches!(busy, Err(InventoryError::Taken { .. })), "{busy:?}");
     let cancelled = deployments.cancel(&two.web, &running.id).await.unwrap();
     assert_eq!(cancelled.state, DeploymentState::Cancelled);
 

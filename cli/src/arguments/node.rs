@@ -1,0 +1,134 @@
+//! `imprint node …`
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// All servers
+    #[command(after_help = "\
+States: discovered, enrolled, available, deploying, releasing, rescue, active, failed, retired.
+
+Examples:
+  imprint node list
+  imprint node list --state discovered")]
+    List {
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// One server with its hardware
+    #[command(after_help = "Example:\n  imprint node show web-07")]
+    Show {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
+    /// Announce a server that is to come: it is in service from its first call
+    #[command(after_help = "\
+Examples:
+  imprint node announce web-07 --mac 52:54:00:12:34:56
+  imprint node announce web-08 --mac 52:54:00:12:34:57 --mac 52:54:00:12:34:58 --serial S3X0NB0K")]
+    Announce {
+        /// Its name: letters, digits and inner hyphens
+        name: String,
+        /// MAC address of a NIC that it boots from; repeatable
+        #[arg(long, required = true, value_name = "MAC")]
+        mac: Vec<String>,
+        /// SMBIOS UUID
+        #[arg(long)]
+        uuid: Option<String>,
+        /// Serial number
+        #[arg(long)]
+        serial: Option<String>,
+    },
+    /// Keep a server out of use: nothing is begun on it, what runs goes on
+    #[command(after_help = "\
+Examples:
+  imprint node maintenance web-07 --reason 'new memory, ticket 4711'
+  imprint node maintenance web-07 --end")]
+    Maintenance {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Why, for whoever asks
+        #[arg(long, required_unless_present = "end")]
+        reason: Option<String>,
+        /// It may be used again
+        #[arg(long, conflicts_with = "reason")]
+        end: bool,
+    },
+    /// Take a server out of service for good; `approve` takes it back
+    #[command(after_help = "\
+Refused while it has a system: release it first.
+
+Example:
+  imprint node retire web-07")]
+    Retire {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
+    /// What proves that disks were wiped, newest first; kept when servers are long gone
+    #[command(after_help = "\
+Examples:
+  imprint node wipes web-07
+  imprint node wipes --disk S3X0NB0K --output json")]
+    Wipes {
+        /// Only those of this server: its id, or the name that it had
+        node: Option<String>,
+        /// Only those of this disk: serial number or WWN
+        #[arg(long, value_name = "SERIAL")]
+        disk: Option<String>,
+    },
+    /// Forget a server and its deployments; refused while one runs
+    #[command(after_help = "\
+Its events stay. If it boots from the network again it is discovered as a new server.
+
+Example:
+  imprint node delete web-07")]
+    Delete {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
+    /// Say where a server's SDI card is, or that it has none
+    #[command(after_help = "\
+The card shows network volumes to the server (`imprint volume`). Its OPI service is asked without TLS:
+keep it in the management network.
+
+Examples:
+  imprint node set-card web-07 10.0.9.17:50051
+  imprint node set-card web-07 --none")]
+    SetCard {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// HOST:PORT of its OPI service
+        #[arg(required_unless_present = "none")]
+        address: Option<String>,
+        /// It has none
+        #[arg(long, conflicts_with = "address")]
+        none: bool,
+    },
+    /// Give a server to a project, whose members then see it and deploy on it
+    #[command(after_help = "\
+Refused while a deployment runs on it. The project `platform` has every server that was not assigned.
+
+Examples:
+  imprint node assign web-07 --project web
+  imprint node assign web-07 --project platform")]
+    Assign {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Id or name of the project
+        #[arg(long)]
+        project: String,
+    },
+    /// Take a discovered or a retired server into service
+    #[command(after_help = "\
+Examples:
+  imprint node approve 52:54:00:12:34:56 --name web-07
+  imprint node approve 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
+    Approve {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Give it this name
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
