@@ -1,5 +1,6 @@
 mod cancels;
 mod contradictions;
+mod day;
 
 mod deadlines;
 mod disks;
