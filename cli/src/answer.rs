@@ -141,6 +141,56 @@ pub struct WipeCertificate {
     pub cause: String,
 }
 
+/// Deployments of many servers by one request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Batch {
+    pub id: String,
+    pub image_name: String,
+    pub requested_by: String,
+    pub at_once: u32,
+    pub stop_after: Option<u32>,
+    pub stop_reason: String,
+    pub created_at: Option<Timestamp>,
+    pub counts: BatchCounts,
+    pub nodes: Vec<BatchNode>,
+    pub refused: Vec<RefusedNode>,
+}
+
+/// How many of a batch stand how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BatchCounts {
+    pub queued: u32,
+    pub running: u32,
+    pub succeeded: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+    pub refused: u32,
+}
+
+/// A server of a batch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BatchNode {
+    pub node_id: String,
+    pub node: String,
+    pub deployment_id: String,
+    pub state: String,
+    pub queued: bool,
+    pub step: String,
+    pub problem: Option<Problem>,
+}
+
+/// A server that did not come into a batch.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RefusedNode {
+    pub node: String,
+    pub detail: String,
+    pub remedy: String,
+}
+
 /// The guest plugin of a server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -1,5 +1,6 @@
 //! The command line. What `--help` says is a contract: it is checked in under `src/snapshots`.
 
+mod batch;
 mod copies;
 mod guest;
 mod image;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use batch::BatchCommand;
 pub use copies::{CopyArguments, Destination, ExportArguments};
 pub use guest::GuestCommand;
 pub use image::ImageCommand;
@@ -109,6 +111,9 @@ pub enum Command {
     Deploy(DeployArguments),
     /// Wipe the disks of servers, with proof: they are available then
     Release(ReleaseArguments),
+    /// Look at batches of deployments and stop them
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// Look at deployments, releases and rescues, and cancel them
     #[command(subcommand)]
     Deployment(DeploymentCommand),
@@ -190,6 +195,7 @@ as they ended.
 Examples:
   imprint deploy web-07 --image debian-12 --wait
   imprint deploy web-07 web-08 web-09 --image debian-12 --user-data user.yaml --wait --timeout 1h
+  imprint deploy $(cat rack-7) --image debian-12 --at-once 10 --stop-after 2 --wait
   imprint deploy db-01 --image debian-12 --disk 'transport=nvme,size>=400GB' --network net.yaml
   imprint deploy web-10 --family debian --wait
   imprint deploy web-12 --image debian-12 --volume web-12-root --volume-kind nvme
@@ -272,6 +278,12 @@ pub struct DeployArguments {
     /// Wait until all have ended, with a live display; exit code 0 only if all succeeded
     #[arg(long)]
     pub wait: bool,
+    /// As a batch that lets so many run at a time; the others wait for their turn
+    #[arg(long, value_name = "N", conflicts_with = "dry_run")]
+    pub at_once: Option<u32>,
+    /// As a batch in which no further one begins after so many failures
+    #[arg(long, value_name = "N", conflicts_with = "dry_run")]
+    pub stop_after: Option<u32>,
     /// Stop waiting after this time (90s, 30m, 2h); the deployments go on
     #[arg(long, value_name = "TIME", requires = "wait", value_parser = crate::measure::parse_duration)]
     pub timeout: Option<std::time::Duration>,

@@ -1,5 +1,6 @@
 //! Tables: pure functions from answers to text.
 
+mod batch;
 mod contents;
 mod first_boot;
 mod guest;
@@ -22,6 +23,7 @@ use crate::{
     measure,
 };
 
+pub use batch::{batch, batches};
 pub use contents::{image_facts, lint};
 pub use guest::{guest, password_resets};
 pub use image::{families, image, images, price};

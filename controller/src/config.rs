@@ -182,6 +182,8 @@ pub enum DhcpMode {
 /// How long a deployment may wait at its steps, in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeoutConfig {
+    /// Until the turn of a deployment in its batch comes.
+    pub queue_seconds: u64,
     /// From the start of a deployment to the first call of the agent.
     pub boot_seconds: u64,
     /// Without any progress of a step.
@@ -197,6 +199,7 @@ pub struct TimeoutConfig {
 impl Default for TimeoutConfig {
     fn default() -> Self {
         Self {
+            queue_seconds: 7 * 24 * 3600,
             boot_seconds: 1800,
             step_progress_seconds: 600,
             first_boot_seconds: 1800,

@@ -250,3 +250,14 @@ pub(crate) async fn problem(response: reqwest::Response) -> (u16, String, String
         document["remedy"].as_str().unwrap().to_owned(),
     )
 }
+
+/// A page of the documentation with a table between its markers replaced.
+pub(crate) fn generated(page: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (
+        format!("<!-- {name}: generated -->\n"),
+        format!("<!-- {name}: end -->"),
+    );
+    let (before, rest) = page.split_once(&begin).expect("the page has the marker");
+    let (_, after) = rest.split_once(&end).expect("the page has the end marker");
+    format!("{before}{begin}{table}{end}{after}")
+}

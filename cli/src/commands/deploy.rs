@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use super::plan;
 use crate::{
-    answer::{Deployment, read},
+    answer::{Batch, Deployment, read},
     arguments::{BootOrder, Console, DataSource, DeployArguments, ImageUsers},
     client::Client,
     fault::Fault,
@@ -25,6 +25,9 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
     if arguments.dry_run {
         return dry_run(client, &arguments.nodes, &request, output).await;
     }
+    if arguments.at_once.is_some() || arguments.stop_after.is_some() {
+        return as_batch(client, arguments, request, output).await;
+    }
     let begin = async |node: &str| {
         let mut body = request.clone();
         body.insert("node".into(), node.into());
@@ -34,6 +37,53 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
     begun
         .finish(client, arguments.wait, arguments.timeout, output)
         .await
+}
+
+/// One request for all: the controller lets some run at a time.
+async fn as_batch(
+    client: &Client,
+    arguments: DeployArguments,
+    mut request: Map<String, Value>,
+    output: &Output,
+) -> Result<(), Fault> {
+    request.insert("node".into(), "".into());
+    let mut body = Map::new();
+    body.insert("nodes".into(), arguments.nodes.into());
+    body.insert("deployment".into(), request.into());
+    body.insert("at_once".into(), arguments.at_once.into());
+    body.insert("stop_after".into(), arguments.stop_after.into());
+    let answer = client.post(&["v1", "batches"], &body, None).await?;
+    let batch: Batch = read(&answer);
+    for refused in &batch.refused {
+        output::say(&format!(
+            "{}: {} {}",
+            refused.node, refused.detail, refused.remedy
+        ));
+    }
+    let all_began = if batch.refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Fault::NotAllSucceeded)
+    };
+    if !arguments.wait {
+        let id = batch.id;
+        output.result(&answer, || {
+            format!("batch {id} has begun; look at it with: imprint batch show {id}\n")
+        })?;
+        return all_began;
+    }
+    let mut awaited = Vec::with_capacity(batch.nodes.len());
+    for node in batch.nodes {
+        awaited.push(Awaited {
+            label: node.node,
+            deployment: client
+                .get(&["v1", "deployments", &node.deployment_id], &[])
+                .await?,
+        });
+    }
+    wait::for_all(client, awaited, arguments.timeout, output)
+        .await
+        .and(all_began)
 }
 
 /// What was begun on several servers.

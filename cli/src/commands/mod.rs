@@ -1,5 +1,6 @@
 //! One file for each noun of the command line.
 
+mod batch;
 mod billing;
 mod contents;
 mod copies;
@@ -47,6 +48,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Model(command) => model::run(&client, command, output).await,
         Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
+        Command::Batch(command) => batch::run(&client, command, output).await,
         Command::Release(arguments) => release::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,

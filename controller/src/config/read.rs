@@ -411,6 +411,7 @@ fn written_timeouts(mut keys: Keys<'_>) -> TimeoutConfig {
     let default = TimeoutConfig::default();
     let mut read = |key, default| keys.count(key, MAX_SECONDS).unwrap_or(default);
     let timeouts = TimeoutConfig {
+        queue_seconds: read("queue_seconds", default.queue_seconds),
         boot_seconds: read("boot_seconds", default.boot_seconds),
         step_progress_seconds: read("step_progress_seconds", default.step_progress_seconds),
         first_boot_seconds: read("first_boot_seconds", default.first_boot_seconds),

@@ -8,6 +8,7 @@ use ulid::Ulid;
 
 use super::{
     Deployments,
+    batch::{Turn, turn_of},
     create::new_task,
     decide::{Agent, Decision, Effect, Facts, Limits, Next, Outcome, Report, decide},
     ending::Manner,
@@ -58,7 +59,11 @@ impl Deployments {
         let mut effects = Vec::new();
         while deployment.state == DeploymentState::Running {
             let task = task_facts(change.connection(), &deployment.task_id).await?;
-            let facts = self.facts(deployment, task, &news);
+            let turn = turn_of(change.connection(), deployment).await?;
+            let facts = Facts {
+                turn,
+                ..self.facts(deployment, task, &news)
+            };
             match decide(deployment.phase, &facts) {
                 Decision::Stay { .. } => break,
                 Decision::Act(effect) => {
@@ -89,6 +94,8 @@ impl Deployments {
         // As its hardware model says.
         let longer = u64::from(deployment.boot_seconds);
         Facts {
+            // Looked at where it matters: not here, for all that run.
+            turn: Turn::Now,
             purpose: deployment.purpose,
             now: self.clock.now(),
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
@@ -113,6 +120,7 @@ impl Deployments {
             moved_at: watched(progress.map_or(deployment.moved_at, |at| at.max(deployment.moved_at))),
             cancel_requested_at: deployment.cancel_requested_at.map(watched),
             limits: Limits {
+                queue: seconds(limits.queue_seconds),
                 boot: seconds(limits.boot_seconds + longer),
                 step: seconds(limits.step_progress_seconds),
                 first_boot: seconds(limits.first_boot_seconds + longer),
@@ -131,6 +139,21 @@ impl Deployments {
         deployment.phase_since = now;
         deployment.moved_at = now;
         match next {
+            Next::AwaitAgent => {
+                deployment.phase = Phase::AwaitAgent;
+                let detail = "Waits for the server to boot the ramdisk from the network.";
+                let waiting = StepChange::new(Step::Power, StepState::Running, now, detail);
+                steps::set(change.connection(), &deployment.id, &waiting).await?;
+                let message = "Its turn in its batch has come.".to_owned();
+                tell(
+                    change,
+                    deployment,
+                    "deployment.turn",
+                    message,
+                    json!({ "batch_id": deployment.batch_id }),
+                )
+                .await?;
+            }
             Next::AgentWorks => {
                 deployment.phase = Phase::AgentWorks;
                 deployment.step = Step::Boot;

@@ -7,6 +7,7 @@ use super::{
     Deployments,
     advance::tell,
     error::DeployError,
+    history,
     record::{Deployment, load, save},
     state::{DiskState, Phase, Step, StepState},
     steps::{self, StepChange},
@@ -15,6 +16,7 @@ use crate::{
     api::rest::problem::chain,
     boot::{BootAction, BootFacts},
     config::UnknownPolicy,
+    events::doing,
     inventory::{Node, NodeState, Recognised},
 };
 
@@ -49,7 +51,12 @@ impl Deployments {
         {
             self.note_power(&deployment.id).await?;
         }
-        let action = choose(&node, deployment.as_ref());
+        let action = match &deployment {
+            Some(deployment) if deployment.phase == Phase::Queued => {
+                self.choose_queued(&node, deployment).await?
+            }
+            deployment => choose(&node, deployment.as_ref()),
+        };
         // The machine gets its answer whether or not its model can be told.
         match self.model_at_boot(&node).await {
             Ok(Some(model)) => Ok(as_model(action, &model)),
@@ -59,6 +66,23 @@ impl Deployments {
                 Ok(action)
             }
         }
+    }
+
+    /// A node whose turn has not come goes on with what it has.
+    async fn choose_queued(&self, node: &Node, deployment: &Deployment) -> Result<BootAction, DeployError> {
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("look for the node's system"))?;
+        let name = &node.name;
+        Ok(if history::has_system(&mut connection, deployment).await? {
+            local(format!(
+                "{name} waits for its turn in its batch and runs its own system meanwhile"
+            ))
+        } else {
+            ramdisk(format!("{name} waits for its turn in its batch"))
+        })
     }
 
     async fn model_at_boot(&self, node: &Node) -> Result<Option<HardwareModel>, DeployError> {

@@ -13,7 +13,7 @@ use super::{
     network_config,
     record::{Deployment, load},
     request::{Checked, DeployRequest, Refusal, user_data_of},
-    state::{Step, StepState},
+    state::{Phase, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
@@ -35,6 +35,17 @@ impl Deployments {
         by: &Caller,
         request: &DeployRequest,
         key: Option<&str>,
+    ) -> Result<Deployment, DeployError> {
+        self.create_in(by, request, key, None).await
+    }
+
+    /// As [`Self::create`]; one of a batch waits for its turn.
+    pub(super) async fn create_in(
+        &self,
+        by: &Caller,
+        request: &DeployRequest,
+        key: Option<&str>,
+        batch_id: Option<&str>,
     ) -> Result<Deployment, DeployError> {
         let hash = self
             .request_key
@@ -81,7 +92,7 @@ impl Deployments {
         let (image, checked) = subject.check(request, &node, self.catalog.region(), policy)?;
         require_content(change.connection(), image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
-        self.insert(change.connection(), &id, by, &node, image, &checked)
+        self.insert(change.connection(), (&id, batch_id), by, &node, image, &checked)
             .await?;
         if let Some(target) = &target {
             change.about_project(&node.project_id);
@@ -187,7 +198,7 @@ impl Deployments {
     async fn insert(
         &self,
         connection: &mut SqliteConnection,
-        id: &str,
+        (id, batch_id): (&str, Option<&str>),
         by: &Caller,
         node: &Node,
         image: &Image,
@@ -199,11 +210,12 @@ impl Deployments {
             "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, \
              disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, \
              phase_since, moved_at, created_at, manifest, warnings, project_id, requested_by, disk_policy, disk_rule_model, \
-             boot_seconds, image_users, finish_options) \
-             VALUES (?, ?, 'running', 'await-agent', 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             boot_seconds, image_users, finish_options, batch_id) \
+             VALUES (?, ?, 'running', ?, 'power', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&node.id)
+        .bind(if batch_id.is_some() { Phase::Queued } else { Phase::AwaitAgent }.as_str())
         .bind(&image.id)
         .bind(&image.name)
         .bind(&checked.disk.image_digest)
@@ -228,6 +240,7 @@ impl Deployments {
         .bind(checked.boot_seconds)
         .bind(checked.image_users.as_str())
         .bind(json!(checked.options).to_string())
+        .bind(batch_id)
         .execute(&mut *connection)
         .await
         .map_err(doing("make the deployment"))?;

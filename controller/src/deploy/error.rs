@@ -70,6 +70,9 @@ pub enum DeployError {
     /// Not a key.
     #[error("the Idempotency-Key has {0} characters; 1 to 255 printable ones are allowed")]
     BadKey(usize),
+    /// Nothing is called that.
+    #[error("no batch has the id `{0}`")]
+    NoBatch(String),
     /// What a release or a rescue was asked for.
     #[error("{0}")]
     BadTerms(String),
@@ -133,12 +136,19 @@ impl From<DeployError> for Problem {
                 "Use a new key for a new request.",
             ),
             DeployError::BadKey(_) => Self::invalid(detail, "Use a short random text, such as a UUID."),
+            DeployError::NoBatch(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "batch-not-found",
+                "There is no such batch",
+                detail,
+                "`imprint batch list` shows the newest batches (API: GET /v1/batches).",
+            ),
             DeployError::BadTerms(_) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "bad-terms",
                 "That cannot be asked of the node",
                 detail,
-                "docs/lifecycle.md says what releases and rescues take; disks are named by rules (docs/disk-rules.md).",
+                "docs/lifecycle.md says what releases, rescues and batches take; disks are named by rules (docs/disk-rules.md).",
             ),
             DeployError::BadPageToken(_) => {
                 Self::invalid(detail, "Pass next_page_token of the page before, unchanged.")

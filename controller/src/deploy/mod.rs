@@ -10,6 +10,7 @@
 mod accept;
 mod access;
 mod advance;
+mod batch;
 mod boot_choice;
 mod certificate;
 mod contradiction;
@@ -59,6 +60,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
 use url::Url;
 
+pub use batch::{Batch, BatchCounts, BatchNode, BatchRequest, RefusedNode, Turn};
 pub use certificate::{CertificatePage, WipeCertificate, WipeDocument, WipeSamples};
 pub use decide::{Decision, Effect, Facts, Waiting, decide};
 pub use disk_choice::NoDisk;

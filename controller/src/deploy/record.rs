@@ -78,6 +78,8 @@ pub struct Deployment {
     pub purpose: Purpose,
     /// What a release or a rescue was asked for; unset: an installation.
     pub terms: Option<Terms>,
+    /// The batch that made it; unset: a request of its own.
+    pub batch_id: Option<String>,
     /// Who asked for it: a user, or a token of no user; empty: nobody knows any more.
     pub requested_by: String,
     /// Rises with each change.
@@ -188,6 +190,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Deployment {
             node_id: row.try_get("node_id")?,
             project_id: row.try_get("project_id")?,
             requested_by: row.try_get("requested_by")?,
+            batch_id: row.try_get("batch_id")?,
             purpose: word(row, "purpose")?,
             terms: document(row, "terms")?,
             version: row.try_get("version")?,

@@ -63,7 +63,7 @@ impl Deployments {
     pub async fn reconcile(&self) -> Result<(), DeployError> {
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT d.*, {} FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id {} \
-             WHERE d.state = 'running'",
+             WHERE d.state = 'running' AND d.phase <> 'queued'",
             TaskFacts::columns(),
             VolumeFact::JOIN
         )))
@@ -88,7 +88,7 @@ impl Deployments {
                 tracing::error!(deployment.id = deployment.id, error = %chain(&error), "a deployment could not go on");
             }
         }
-        Ok(())
+        self.reconcile_batches().await
     }
 
     /// Once for each row and start of the controller.

@@ -65,6 +65,8 @@ impl Purpose {
 words! {
     /// Where a running deployment is, for the reconciler.
     Phase, "phase", {
+        /// Its turn in its batch has not come.
+        Queued => "queued",
         /// The agent has not called yet.
         AwaitAgent => "await-agent",
         /// The agent has, or is to have, the task.

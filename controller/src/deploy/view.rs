@@ -32,6 +32,8 @@ pub struct DeploymentView {
     pub node_id: String,
     /// What has taken the node: an installation has an image, a release and a rescue have none.
     pub purpose: Purpose,
+    /// The batch that made it; null: a request of its own.
+    pub batch_id: Option<String>,
     /// How a release wipes the disks; null: it is none.
     pub wipe: Option<WipeMethod>,
     /// When a rescue ends by itself; null: it is none.
@@ -123,6 +125,7 @@ impl Deployments {
         Ok(DeploymentView {
             progress: self.events.progress_of(&deployment.node_id, &deployment.id),
             purpose: deployment.purpose,
+            batch_id: deployment.batch_id,
             wipe,
             rescue_until,
             id: deployment.id,

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use super::{
     Deployments,
     advance::{News, task_facts},
-    decide::{Decision, Waiting, decide},
+    batch::turn_of,
+    decide::{Decision, Facts, Waiting, decide},
     error::DeployError,
     record::Deployment,
     state::{DeploymentState, Purpose},
@@ -115,7 +116,11 @@ impl Deployments {
     ) -> Result<(Waiting, Option<Timestamp>), DeployError> {
         let mut connection = self.db.acquire().await.map_err(doing("read the task"))?;
         let task = task_facts(&mut connection, &deployment.task_id).await?;
-        let facts = self.facts(deployment, task, &News::default());
+        let turn = turn_of(&mut connection, deployment).await?;
+        let facts = Facts {
+            turn,
+            ..self.facts(deployment, task, &News::default())
+        };
         Ok(match decide(deployment.phase, &facts) {
             Decision::Stay { waiting_for, until } => (waiting_for, Some(until)),
             // Between two steps of the reconciler.

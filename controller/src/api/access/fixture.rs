@@ -209,6 +209,11 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
             now = app.clock.now_ms()
         ),
         format!("UPDATE nodes SET deployment_id = '{deployment}' WHERE id = '{node}'"),
+        // Of the same id as its deployment.
+        format!(
+            "INSERT INTO batches (id, project_id, requested_by, image_name, at_once, created_at) \
+             VALUES ('{deployment}', '{project}', 'somebody', '{name}', 1, 0)"
+        ),
         format!(
             "INSERT INTO guests (node_id, deployment_id, key_digest, created_at) VALUES ('{node}', '{deployment}', x'00', 0)"
         ),

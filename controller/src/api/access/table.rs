@@ -265,6 +265,18 @@ pub(super) fn rest() -> Vec<Row> {
             .leaves(Leaves::Otherwise(
                 "deploy::tests look at the events of deployments",
             )),
+        to("POST /v1/batches", WriteDeployments)
+            .body(r#"{"nodes": ["{node}"], "deployment": {"node": "", "image": "{image}"}}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("deploy::tests::batches looks at its events")),
+        to("GET /v1/batches", ReadDeployments),
+        to("GET /v1/batches/{id}", ReadDeployments)
+            .asks("/v1/batches/{deployment}")
+            .of_web(),
+        to("POST /v1/batches/{id}/cancel", WriteDeployments)
+            .asks("/v1/batches/{deployment}/cancel")
+            .of_web()
+            .leaves(Leaves::Otherwise("deploy::tests::batches looks at its events")),
         to("POST /v1/deployments/{id}/cancel", WriteDeployments).of_web(),
         to("POST /v1/deployments/{id}/accept", WriteDeployments)
             .of_web()
@@ -491,6 +503,10 @@ pub(super) fn grpc() -> Vec<Method> {
         )
         .of_web(),
         calls("Deployments/ListDeployments", ReadDeployments, &[]),
+        calls("Batches/CreateBatch", WriteDeployments, &[(1, "{node}")]).of_web(),
+        calls("Batches/ListBatches", ReadDeployments, &[]),
+        calls("Batches/GetBatch", ReadDeployments, &[(1, "{deployment}")]).of_web(),
+        calls("Batches/CancelBatch", WriteDeployments, &[(1, "{deployment}")]).of_web(),
         calls(
             "Deployments/AcceptDeployment",
             WriteDeployments,

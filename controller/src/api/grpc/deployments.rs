@@ -49,6 +49,7 @@ pub(super) fn wire(deployment: Deployment) -> WireDeployment {
         fit: deployment.fit.map(fit),
         first_boot: deployment.first_boot.map(first_boot),
         purpose: deployment.purpose.to_string(),
+        batch_id: deployment.batch_id.unwrap_or_default(),
     }
 }
 
@@ -77,7 +78,7 @@ fn first_boot(report: FirstBoot) -> WireFirstBoot {
     }
 }
 
-fn asked(request: CreateDeploymentRequest) -> DeployRequest {
+pub(super) fn asked(request: CreateDeploymentRequest) -> DeployRequest {
     DeployRequest {
         node: request.node,
         image: request.image,

@@ -10,6 +10,7 @@ use super::rest::auth::{self, Caller};
 use crate::{app::App, server::Peer};
 
 pub mod agent;
+pub mod batches;
 pub mod billing;
 pub mod contents;
 pub mod copies;
@@ -66,6 +67,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     guests::register(&mut routes, app);
     nodes::register(&mut routes, app);
     deployments::register(&mut routes, app);
+    batches::register(&mut routes, app);
     events::register(&mut routes, app);
     store::register(&mut routes, app);
     jobs::register(&mut routes, app);

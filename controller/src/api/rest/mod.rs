@@ -7,6 +7,7 @@ use tower::ServiceExt;
 use crate::app::App;
 
 pub mod auth;
+pub mod batches;
 pub mod contents;
 pub mod copies;
 pub mod deployments;
@@ -45,6 +46,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(lifecycle::router())
         .merge(guests::router())
         .merge(deployments::router())
+        .merge(batches::router())
         .merge(events::router())
         .merge(jobs::router())
         .merge(upkeep::router())

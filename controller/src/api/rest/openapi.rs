@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use super::{
-    contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle, matching,
-    nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
+    batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle,
+    matching, nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
 };
 
 #[derive(OpenApi)]
@@ -56,6 +56,7 @@ pub fn document() -> &'static openapi::OpenApi {
             lifecycle::openapi(),
             guests::openapi(),
             deployments::openapi(),
+            batches::openapi(),
             events::openapi(),
             jobs::openapi(),
             upkeep::openapi(),

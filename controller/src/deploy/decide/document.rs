@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::*;
-use crate::{inventory::NodeState, lifecycle::NodeEvent};
+use crate::{inventory::NodeState, lifecycle::NodeEvent, testing::generated};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -13,6 +13,7 @@ fn at(second: i64) -> Timestamp {
 fn begun() -> Facts {
     Facts {
         purpose: Purpose::Install,
+        turn: Turn::Now,
         now: at(1),
         agent: Agent::Away,
         powered: false,
@@ -31,6 +32,7 @@ fn begun() -> Facts {
         moved_at: at(0),
         cancel_requested_at: None,
         limits: Limits {
+            queue: SignedDuration::from_secs(1000),
             boot: SignedDuration::from_secs(1000),
             step: SignedDuration::from_secs(1000),
             first_boot: SignedDuration::from_secs(1000),
@@ -96,12 +98,17 @@ fn free() -> Agent {
 
 #[rustfmt::skip]
 fn situations() -> Vec<(&'static str, Phase, Facts)> {
-    use Phase::{AgentWorks as Works, AwaitAgent as Await, AwaitReport as Report};
+    use Phase::{AgentWorks as Works, AwaitAgent as Await, AwaitReport as Report, Queued};
     let volume = VolumeFact::Awaited { why: "the card is asked".to_owned(), until: at(1500) };
     let boots = Facts { powered: true, step: Step::Boot, ..begun() };
     let rescue = Facts { purpose: Purpose::Rescue, stays_until: Some(at(1500)), ..works() };
     let first = Facts { step: Step::FirstBootReport, ..away(works()) };
     vec![
+        ("of a batch, others are before it", Queued, Facts { turn: Turn::Behind(3), ..begun() }),
+        ("its turn has come", Queued, begun()),
+        ("the batch was stopped", Queued, Facts { turn: Turn::Never, ..begun() }),
+        ("its turn did not come", Queued, late(Facts { turn: Turn::Behind(3), ..begun() })),
+        ("cancelled", Queued, cancelled(begun())),
         ("begun", Await, begun()),
         ("the server has asked for the ramdisk", Await, boots.clone()),
         ("the server never asked for the ramdisk", Await, late(begun())),
@@ -153,6 +160,7 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
         Decision::Stay { waiting_for, until } => {
             assert!(*until > facts.now, "{waiting_for} has no deadline ahead");
             let limit = match waiting_for {
+                Waiting::Turn(_) => "`queue_seconds`",
                 Waiting::Power | Waiting::AgentCall => "`boot_seconds`",
                 Waiting::Volume(_) => "the volume's own",
                 Waiting::OlderTask | Waiting::Acceptance | Waiting::Work(_) => {
@@ -167,6 +175,7 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
         }
         Decision::Act(Effect::SendTask) => ("sends the task".to_owned(), ""),
         Decision::Act(Effect::SendCancel) => ("tells the agent to stop".to_owned(), ""),
+        Decision::Go(Next::AwaitAgent) => ("→ `await-agent`".to_owned(), ""),
         Decision::Go(Next::AgentWorks) => ("→ `agent-works`".to_owned(), ""),
         Decision::Go(Next::NewAttempt) => ("→ `agent-works`, a new attempt with a new task".to_owned(), ""),
         Decision::Go(Next::AwaitReport) => ("→ `await-report`".to_owned(), ""),
@@ -218,22 +227,15 @@ fn nodes() -> String {
     text
 }
 
-/// The page with a table between its markers replaced.
-fn with(page: &str, name: &str, table: &str) -> String {
-    let (begin, end) = (
-        format!("<!-- {name}: generated -->\n"),
-        format!("<!-- {name}: end -->"),
-    );
-    let (before, rest) = page.split_once(&begin).expect("the page has the marker");
-    let (_, after) = rest.split_once(&end).expect("the page has the end marker");
-    format!("{before}{begin}{table}{end}{after}")
-}
-
 #[test]
 fn the_documentation_has_the_tables_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/lifecycle.md");
     let page = fs::read_to_string(&path).unwrap();
-    let new = with(&with(&page, "nodes", &nodes()), "deployments", &deployments());
+    let new = generated(
+        &generated(&page, "nodes", &nodes()),
+        "deployments",
+        &deployments(),
+    );
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &new).unwrap();
     }

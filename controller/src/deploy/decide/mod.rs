@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    batch::Turn,
     state::{Phase, Purpose, Step},
     volume::VolumeFact,
 };
@@ -61,6 +62,8 @@ pub enum Report {
 /// How long nothing may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Until its turn comes.
+    pub queue: SignedDuration,
     /// Until the agent calls.
     pub boot: SignedDuration,
     /// While the agent works.
@@ -76,6 +79,8 @@ pub struct Limits {
 pub struct Facts {
     /// What has taken the node.
     pub purpose: Purpose,
+    /// Whether its turn has come.
+    pub turn: Turn,
     /// The time now.
     pub now: Timestamp,
     /// Where the agent is.
@@ -124,6 +129,8 @@ impl Facts {
 /// What a deployment waits for, as a sentence for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
+    /// So many of its batch are before it.
+    Turn(u32),
     /// The machine is to be powered on.
     Power,
     /// The machine has power; the agent is to call.
@@ -151,6 +158,8 @@ pub enum Waiting {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Turn(0) => f.write_str("waits for its turn in its batch: it is the next"),
+            Self::Turn(before) => write!(f, "waits for its turn in its batch: {before} are before it"),
             Self::Power => f.write_str(
                 "waits for the server to boot the ramdisk from the network: power it on or restart it",
             ),
@@ -195,6 +204,8 @@ pub enum Effect {
 /// The way on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
+    /// Its turn has come.
+    AwaitAgent,
     /// The agent is there: its part begins.
     AgentWorks,
     /// The machine lost the task by a restart: a new attempt with a new task.
@@ -229,9 +240,27 @@ pub enum Decision {
 #[must_use]
 pub fn decide(phase: Phase, facts: &Facts) -> Decision {
     match phase {
+        Phase::Queued => queued(facts),
         Phase::AwaitAgent => await_agent(facts),
         Phase::AgentWorks => agent_works(facts),
         Phase::AwaitReport | Phase::Ended => await_report(facts),
+    }
+}
+
+fn queued(facts: &Facts) -> Decision {
+    if facts.cancel_requested_at.is_some() {
+        return Decision::Go(Next::Cancelled(None));
+    }
+    match facts.turn {
+        Turn::Now => Decision::Go(Next::AwaitAgent),
+        Turn::Never => Decision::Go(Next::Cancelled(None)),
+        Turn::Behind(before) => wait(
+            facts,
+            Waiting::Turn(before),
+            facts.limits.queue,
+            "Its turn in its batch did not come in time.",
+            "Look at what those do that run (imprint batch show), then {again}.",
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ fn at(seconds: i64) -> Timestamp {
 fn facts() -> Facts {
     Facts {
         purpose: Purpose::Install,
+        turn: Turn::Now,
         stays_until: None,
         now: at(1000),
         agent: Agent::Away,
@@ -27,6 +28,7 @@ fn facts() -> Facts {
         moved_at: at(1000),
         cancel_requested_at: None,
         limits: Limits {
+            queue: SignedDuration::from_secs(1000),
             boot: SignedDuration::from_secs(1800),
             step: SignedDuration::from_secs(600),
             first_boot: SignedDuration::from_secs(900),
@@ -542,10 +544,12 @@ prop_compose! {
         now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
         agent in any_agent(), outcome in any_outcome(), reported in any_report(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
         flags in proptest::array::uniform7(any::<bool>()), volume in any_volume(),
+        turn in prop_oneof![Just(Turn::Now), Just(Turn::Never), (0_u32..9).prop_map(Turn::Behind)],
         purpose in proptest::sample::select(Purpose::ALL), stays in proptest::option::of(0_i64..100_000),
     ) -> Facts {
         Facts {
             purpose,
+            turn,
             stays_until: stays.map(at),
             now: at(now),
             agent,

@@ -1,12 +1,14 @@
+mod batches;
 mod cancels;
 mod contradictions;
 mod day;
-
 mod deadlines;
 mod disks;
 mod encrypted;
 mod first_boots;
 mod images;
+mod machine;
+mod matrix;
 mod models;
 mod preflights;
 mod reinstalls;

@@ -212,10 +212,14 @@ async fn nothing_else_takes_a_node_meanwhile() {
         "{retired:?}"
     );
     // The database itself knows no second one.
-    let twin = sqlx::query("INSERT INTO deployments SELECT 'x', node_id, version, state, phase, step, image_id, image_name, image_digest, manifest_digest, disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, attempt, task_id, phase_since, moved_at, cancel_requested_at, disk_state, problem, write_figures, disk, boot_entry, first_boot, created_at, finished_at, project_id, requested_by, manifest, warnings, price, fit, disk_policy, disk_rule_model, boot_seconds, image_users, finish_options, volume_id, volume_name, content, purpose, terms FROM deployments WHERE id = ?")
-        .bind(&begun.id)
-        .execute(&rig.app().db)
-        .await;
+    let columns = "node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest, disk_size_bytes, \
+                   logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id, phase_since, moved_at, created_at";
+    let twin = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "INSERT INTO deployments (id, {columns}) SELECT 'x', {columns} FROM deployments WHERE id = ?"
+    )))
+    .bind(&begun.id)
+    .execute(&rig.app().db)
+    .await;
     assert!(twin.unwrap_err().to_string().contains("UNIQUE"));
 
     // In maintenance nothing is begun.

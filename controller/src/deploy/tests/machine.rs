@@ -1,0 +1,428 @@
+//! A server in the time of a fake clock: its power, its disk, and an agent that holds its task, its numbered messages and its
+//! session as the real one does. The controller is the real one; messages go to it without a network, so that nothing
+//! depends on who is quicker.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use imprint_proto::agent::v1::{self as wire, Step as S, controller_message, outcome, task::Kind};
+use tokio::sync::mpsc;
+
+use super::rig::*;
+use crate::{
+    boot::{BootAction, BootFacts},
+    deploy::*,
+    inventory::{Node, NodeState},
+};
+
+/// What is on the one disk.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Content {
+    /// Nothing that boots, and nobody has begun.
+    Blank,
+    /// Somebody has begun to write or to wipe; the head is withheld.
+    Part,
+    /// The whole image of a deployment, and the token of its report.
+    Whole(String, String),
+}
+
+/// What an agent works on, and the steps that are to come.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    task: wire::Task,
+    left: VecDeque<S>,
+}
+
+/// A machine that has booted the ramdisk.
+#[derive(Debug, Default)]
+pub(super) struct Ramdisk {
+    boot_id: String,
+    /// How often the agent was started.
+    pub starts: u32,
+    pub work: Option<Work>,
+    /// Numbered messages that nobody has acknowledged, oldest first.
+    outbox: VecDeque<Numbered>,
+    sequence: u64,
+    /// The task that it holds, or whose end is not acknowledged.
+    held: String,
+    pub session: Option<(Seat, mpsc::Receiver<Outgoing>)>,
+}
+
+#[derive(Debug, Clone)]
+enum Numbered {
+    Step(wire::StepEvent),
+    Outcome(Box<wire::Outcome>),
+}
+
+impl Numbered {
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Step(event) => event.sequence,
+            Self::Outcome(outcome) => outcome.sequence,
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        matches!(self, Self::Outcome(outcome) if matches!(outcome.result, Some(outcome::Result::Success(_))))
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Power {
+    Off,
+    Ramdisk(Box<Ramdisk>),
+    System,
+}
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct Machine {
+    shown: wire::Fingerprint,
+    pub node_id: String,
+    pub power: Power,
+    pub content: Content,
+    boots: u64,
+    /// Pieces that the next image is written in.
+    pub pieces: u64,
+    /// Tasks that were begun, by deployment.
+    pub begun: BTreeMap<String, u32>,
+    /// Tasks that were stopped by the controller.
+    pub stopped: u64,
+}
+
+impl Machine {
+    /// A server in service that is switched off.
+    pub(super) async fn in_service(rig: &Rig, index: u64) -> Self {
+        let shown = wire::Fingerprint {
+            smbios_uuid: format!("9f1b0000-2222-4333-8444-1000000000{index:02}"),
+            smbios_serial: format!("DAY-{index}"),
+            macs: vec![format!("52:54:00:da:00:{index:02}")],
+        };
+        let nodes = &rig.app().nodes;
+        let node = nodes.enroll(&shown, "0.1.0").await.unwrap();
+        nodes
+            .record_inventory(&node.id, &inventory().into())
+            .await
+            .unwrap();
+        nodes.approve(&admin(), &node.id, None).await.unwrap();
+        Self {
+            shown,
+            node_id: node.id,
+            power: Power::Off,
+            content: Content::Blank,
+            boots: 0,
+            pieces: 1,
+            begun: BTreeMap::new(),
+            stopped: 0,
+        }
+    }
+
+    pub(super) async fn node(&self, rig: &Rig) -> Node {
+        rig.app().nodes.get(&self.node_id).await.unwrap()
+    }
+
+    pub(super) fn ramdisk(&mut self) -> Option<&mut Ramdisk> {
+        match &mut self.power {
+            Power::Ramdisk(ramdisk) => Some(ramdisk),
+            Power::Off | Power::System => None,
+        }
+    }
+
+    /// The step that the agent is to do next; none without a task.
+    pub(super) fn next_step(&mut self) -> Option<S> {
+        self.ramdisk()?.work.as_ref()?.left.front().copied()
+    }
+
+    /// Power on: what the boot services say decides.
+    pub(super) async fn boots(&mut self, rig: &Rig) {
+        self.boots += 1;
+        let shown = &self.shown;
+        let facts =
+            BootFacts::parse(&shown.macs[0], &shown.smbios_uuid, &shown.smbios_serial, "efi").unwrap();
+        self.power = match rig.app().deployments.boot_action(&facts).await.unwrap() {
+            BootAction::Ramdisk { .. } => Power::Ramdisk(Box::new(Ramdisk {
+                boot_id: format!("boot-{}", self.boots),
+                ..Ramdisk::default()
+            })),
+            // A disk that is not whole has nothing that boots: the server stays where it is.
+            BootAction::LocalDisk { .. } if matches!(self.content, Content::Whole(..)) => Power::System,
+            BootAction::LocalDisk { .. } => Power::Off,
+        };
+    }
+
+    pub(super) async fn loses_power(&mut self, rig: &Rig) {
+        self.hangs_up(rig).await;
+        self.power = Power::Off;
+    }
+
+    /// The agent calls, if it has no session.
+    pub(super) async fn calls(&mut self, rig: &Rig) {
+        let node_id = self.node_id.clone();
+        let Some(ramdisk) = self.ramdisk().filter(|it| it.session.is_none()) else {
+            return;
+        };
+        let (sender, inbox) = mpsc::channel(64);
+        let hello = wire::Hello {
+            start_count: ramdisk.starts + 1,
+            ..hello(&ramdisk.boot_id, &ramdisk.held)
+        };
+        let app = rig.app();
+        let seat = app
+            .deployments
+            .attach(&node_id, &hello, sender, app.authority.ca_pem(), "0.1.0")
+            .await
+            .unwrap();
+        ramdisk.session = Some((seat, inbox));
+    }
+
+    pub(super) async fn hangs_up(&mut self, rig: &Rig) {
+        if let Some((seat, _)) = self.ramdisk().and_then(|it| it.session.take()) {
+            let deployments = &rig.app().deployments;
+            deployments.detach(&seat, "it was cut").await.unwrap();
+        }
+    }
+
+    /// The agent is killed and started again: what it knows is in its state folder.
+    pub(super) async fn agent_dies(&mut self, rig: &Rig) {
+        self.hangs_up(rig).await;
+        if let Some(ramdisk) = self.ramdisk() {
+            ramdisk.starts += 1;
+        }
+    }
+
+    /// Everything that the controller has sent.
+    pub(super) async fn reads(&mut self, rig: &Rig) {
+        loop {
+            let Some((_, inbox)) = self.ramdisk().and_then(|it| it.session.as_mut()) else {
+                return;
+            };
+            let Ok(Outgoing::Message(message)) = inbox.try_recv() else {
+                return;
+            };
+            match message.message.unwrap() {
+                controller_message::Message::Welcome(_) => {}
+                controller_message::Message::Task(task) => self.takes(rig, task).await,
+                controller_message::Message::Cancel(cancel) => self.stops(&cancel.task_id),
+                controller_message::Message::Ack(ack) => self.is_thanked(rig, &ack).await,
+            }
+        }
+    }
+
+    /// A task arrives: whoever begins has a claim that lives.
+    async fn takes(&mut self, rig: &Rig, task: wire::Task) {
+        let (id, left) = match task.kind.as_ref().unwrap() {
+            Kind::Deploy(deploy) => {
+                let writes = std::iter::repeat_n(S::Write, usize::try_from(self.pieces).unwrap());
+                let finish = [S::Partitions, S::Seed, S::Guest, S::BootEntry, S::Reboot];
+                (
+                    deploy.deployment_id.clone(),
+                    std::iter::once(S::ClaimDisk)
+                        .chain(writes)
+                        .chain(finish)
+                        .collect(),
+                )
+            }
+            Kind::Wipe(wipe) => (wipe.release_id.clone(), VecDeque::from([S::Wipe, S::Wipe])),
+            Kind::Reboot(_) => panic!("nobody asked for that"),
+        };
+        let node_id = self.node_id.clone();
+        let ramdisk = self.ramdisk().unwrap();
+        if ramdisk.held == task.task_id {
+            return;
+        }
+        if let Some(work) = &ramdisk.work {
+            panic!("{node_id} is given {task:?} while it works on {work:?}");
+        }
+        ramdisk.held.clone_from(&task.task_id);
+        (ramdisk.sequence, ramdisk.outbox) = (0, VecDeque::new());
+        ramdisk.work = Some(Work { task, left });
+        let begun = self.begun.entry(id.clone()).or_default();
+        *begun += 1;
+        assert!(*begun <= 3, "{id} begins for the {begun}th time");
+        let deployment = rig.deployment(&id).await;
+        assert_eq!(deployment.node_id, node_id);
+        assert_eq!(
+            deployment.state,
+            DeploymentState::Running,
+            "a task of what has ended"
+        );
+    }
+
+    fn stops(&mut self, task_id: &str) {
+        let touched = self.content == Content::Part;
+        let whole = matches!(self.content, Content::Whole(..));
+        let ramdisk = self.ramdisk().unwrap();
+        if ramdisk
+            .work
+            .as_ref()
+            .is_some_and(|work| work.task.task_id == task_id)
+        {
+            ramdisk.work = None;
+            let stopped = wire::Cancelled {
+                head_cleared: touched,
+            };
+            ramdisk.ends(task_id, outcome::Result::Cancelled(stopped), Vec::new());
+            self.stopped += 1;
+        } else if ramdisk.held == task_id && whole {
+            // It has ended well, and nobody wants it: the head is cleared.
+            self.content = Content::Part;
+        }
+    }
+
+    /// One step of the work, or its end.
+    pub(super) fn works(&mut self) {
+        let Some(ramdisk) = self.ramdisk() else { return };
+        let Some(work) = &mut ramdisk.work else { return };
+        let task = work.task.clone();
+        if let Some(step) = work.left.pop_front() {
+            ramdisk.sequence += 1;
+            let event = step_event(&task.task_id, ramdisk.sequence, step, wire::StepKind::Started);
+            ramdisk.outbox.push_back(Numbered::Step(event));
+            if matches!(step, S::Write | S::Wipe) {
+                self.content = Content::Part;
+            }
+            return;
+        }
+        ramdisk.work = None;
+        let disk = wire::Disk {
+            serial: "D1".to_owned(),
+            ..wire::Disk::default()
+        };
+        match task.kind.as_ref().unwrap() {
+            Kind::Deploy(deploy) => {
+                let success = wire::Success {
+                    disk: Some(disk),
+                    image_digest: deploy.image.as_ref().unwrap().image_digest.clone(),
+                    ..wire::Success::default()
+                };
+                ramdisk.ends(&task.task_id, outcome::Result::Success(success), Vec::new());
+                self.content = Content::Whole(deploy.deployment_id.clone(), report_token(&task));
+            }
+            _ => {
+                let proof = wire::WipeCertificate {
+                    wiped: true,
+                    ..wire::WipeCertificate::default()
+                };
+                let success = outcome::Result::Success(wire::Success::default());
+                ramdisk.ends(&task.task_id, success, vec![proof]);
+                self.content = Content::Blank;
+            }
+        }
+    }
+
+    /// The agent fails in the midst of its work.
+    pub(super) fn gives_up(&mut self) {
+        let Some(ramdisk) = self.ramdisk() else { return };
+        let Some(work) = ramdisk.work.take() else { return };
+        let step = match work.task.kind {
+            Some(Kind::Wipe(_)) => S::Wipe,
+            _ => S::Write,
+        };
+        ramdisk.ends(&work.task.task_id, failure(step, true), Vec::new());
+    }
+
+    /// Sends the oldest message that nobody has acknowledged.
+    pub(super) async fn sends(&mut self, rig: &Rig) {
+        let node_id = self.node_id.clone();
+        let Some(ramdisk) = self.ramdisk().filter(|it| it.session.is_some()) else {
+            return;
+        };
+        let deployments = &rig.app().deployments;
+        match ramdisk.outbox.front().cloned() {
+            Some(Numbered::Step(event)) => deployments.take_step(&node_id, event).await.unwrap(),
+            Some(Numbered::Outcome(outcome)) => deployments.take_outcome(&node_id, *outcome).await.unwrap(),
+            None => {}
+        }
+    }
+
+    /// The controller has kept a message. After the success of an installation the server restarts from its disk.
+    async fn is_thanked(&mut self, rig: &Rig, ack: &wire::Ack) {
+        let ramdisk = self.ramdisk().unwrap();
+        if ramdisk.held != ack.task_id {
+            return;
+        }
+        let mut restarts = false;
+        while let Some(kept) = ramdisk
+            .outbox
+            .pop_front_if(|first| first.sequence() <= ack.sequence)
+        {
+            restarts |= kept.is_success();
+        }
+        if ramdisk.outbox.is_empty() && ramdisk.work.is_none() {
+            ramdisk.held.clear();
+        }
+        if restarts && matches!(self.content, Content::Whole(..)) {
+            self.loses_power(rig).await;
+            self.boots(rig).await;
+        }
+    }
+
+    /// The agent's turn: it calls, reads, works, tells.
+    pub(super) async fn agent(&mut self, rig: &Rig) {
+        self.calls(rig).await;
+        self.reads(rig).await;
+        self.works();
+        self.sends(rig).await;
+        self.reads(rig).await;
+    }
+
+    /// The installed system reports, as often as it likes; false when it is not listened to.
+    pub(super) async fn reports(&self, rig: &Rig) -> bool {
+        let (Power::System, Content::Whole(id, token)) = (&self.power, &self.content) else {
+            return false;
+        };
+        let report = wire::FirstBootReport {
+            deployment_id: id.clone(),
+            ..first_boot(&rig.deployment(id).await, "b1")
+        };
+        rig.app().deployments.take_report(token, report).await.is_ok()
+    }
+
+    /// What holds at any time.
+    pub(super) async fn check(&self, rig: &Rig) {
+        let node = self.node(rig).await;
+        let why = rig.app().deployments.why(&Viewer::All, &node.id).await.unwrap();
+        assert!(!why.summary.is_empty());
+        let last = match node.deployment_id.as_deref() {
+            Some(id) => Some(rig.deployment(id).await),
+            None => None,
+        };
+        let runs = last
+            .as_ref()
+            .is_some_and(|it| it.state == DeploymentState::Running);
+        assert_eq!(node.state.is_taken(), runs, "{node:?} has {last:?}");
+        if node.state == NodeState::Failed {
+            let problem = node.problem.as_ref().unwrap();
+            assert!(
+                !problem.cause.is_empty() && !problem.remedy.is_empty(),
+                "{problem:?}"
+            );
+        }
+        if let Some(deadline) = why.deadline {
+            // A clock that was set back makes waits longer, and no wait endless.
+            let hours = deadline.duration_since(rig.clock.now()).as_hours();
+            assert!(hours <= 6, "{why:?}");
+        }
+        if let Some(deployment) = last.filter(|it| it.state == DeploymentState::Succeeded)
+            && node.state == NodeState::Active
+        {
+            let whole = matches!(&self.content, Content::Whole(id, _) if *id == deployment.id);
+            assert!(
+                whole,
+                "{} is active, and its disk is {:?}",
+                deployment.id, self.content
+            );
+        }
+    }
+}
+
+impl Ramdisk {
+    fn ends(&mut self, task_id: &str, result: outcome::Result, certificates: Vec<wire::WipeCertificate>) {
+        self.sequence += 1;
+        self.outbox.push_back(Numbered::Outcome(Box::new(wire::Outcome {
+            task_id: task_id.to_owned(),
+            sequence: self.sequence,
+            result: Some(result),
+            certificates,
+        })));
+    }
+}
