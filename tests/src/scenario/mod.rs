@@ -12,6 +12,7 @@ mod fault_agent_killed;
 mod fault_agent_refuses;
 mod fault_cable_pulled;
 mod fault_cancelled;
+mod fault_cells;
 mod fault_cloud_init;
 mod fault_connection_cut;
 mod fault_controller_killed;
@@ -153,6 +154,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 80,
         run: fault_controller_killed::run,
+    },
+    Scenario {
+        name: "fault-cells",
+        about: "boot, write and first boot against power cut, network cut and a dead controller: active each time",
+        ci: false,
+        variant: None,
+        rough_seconds: 900,
+        run: fault_cells::run,
     },
     Scenario {
         name: "fault-agent-killed",
