@@ -1,5 +1,6 @@
 //! A controller that really serves, for tests of all concerns.
 
+pub(crate) mod crash;
 mod disk;
 pub(crate) mod garbage;
 pub(crate) mod s3;

@@ -264,6 +264,8 @@ impl Deployments {
     pub(super) async fn act(&self, deployment: &Deployment, effects: &[Effect]) -> Result<(), DeployError> {
         let (node_id, task_id) = (&deployment.node_id, &deployment.task_id);
         for effect in effects {
+            #[cfg(test)]
+            crate::testing::crash::here()?;
             match effect {
                 Effect::SendTask => {
                     let Some(ca_pem) = self.hub.claim_task(node_id, task_id, self.clock.now()) else {
@@ -273,6 +275,8 @@ impl Deployments {
                         .task_to_send(deployment, &ca_pem)
                         .await
                         .inspect_err(|_| self.hub.unclaim_task(node_id))?;
+                    #[cfg(test)]
+                    crate::testing::crash::here()?;
                     match task {
                         Some(task) => self
                             .hub

@@ -319,7 +319,11 @@ impl Change {
 
     /// Makes the change and its events durable, then wakes the followers if there are any events.
     pub async fn commit(self) -> Result<(), DatabaseError> {
+        #[cfg(test)]
+        crate::testing::crash::here()?;
         self.tx.commit().await.map_err(doing("commit a change"))?;
+        #[cfg(test)]
+        crate::testing::crash::here()?;
         if self.tells {
             self.log.ring();
         }

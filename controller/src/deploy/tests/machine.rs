@@ -87,6 +87,8 @@ pub(super) struct Machine {
     pub begun: BTreeMap<String, u32>,
     /// Tasks that were stopped by the controller.
     pub stopped: u64,
+    /// A call to the controller has failed: in these tests it is dead then.
+    pub alone: bool,
 }
 
 impl Machine {
@@ -113,6 +115,7 @@ impl Machine {
             pieces: 1,
             begun: BTreeMap::new(),
             stopped: 0,
+            alone: false,
         }
     }
 
@@ -138,7 +141,10 @@ impl Machine {
         let shown = &self.shown;
         let facts =
             BootFacts::parse(&shown.macs[0], &shown.smbios_uuid, &shown.smbios_serial, "efi").unwrap();
-        self.power = match rig.app().deployments.boot_action(&facts).await.unwrap() {
+        let Ok(action) = rig.app().deployments.boot_action(&facts).await else {
+            return self.is_alone();
+        };
+        self.power = match action {
             BootAction::Ramdisk { .. } => Power::Ramdisk(Box::new(Ramdisk {
                 boot_id: format!("boot-{}", self.boots),
                 ..Ramdisk::default()
@@ -169,15 +175,19 @@ impl Machine {
         let seat = app
             .deployments
             .attach(&node_id, &hello, sender, app.authority.ca_pem(), "0.1.0")
-            .await
-            .unwrap();
-        ramdisk.session = Some((seat, inbox));
+            .await;
+        match seat {
+            Ok(seat) => ramdisk.session = Some((seat, inbox)),
+            Err(_) => self.is_alone(),
+        }
     }
 
     pub(super) async fn hangs_up(&mut self, rig: &Rig) {
         if let Some((seat, _)) = self.ramdisk().and_then(|it| it.session.take()) {
             let deployments = &rig.app().deployments;
-            deployments.detach(&seat, "it was cut").await.unwrap();
+            if deployments.detach(&seat, "it was cut").await.is_err() {
+                self.is_alone();
+            }
         }
     }
 
@@ -186,6 +196,14 @@ impl Machine {
         self.hangs_up(rig).await;
         if let Some(ramdisk) = self.ramdisk() {
             ramdisk.starts += 1;
+        }
+    }
+
+    /// The controller is gone, and the session with it.
+    fn is_alone(&mut self) {
+        self.alone = true;
+        if let Some(ramdisk) = self.ramdisk() {
+            ramdisk.session = None;
         }
     }
 
@@ -327,10 +345,13 @@ impl Machine {
             return;
         };
         let deployments = &rig.app().deployments;
-        match ramdisk.outbox.front().cloned() {
-            Some(Numbered::Step(event)) => deployments.take_step(&node_id, event).await.unwrap(),
-            Some(Numbered::Outcome(outcome)) => deployments.take_outcome(&node_id, *outcome).await.unwrap(),
-            None => {}
+        let taken = match ramdisk.outbox.front().cloned() {
+            Some(Numbered::Step(event)) => deployments.take_step(&node_id, event).await,
+            Some(Numbered::Outcome(outcome)) => deployments.take_outcome(&node_id, *outcome).await,
+            None => Ok(()),
+        };
+        if taken.is_err() {
+            self.is_alone();
         }
     }
 
@@ -366,7 +387,7 @@ impl Machine {
     }
 
     /// The installed system reports, as often as it likes; false when it is not listened to.
-    pub(super) async fn reports(&self, rig: &Rig) -> bool {
+    pub(super) async fn reports(&mut self, rig: &Rig) -> bool {
         let (Power::System, Content::Whole(id, token)) = (&self.power, &self.content) else {
             return false;
         };
@@ -374,7 +395,9 @@ impl Machine {
             deployment_id: id.clone(),
             ..first_boot(&rig.deployment(id).await, "b1")
         };
-        rig.app().deployments.take_report(token, report).await.is_ok()
+        let taken = rig.app().deployments.take_report(token, report).await;
+        self.alone |= matches!(taken, Err(ReportError::Deploy(_)));
+        taken.is_ok()
     }
 
     /// What holds at any time.

@@ -113,7 +113,8 @@ impl Cell<'_> {
                 if !self.injected && self.step == Step::FirstBootReport {
                     self.strike().await;
                 } else if !cut {
-                    self.machine.reports(self.rig()).await;
+                    let rig = self.rig.as_ref().unwrap();
+                    self.machine.reports(rig).await;
                 }
             }
             Power::Ramdisk(_) => self.in_the_ramdisk(cut, idle).await,

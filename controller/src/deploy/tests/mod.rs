@@ -7,6 +7,7 @@ mod disks;
 mod encrypted;
 mod first_boots;
 mod images;
+mod kills;
 mod machine;
 mod matrix;
 mod models;
