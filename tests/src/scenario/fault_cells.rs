@@ -71,7 +71,8 @@ fn cell(lab: &mut Lab, node: &mut Node, when: When, what: Fault) -> Result<u64> 
     match when {
         When::Boot => {
             node.power_on()?;
-            wait_step(lab, node, &id, "boot")?;
+            // From here on it is not the firmware that asks, which would give up without an answer.
+            node.wait_serial("boots the ramdisk", patience::NETWORK_BOOT)?;
         }
         When::Write => {
             lab.wait_written(node, &id, 33)?;

@@ -6,6 +6,7 @@ mod deadlines;
 mod disks;
 mod encrypted;
 mod first_boots;
+mod full_disk;
 mod images;
 mod kills;
 mod machine;

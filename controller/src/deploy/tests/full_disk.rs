@@ -1,0 +1,89 @@
+//! The disk of the controller takes no writes for a while, as when it is full: nothing can be written down, so nothing is promised
+//! and nothing is sent; afterwards everything goes on.
+
+use jiff::SignedDuration;
+use sqlx::AssertSqlSafe;
+
+use super::{
+    machine::{Machine, Power},
+    rig::*,
+};
+use crate::{deploy::*, inventory::NodeState};
+
+/// As many as the pool has.
+const CONNECTIONS: usize = 8;
+
+/// Nothing can be written to the database any more, or it can again.
+async fn limit(rig: &Rig, full: bool) {
+    let mut all = Vec::new();
+    for _ in 0..CONNECTIONS {
+        all.push(rig.app().db.acquire().await.unwrap());
+    }
+    for connection in &mut all {
+        sqlx::query(AssertSqlSafe(format!("PRAGMA query_only = {full}")))
+            .execute(&mut **connection)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_disk_stops_everything_and_loses_nothing() {
+    let rig = Rig::start().await;
+    // Full at each point of a deployment, one server after the other.
+    for point in 0..12 {
+        let mut machine = Machine::in_service(&rig, point).await;
+        let request = DeployRequest {
+            node: machine.node_id.clone(),
+            image: "debian".to_owned(),
+            ..DeployRequest::default()
+        };
+        let deployments = rig.app().deployments.clone();
+        let (mut asked, mut refused) = (None, 0);
+        for tick in 0..60 {
+            rig.clock.advance(SignedDuration::from_secs(5));
+            let full = (point..point + 3).contains(&tick);
+            if tick == point {
+                limit(&rig, true).await;
+            } else if tick == point + 3 {
+                limit(&rig, false).await;
+            }
+            if asked.is_none() {
+                match deployments
+                    .create(&admin(), &request, Some(&format!("full-{point}")))
+                    .await
+                {
+                    Ok(deployment) => asked = Some(deployment.id),
+                    Err(error) => {
+                        assert!(full, "refused with room: {error:?}");
+                        refused += 1;
+                    }
+                }
+            } else {
+                match machine.power {
+                    Power::Off => machine.boots(&rig).await,
+                    Power::System => drop(machine.reports(&rig).await),
+                    Power::Ramdisk(_) => machine.agent(&rig).await,
+                }
+                // What could not be kept is tried again.
+                drop(deployments.reconcile().await);
+            }
+            if machine.alone {
+                assert!(full, "a call fails with room, at point {point}");
+                machine.alone = false;
+                refused += 1;
+            }
+            if asked.is_some() && !full {
+                machine.check(&rig).await;
+            }
+        }
+        let id = asked.expect("the order was taken");
+        assert_eq!(
+            machine.node(&rig).await.state,
+            NodeState::Active,
+            "full at point {point}"
+        );
+        assert_eq!(machine.begun.get(&id), Some(&1), "full at point {point}");
+        assert!(refused > 0 || point > 10, "nothing was refused at point {point}");
+    }
+}
