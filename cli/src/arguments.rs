@@ -9,6 +9,7 @@ mod import;
 mod job;
 mod matching;
 mod node;
+mod reinstall;
 mod release;
 mod sharing;
 mod store;
@@ -28,6 +29,7 @@ pub use import::ImportArguments;
 pub use job::JobCommand;
 pub use matching::{MatchArguments, ModelCommand, word};
 pub use node::NodeCommand;
+pub use reinstall::ReinstallArguments;
 pub use release::ReleaseArguments;
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
@@ -109,6 +111,8 @@ pub enum Command {
     Match(MatchArguments),
     /// Put an image onto one or more servers
     Deploy(DeployArguments),
+    /// Install servers anew: with the same image, or with another
+    Reinstall(ReinstallArguments),
     /// Wipe the disks of servers, with proof: they are available then
     Release(ReleaseArguments),
     /// Look at batches of deployments and stop them

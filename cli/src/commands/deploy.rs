@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::plan;
 use crate::{
     answer::{Batch, Deployment, read},
-    arguments::{BootOrder, Console, DataSource, DeployArguments, ImageUsers},
+    arguments::{BootOrder, Console, DataSource, DeployArguments, ImageUsers, ReinstallArguments},
     client::Client,
     fault::Fault,
     output::{self, Output},
@@ -34,6 +34,36 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
         create(client, &body).await
     };
     let begun = begin_all(&arguments.nodes, "deployment", begin, output).await?;
+    begun
+        .finish(client, arguments.wait, arguments.timeout, output)
+        .await
+}
+
+/// `imprint reinstall`: what is not said is as it was in the last installation.
+pub async fn reinstall(client: &Client, arguments: ReinstallArguments, output: &Output) -> Result<(), Fault> {
+    let mut request = Map::new();
+    request.insert("reinstall".into(), true.into());
+    let network = arguments.network.as_deref().map(text_file).transpose()?;
+    let texts = [
+        ("image", arguments.image),
+        ("family", arguments.family),
+        ("disk", arguments.disk),
+        ("network_config", network),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            request.insert(key.into(), text.into());
+        }
+    }
+    if let Some(path) = &arguments.user_data {
+        put_user_data(&mut request, path)?;
+    }
+    let begin = async |node: &str| {
+        let mut body = request.clone();
+        body.insert("node".into(), node.into());
+        create(client, &body).await
+    };
+    let begun = begin_all(&arguments.nodes, "reinstallation", begin, output).await?;
     begun
         .finish(client, arguments.wait, arguments.timeout, output)
         .await
@@ -253,13 +283,7 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         }
     }
     if let Some(path) = &arguments.user_data {
-        match String::from_utf8(small_file(path)?) {
-            Ok(text) => body.insert("user_data".into(), text.into()),
-            Err(packed) => {
-                let text = STANDARD.encode(packed.as_bytes());
-                body.insert("user_data_base64".into(), text.into())
-            }
-        };
+        put_user_data(&mut body, path)?;
     }
     if !arguments.wipe.is_empty() {
         body.insert("wipe".into(), arguments.wipe.clone().into());
@@ -292,6 +316,18 @@ fn request(arguments: &DeployArguments) -> Result<Map<String, Value>, Fault> {
         body.insert("allow_unverified".into(), true.into());
     }
     Ok(body)
+}
+
+/// As text, or in base64 where it is packed.
+fn put_user_data(body: &mut Map<String, Value>, path: &Path) -> Result<(), Fault> {
+    match String::from_utf8(small_file(path)?) {
+        Ok(text) => body.insert("user_data".into(), text.into()),
+        Err(packed) => {
+            let text = STANDARD.encode(packed.as_bytes());
+            body.insert("user_data_base64".into(), text.into())
+        }
+    };
+    Ok(())
 }
 
 fn text_file(path: &Path) -> Result<String, Fault> {

@@ -49,6 +49,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Match(asked) => matching::run(&client, asked, output).await,
         Command::Deploy(arguments) => deploy::run(&client, arguments, output).await,
         Command::Batch(command) => batch::run(&client, command, output).await,
+        Command::Reinstall(arguments) => deploy::reinstall(&client, arguments, output).await,
         Command::Release(arguments) => release::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,

@@ -64,7 +64,8 @@ impl Deployments {
                 return self.get(&by.viewer(), &id).await;
             }
         }
-        let (request, target) = self.onto_volume(by, request).await?;
+        let request = self.as_before(by, request).await?;
+        let (request, target) = self.onto_volume(by, &request).await?;
         let request = request.as_ref();
         let subject = self.subject(by, request, target.as_ref()).await?;
 

@@ -40,7 +40,8 @@ impl Deployments {
     /// # Errors
     /// As the deployment itself would be refused.
     pub async fn plan(&self, by: &Caller, request: &DeployRequest) -> Result<DeploymentPlan, DeployError> {
-        let (request, target) = self.onto_volume(by, request).await?;
+        let request = self.as_before(by, request).await?;
+        let (request, target) = self.onto_volume(by, &request).await?;
         let request = request.as_ref();
         let subject = self.subject(by, request, target.as_ref()).await?;
         let mut connection = self

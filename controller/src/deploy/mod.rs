@@ -10,6 +10,7 @@
 mod accept;
 mod access;
 mod advance;
+mod again;
 mod batch;
 mod boot_choice;
 mod certificate;

@@ -35,7 +35,7 @@ use crate::{
 pub struct DeployRequest {
     /// Id, name, UUID, serial number or MAC address of the node.
     pub node: String,
-    /// Id or name of the image; empty when a family is given.
+    /// Id or name of the image; empty when a family is given, or for a reinstallation with the same one.
     #[serde(default)]
     pub image: String,
     /// The family whose newest active image is deployed.
@@ -101,7 +101,8 @@ pub struct DeployRequest {
     /// Make a system of it; false writes the image's bytes and nothing else. Default true.
     #[serde(default)]
     pub finish: Option<bool>,
-    /// Overwrite a node that is active; default false.
+    /// Overwrite a node that is active; default false. Without an image, a family or a volume: with the image of its last
+    /// installation, onto the same disk.
     #[serde(default)]
     pub reinstall: Option<bool>,
     /// Deploy an image that was captured from another model of server; default false.

@@ -147,3 +147,39 @@ async fn a_data_disk_that_failed_and_then_succeeded_brings_the_node_back() {
     agent.outcome(&task.task_id, success_on(&deployment, "D2")).await;
     assert_eq!(node_state(&rig, &machine).await, NodeState::Active);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reinstallation_that_names_nothing_is_as_the_last_installation() {
+    let rig = Rig::start().await;
+    let (machine, agent) = rig.available().await;
+    let nothing = DeployRequest {
+        node: machine.node_id.clone(),
+        reinstall: Some(true),
+        ..DeployRequest::default()
+    };
+    let deployments = &rig.app().deployments;
+    // There was none.
+    let refused = deployments.create(&admin(), &nothing, None).await;
+    assert!(matches!(&refused, Err(DeployError::Refused(_))), "{refused:?}");
+    drop(agent);
+    rig.until_away().await;
+
+    let request = DeployRequest {
+        disk: Some("serial=D1".to_owned()),
+        ..request(&machine)
+    };
+    let first = deployments.create(&admin(), &request, None).await.unwrap();
+    let mut agent = rig.connect(&machine, hello("boot-2", "")).await;
+    let task = agent.task().await;
+    rig.installs(&mut agent, &task, &first).await;
+    drop(agent);
+    rig.until_away().await;
+    let plan = deployments.plan(&admin(), &nothing).await.unwrap();
+    assert_eq!(plan.image_name, "debian");
+    let second = deployments.create(&admin(), &nothing, None).await.unwrap();
+    assert_eq!(
+        (&second.image_id, &second.disk_rule),
+        (&first.image_id, &first.disk_rule)
+    );
+    assert_eq!(second.disk_rule, "serial=D1");
+}
