@@ -7,7 +7,7 @@ use std::{
 
 use nix::libc;
 
-mod raw {
+pub(super) mod raw {
     /// `struct nvme_passthru_cmd` of linux/nvme_ioctl.h.
     #[repr(C)]
     #[derive(Default)]

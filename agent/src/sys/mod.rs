@@ -4,16 +4,19 @@
     reason = "ioctls, mappings and io_uring; every block says why it is sound"
 )]
 
+pub mod ata;
 pub mod block;
 pub mod clock;
 pub mod ethtool;
 pub mod grow;
 pub mod health;
+pub mod holder;
 pub mod inode_flags;
 pub mod ipmi;
 pub mod label;
 pub mod memory;
 pub mod mount;
+pub mod nvme;
 pub mod packet;
 pub mod reboot;
 pub mod reread;
