@@ -12,6 +12,8 @@
 //! Invariants: nothing is written to any disk without a task; the disk can't boot before its image is proven, nor
 //! after a failure; secrets live in RAM, mode 0600, and never in a log.
 //!
+//! [`wipe`] makes what disks hold unreadable, with proof; a task of its own.
+//!
 //! [`write_command`] is the same engine by hand (`imprint-agent write`).
 
 pub mod finish;
@@ -25,6 +27,7 @@ pub mod stream;
 pub mod sys;
 pub mod target;
 pub mod tasks;
+pub mod wipe;
 pub mod write_command;
 
 /// Version of the agent, as `imprint-agent --version` prints it.

@@ -45,6 +45,40 @@ pub(crate) fn volume(device: &File, size: u64) -> Option<DiskContent> {
     signatures::all_of(&whole).into_iter().next()
 }
 
+/// What a system would recognise on a disk: every signature. None when not even its first sector can be read.
+pub(crate) fn of_device(device: &File, size: u64, sector: u64) -> Option<Vec<DiskContent>> {
+    read(device, size, sector)
+}
+
+/// Start and size in bytes of every partition that the disk has, or had before its table was damaged.
+pub(crate) fn partitions_of(device: &File, size: u64, sector: u64) -> Vec<(u64, u64)> {
+    let whole = Extent {
+        file: device,
+        start: 0,
+        size,
+    };
+    let mut reader = device;
+    let mut found: Vec<(Partition, u64)> = match table::read(&mut reader, sector) {
+        Ok(table) if table.scheme != Scheme::None => {
+            let head = whole.at(0, 512).unwrap_or_default();
+            let logical = match table.scheme {
+                Scheme::Mbr(_) => partitions::logical(&whole, &head, sector),
+                _ => Vec::new(),
+            };
+            let all = table.partitions.into_iter().chain(logical);
+            all.map(|partition| (partition, sector)).collect()
+        }
+        _ => partitions::remains(&whole, sector),
+    };
+    found.truncate(MAX_PARTITIONS);
+    let bytes = |(partition, sector): (Partition, u64)| {
+        let start = partition.first_lba.checked_mul(sector)?;
+        let room = size.checked_sub(start)?;
+        Some((start, partition.blocks.saturating_mul(sector).min(room)))
+    };
+    found.into_iter().filter_map(bytes).collect()
+}
+
 /// A disk, or a part of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent<'a> {

@@ -23,7 +23,7 @@ mod smbios;
 mod sysfs;
 mod tpm;
 
-pub(crate) use contents::volume;
+pub(crate) use contents::{of_device as signatures, partitions_of, volume};
 pub use live::Live;
 pub use nics::boot_interface_is_there;
 pub use show::{to_json, to_text};
