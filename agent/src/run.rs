@@ -23,7 +23,7 @@ use crate::{
     inventory, selfcheck,
     session::{Session, backoff::chain, outbox::Outbox},
     sys,
-    tasks::{Surroundings, Tasks},
+    tasks::{Leave, Surroundings, Tasks},
 };
 
 /// How the agent is started.
@@ -90,7 +90,7 @@ impl RunError {
 pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop).map_err(RunError::Signals)?;
-    run_until(options, &stop, Arc::new(restart_machine)).await
+    run_until(options, &stop, Arc::new(leave)).await
 }
 
 /// As [`run`], with the end in the caller's hands.
@@ -299,12 +299,16 @@ async fn tend_systemd(mut status: watch::Receiver<String>, stop: CancellationTok
     }
 }
 
-fn restart_machine() {
-    let Err(error) = sys::reboot::restart();
+fn leave(how: Leave) {
+    let Err(error) = match how {
+        Leave::Restart => sys::reboot::restart(),
+        Leave::PowerOff => sys::reboot::power_off(),
+    };
     tracing::error!(
         cause = chain(&error),
-        remedy = "power-cycle the machine; its disk is ready",
-        "the machine cannot be restarted"
+        remedy = "power-cycle the machine, or take its power away; its work is done",
+        ?how,
+        "the machine does not leave the ramdisk"
     );
 }
 

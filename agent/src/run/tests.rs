@@ -30,6 +30,7 @@ use super::*;
 
 mod encrypted;
 mod learning;
+mod wiping;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_millis(300);
@@ -166,8 +167,8 @@ impl Agent for Fake {
 struct World {
     folder: tempfile::TempDir,
     lines: mpsc::Receiver<Line>,
-    restarts: std_mpsc::Receiver<()>,
-    restarted: std_mpsc::Sender<()>,
+    restarts: std_mpsc::Receiver<Leave>,
+    restarted: std_mpsc::Sender<Leave>,
 }
 
 impl World {
@@ -227,7 +228,7 @@ impl World {
         };
         let stop = CancellationToken::new();
         let (token, restarted) = (stop.clone(), self.restarted.clone());
-        let restart: crate::tasks::Restart = Arc::new(move || restarted.send(()).unwrap());
+        let restart: crate::tasks::Restart = Arc::new(move |leave| restarted.send(leave).unwrap());
         (
             stop,
             tokio::spawn(async move { run_until(options, &token, restart).await }),
@@ -559,7 +560,7 @@ async fn an_identity_that_is_no_use_is_an_error_at_once() {
         state: folder.path().join("state"),
         root: folder.path().into(),
     };
-    let error = run_until(options, &CancellationToken::new(), Arc::new(|| {}))
+    let error = run_until(options, &CancellationToken::new(), Arc::new(|_| {}))
         .await
         .unwrap_err();
     assert!(matches!(error, RunError::Identity(IdentityError::Read { .. })));

@@ -13,7 +13,8 @@ use std::{
 use futures::FutureExt as _;
 use imprint_image::seal::DataKey;
 use imprint_proto::agent::v1::{
-    Cancelled, Failure, Outcome, Progress, Step, Success, Task, outcome::Result as Ended, task::Kind,
+    AfterWipe, Cancelled, Failure, Outcome, Progress, Step, Success, Task, WipeCertificate,
+    outcome::Result as Ended, task::Kind,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ mod image_key;
 pub mod record;
 pub mod report;
 mod volume;
+mod wipe;
 
 use disk::Disarmed;
 use image_key::KeyHolder;
@@ -37,10 +39,20 @@ use crate::{
     finish::Places,
     identity::{BootIdentity, Credentials, NodeKey},
     session::outbox::Outbox,
+    wipe::draft::Drafts,
 };
 
-/// What ends the life of the ramdisk; the machine's restart in earnest, something harmless in tests.
-pub type Restart = Arc<dyn Fn() + Send + Sync>;
+/// What the machine does when the life of the ramdisk ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It restarts.
+    Restart,
+    /// It loses power.
+    PowerOff,
+}
+
+/// What ends the life of the ramdisk; the machine's own end in earnest, something harmless in tests.
+pub type Restart = Arc<dyn Fn(Leave) + Send + Sync>;
 
 /// What tasks work with.
 #[derive(Clone)]
@@ -244,36 +256,43 @@ impl Tasks {
             && let Some(end) = self.outbox.end(&task_id)
         {
             // An earlier agent was killed right after it had told the end.
-            self.end(record, end.success && restarts(record));
+            let leave = if end.success { leaves(record) } else { None };
+            self.end(record, leave);
         }
         if !record.ended {
-            let (result, restart) = match record.task.clone().and_then(|task| task.kind) {
+            let mut certificates = Vec::new();
+            let result = match record.task.clone().and_then(|task| task.kind) {
                 Some(Kind::Deploy(task)) => {
-                    let restart = task.reboot;
                     let job = deploy::Deploy::new(&self.around, self, &task, cancel);
-                    match job.run(record).await {
-                        Ok(success) => (Ended::Success(success), restart),
-                        Err(failure) => (ended(failure, record.touched), false),
-                    }
+                    job.run(record)
+                        .await
+                        .map_or_else(|failure| ended(failure, record.touched), Ended::Success)
                 }
-                Some(Kind::Reboot(_)) => (Ended::Success(Success::default()), true),
-                Some(Kind::Wipe(_)) | None => (
-                    Ended::Failure(Failure {
-                        cause: "this agent does not know the kind of task".to_owned(),
-                        remedy: "build the ramdisk again from the controller's version".to_owned(),
-                        ..Failure::default()
-                    }),
-                    false,
-                ),
+                Some(Kind::Wipe(task)) => {
+                    let job = wipe::Wipe::new(&self.around, self, &task, cancel);
+                    let result = job.run(record, &mut certificates).await;
+                    result.map_or_else(|failure| ended(failure, false), Ended::Success)
+                }
+                Some(Kind::Reboot(_)) => Ended::Success(Success::default()),
+                None => Ended::Failure(Failure {
+                    cause: "this agent does not know the kind of task".to_owned(),
+                    remedy: "build the ramdisk again from the controller's version".to_owned(),
+                    ..Failure::default()
+                }),
             };
-            self.tell(result);
-            self.end(record, restart);
+            let leave = match result {
+                Ended::Success(_) => leaves(record),
+                _ => None,
+            };
+            self.tell(result, certificates);
+            self.end(record, leave);
+            Drafts::of(&self.around.state, &task_id).clear();
         }
         if record.restart {
             if let Some(end) = self.outbox.end(&task_id) {
                 tracing::info!(
                     task.id = task_id,
-                    "waiting for the controller to keep the outcome, then restarting"
+                    "waiting for the controller to keep the outcome, then leaving the ramdisk"
                 );
                 let refused = tokio::select! {
                     biased;
@@ -284,27 +303,34 @@ impl Tasks {
                     return self.refused(record).await;
                 }
             }
-            tracing::info!(task.id = task_id, "restarting the machine");
-            (self.around.restart)();
+            let leave = if record.power_off {
+                Leave::PowerOff
+            } else {
+                Leave::Restart
+            };
+            tracing::info!(task.id = task_id, ?leave, "the machine leaves the ramdisk");
+            (self.around.restart)(leave);
         }
     }
 
     /// Hands the outcome to the outbox. That comes before anything else: the outbox knows from then on that the task
     /// has ended, whatever happens to this process before [`Self::end`].
-    fn tell(&self, result: Ended) {
+    fn tell(&self, result: Ended, certificates: Vec<WipeCertificate>) {
         if let Some(running) = self.running().as_mut() {
             running.ending = true;
         }
         self.outbox.push_outcome(Outcome {
             result: Some(result),
+            certificates,
             ..Outcome::default()
         });
     }
 
     /// The outcome is in the outbox.
-    fn end(&self, record: &mut Record, restart: bool) {
+    fn end(&self, record: &mut Record, leave: Option<Leave>) {
         record.ended = true;
-        record.restart = restart;
+        record.restart = leave.is_some();
+        record.power_off = leave == Some(Leave::PowerOff);
         // Nobody needs the secrets of the task any more.
         self.image_key.forget();
         record.task = Some(Task {
@@ -355,8 +381,8 @@ impl Tasks {
             failure.head_cleared = disarmed.head_cleared;
             disarmed.tell(&mut failure.cause, &mut failure.remedy);
         }
-        self.tell(Ended::Failure(failure));
-        self.end(record, false);
+        self.tell(Ended::Failure(failure), Vec::new());
+        self.end(record, None);
     }
 
     /// Leaves the disk of a task without anything that boots and without secrets.
@@ -392,12 +418,16 @@ fn needs_image_key(record: &Record) -> bool {
     }
 }
 
-/// Whether the machine restarts after the success of the task.
-fn restarts(record: &Record) -> bool {
-    match record.task.as_ref().and_then(|task| task.kind.as_ref()) {
-        Some(Kind::Deploy(task)) => task.reboot,
-        Some(Kind::Reboot(_)) => true,
-        Some(Kind::Wipe(_)) | None => false,
+/// What the machine does after the success of the task; none: it stays.
+fn leaves(record: &Record) -> Option<Leave> {
+    match record.task.as_ref().and_then(|task| task.kind.as_ref())? {
+        Kind::Deploy(task) => task.reboot.then_some(Leave::Restart),
+        Kind::Reboot(_) => Some(Leave::Restart),
+        Kind::Wipe(task) => match task.after() {
+            AfterWipe::Unspecified => None,
+            AfterWipe::Restart => Some(Leave::Restart),
+            AfterWipe::PowerOff => Some(Leave::PowerOff),
+        },
     }
 }
 

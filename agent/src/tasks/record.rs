@@ -47,7 +47,7 @@ pub struct Record {
     /// The outcome is in the outbox.
     #[prost(bool, tag = "9")]
     pub ended: bool,
-    /// The outcome was a success with a restart at its end.
+    /// The outcome was a success with a restart, or the loss of power, at its end.
     #[prost(bool, tag = "10")]
     pub restart: bool,
     /// The write has begun: whatever is on the disk, a failure from here on has to clear its head.
@@ -62,6 +62,9 @@ pub struct Record {
     /// What was on the disk before stays, whatever comes of the task.
     #[prost(bool, tag = "14")]
     pub kept: bool,
+    /// At its end the machine does not restart but loses power.
+    #[prost(bool, tag = "15")]
+    pub power_off: bool,
 }
 
 /// A step that is done.
