@@ -14,7 +14,7 @@
 //!
 //! [`wipe`] makes what disks hold unreadable, with proof; a task of its own.
 //!
-//! [`write_command`] is the same engine by hand (`imprint-agent write`).
+//! [`write_command`] and [`wipe_command`] are the same engines by hand (`imprint-agent write`, `imprint-agent wipe`).
 
 pub mod finish;
 pub mod identity;
@@ -28,6 +28,7 @@ pub mod sys;
 pub mod target;
 pub mod tasks;
 pub mod wipe;
+pub mod wipe_command;
 pub mod write_command;
 
 /// Version of the agent, as `imprint-agent --version` prints it.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use imprint_agent::{inventory, run, write_command};
+use imprint_agent::{inventory, run, wipe_command, write_command};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ enum Command {
     },
     /// Write an image to a disk or a file, proven.
     Write(Box<write_command::WriteArgs>),
+    /// Make what disks hold unreadable, with proof.
+    Wipe(Box<wipe_command::WipeArgs>),
     /// Show the hardware as the controller would see it.
     Inventory {
         /// Read the hardware below this folder.
@@ -123,6 +125,12 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Write(arguments) => runtime()?
             .block_on(write_command::run(*arguments))
+            .map_err(|error| {
+                let remedy = error.remedy();
+                Failure::new(error, remedy)
+            }),
+        Command::Wipe(arguments) => runtime()?
+            .block_on(wipe_command::run(*arguments))
             .map_err(|error| {
                 let remedy = error.remedy();
                 Failure::new(error, remedy)
