@@ -40,6 +40,9 @@ use crate::{
 
 /// Progress is told so often at most.
 const PROGRESS_APART: Duration = Duration::from_secs(1);
+/// A disk that works by itself may show nothing for hours; that it does is told so often, since the controller gives up a step in
+/// which nothing moves.
+const SAID_APART: Duration = Duration::from_secs(180);
 /// Disks that are named in one line.
 const TOLD: usize = 8;
 
@@ -230,10 +233,12 @@ impl<'a> Wipe<'a> {
         });
         let jobs = jobs.collect();
         let (progress, newest) = watch::channel(Vec::new());
+        let vouching = self.vouch(newest.clone());
         let passing_on = self.pass_on(task_id, newest);
         tokio::select! {
             certificates = wipe::wipe_all(jobs, wipe::POLL, progress, self.cancel) => certificates,
             never = passing_on => match never {},
+            never = vouching => match never {},
         }
     }
 
@@ -255,6 +260,18 @@ impl<'a> Wipe<'a> {
             task_id.clone_into(&mut progress.task_id);
             self.tasks.progress.send_replace(Some(progress));
             tokio::time::sleep(PROGRESS_APART).await;
+        }
+    }
+
+    /// Says of disks that work by themselves that they do; their own patience ends that.
+    async fn vouch(&self, newest: watch::Receiver<Vec<DiskProgress>>) -> Infallible {
+        loop {
+            tokio::time::sleep(SAID_APART).await;
+            let alone = by_themselves(&newest.borrow());
+            if !alone.is_empty() {
+                let note = format!("at work by themselves, as told: {}", few(&alone));
+                self.reporter.note(Step::Wipe, &note);
+            }
         }
     }
 
@@ -333,12 +350,17 @@ fn identity(path: &Path) -> String {
     target::identity_of(path).unwrap_or_else(|error| format!("nothing: {error}"))
 }
 
+fn doing(disk: &DiskProgress) -> String {
+    let percent = u128::from(disk.done) * 100 / u128::from(disk.total.max(1));
+    format!("{}: {} {percent} %", disk.disk, disk.doing)
+}
+
+fn by_themselves(disks: &[DiskProgress]) -> Vec<String> {
+    disks.iter().filter(|disk| disk.by_itself).map(doing).collect()
+}
+
 /// What the controller is told of all disks together.
 fn shown(disks: &[DiskProgress]) -> Progress {
-    let doing = |disk: &DiskProgress| {
-        let percent = u128::from(disk.done) * 100 / u128::from(disk.total.max(1));
-        format!("{}: {} {percent} %", disk.disk, disk.doing)
-    };
     let sum = |of: fn(&DiskProgress) -> u64| disks.iter().map(of).fold(0, u64::saturating_add);
     let lines: Vec<String> = disks.iter().map(doing).collect();
     Progress {
@@ -403,6 +425,14 @@ mod tests {
         let many: Vec<_> = (0..10).map(|_| progress("sda", 0)).collect();
         assert!(shown(&many).doing.ends_with("and 2 more"));
         assert_eq!(shown(&[]).bytes_total, 0);
+        let alone = DiskProgress {
+            by_itself: true,
+            ..progress("sdb", 20)
+        };
+        assert_eq!(
+            by_themselves(&[progress("sda", 50), alone]),
+            ["sdb: overwrite 10 %"]
+        );
         assert_eq!(rate(500, Duration::from_millis(250)), 2000);
     }
 }
