@@ -19,6 +19,7 @@ use crate::{
     ingest::{self, Ingest},
     inventory::Nodes,
     jobs::{Interrupted, Jobs},
+    metrics::Metrics,
     setup::{self, OpenError},
     store::Store,
     upkeep::Upkeep,
@@ -62,6 +63,8 @@ pub struct AppInner {
     pub jobs: Jobs,
     /// All that happened.
     pub events: EventLog,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// Known machines.
     pub nodes: Nodes,
     /// Deployments.
@@ -228,6 +231,7 @@ impl App {
             transfers,
             jobs,
             events,
+            metrics: Metrics::new(&clock),
             nodes,
             deployments,
             guests,

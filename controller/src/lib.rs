@@ -12,6 +12,7 @@
 //! - [`export`], [`copy`]: images become files again, or images of another project or region.
 //! - [`matching`]: hardware models, and which images fit which nodes.
 //! - [`lifecycle`]: which event leads a node from which state where.
+//! - [`metrics`]: figures for Prometheus.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`volumes`]: network volumes that SDI cards present to servers as disks.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
@@ -41,6 +42,7 @@ pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
 pub mod matching;
+pub mod metrics;
 pub mod server;
 pub mod setup;
 pub mod store;

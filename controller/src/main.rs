@@ -14,7 +14,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy, guests, image_key_commands, matching,
+    deploy, guests, image_key_commands, matching, metrics,
     server::Server,
     setup, upkeep, volumes,
 };
@@ -260,6 +260,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             matching::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            metrics::run(app).await;
             Ok(())
         }
     });

@@ -10,7 +10,7 @@ use super::{
     Deployments,
     batch::{Turn, turn_of},
     create::new_task,
-    decide::{Agent, Decision, Effect, Facts, Limits, Next, Outcome, Report, decide},
+    decide::{Agent, Decision, Effect, Facts, Limits, Next, Outcome, Report, decide, is_missed_deadline},
     ending::Manner,
     error::DeployError,
     record::{Deployment, load, save},
@@ -71,6 +71,12 @@ impl Deployments {
                     break;
                 }
                 Decision::Go(next) => {
+                    if is_missed_deadline(deployment.phase, &facts) {
+                        let step = deployment.step;
+                        let message = format!("Step {step} has missed its deadline: nothing moved in time.");
+                        let details = json!({ "step": step, "phase": deployment.phase });
+                        tell(change, deployment, "deployment.deadline-missed", message, details).await?;
+                    }
                     // An agent that still works on what has just ended is told so.
                     let stops = matches!(next, Next::Failed(_) | Next::Cancelled(_))
                         && news.outcome.is_none()

@@ -133,6 +133,12 @@ impl Hub {
         self.inner().sessions.contains_key(node_id)
     }
 
+    /// How many sessions are open.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.inner().sessions.len()
+    }
+
     /// Where the agent is, as far as a task is concerned.
     #[must_use]
     pub fn agent(&self, node_id: &str, task_id: &str) -> Agent {

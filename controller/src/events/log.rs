@@ -25,7 +25,10 @@ pub struct DatabaseError {
 
 /// Names the operation that a database error broke: `.map_err(doing("read the node"))`.
 pub fn doing(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseError {
-    move |source| DatabaseError { operation, source }
+    move |source| {
+        crate::metrics::database_error();
+        DatabaseError { operation, source }
+    }
 }
 
 /// Something that happened, kept for good.

@@ -108,6 +108,10 @@ impl Hub {
         }
     }
 
+    pub(super) fn open_sessions(&self) -> usize {
+        self.inner().sessions.len()
+    }
+
     pub(super) fn is_connected(&self, node_id: &str) -> bool {
         self.inner().sessions.contains_key(node_id)
     }

@@ -95,6 +95,12 @@ impl Guests {
         }
     }
 
+    /// How many sessions are open.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.hub.open_sessions()
+    }
+
     /// The plugin of a node, if one ever reported.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ pub enum Permission {
     ReadJobs,
     /// Start and cancel jobs.
     WriteJobs,
+    /// Read the figures of the whole controller.
+    ReadMetrics,
     /// Verify the store and free its space.
     ManageStore,
     /// Make and delete projects, users and anybody's tokens.
@@ -62,7 +64,7 @@ impl Role {
             | P::WriteTokens => true,
             P::WriteDeployments | P::WriteJobs => self != Self::Reader,
             P::WriteImages => matches!(self, Self::Admin | Self::Member),
-            P::WriteNodes | P::ManageStore => matches!(self, Self::Admin | Self::Operator),
+            P::WriteNodes | P::ManageStore | P::ReadMetrics => matches!(self, Self::Admin | Self::Operator),
             P::PublishImages | P::ManageTenants => self == Self::Admin,
         }
     }
@@ -94,7 +96,7 @@ impl Role {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ReadImages,
         Self::WriteImages,
         Self::PublishImages,
@@ -105,6 +107,7 @@ impl Permission {
         Self::ReadEvents,
         Self::ReadJobs,
         Self::WriteJobs,
+        Self::ReadMetrics,
         Self::ManageStore,
         Self::ManageTenants,
         Self::WriteTokens,
@@ -124,6 +127,7 @@ impl Permission {
             Self::ReadEvents => "events:read",
             Self::ReadJobs => "jobs:read",
             Self::WriteJobs => "jobs:write",
+            Self::ReadMetrics => "metrics:read",
             Self::ManageStore => "store:manage",
             Self::ManageTenants => "tenants:manage",
             Self::WriteTokens => "tokens:write",
@@ -144,6 +148,7 @@ impl Permission {
             Self::ReadEvents => "read events",
             Self::ReadJobs => "look at jobs",
             Self::WriteJobs => "start or cancel jobs",
+            Self::ReadMetrics => "read metrics",
             Self::ManageStore => "verify or clean the store",
             Self::ManageTenants => "manage projects, users and their tokens",
             Self::WriteTokens => "manage tokens",
@@ -167,6 +172,7 @@ mod tests {
         events:read       x x x x
         jobs:read         x x x x
         jobs:write        x x x .
+        metrics:read      x x . .
         store:manage      x x . .
         tenants:manage    x . . .
         tokens:write      x x x x

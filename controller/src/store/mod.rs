@@ -269,6 +269,7 @@ impl Store {
         if missing && !source.to_string().contains("NoSuchBucket") {
             return StoreError::Missing { key: object.key() };
         }
+        crate::metrics::store_error();
         if is_full(&source) {
             return StoreError::NoSpace {
                 needed: len,

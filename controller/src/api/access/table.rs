@@ -286,6 +286,7 @@ pub(super) fn rest() -> Vec<Row> {
         // events
         to("GET /v1/events", ReadEvents),
         to("GET /v1/events/stream", ReadEvents),
+        to("GET /metrics", ReadMetrics),
         // imports, uploads, contents
         to("POST /v1/imports", WriteImages)
             .body(r#"{"spec": {"name": "i"}, "source": {"type": "url", "url": "ftp://x/"}}"#)

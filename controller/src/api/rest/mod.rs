@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::Request, middleware, response::IntoResponse, r
 use http::{StatusCode, header};
 use tower::ServiceExt;
 
-use crate::app::App;
+use crate::{app::App, metrics::requests::measure};
 
 pub mod auth;
 pub mod batches;
@@ -19,6 +19,7 @@ pub mod imports;
 pub mod jobs;
 pub mod lifecycle;
 pub mod matching;
+pub mod metrics;
 pub mod nodes;
 pub mod openapi;
 pub mod problem;
@@ -60,6 +61,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(contents::router())
         .merge(matching::router())
         .merge(volumes::router())
+        .merge(metrics::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {
@@ -71,6 +73,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         })
         .method_not_allowed_fallback(async |method: http::Method| wrong_method(&method).into_response())
         .layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
+        .layer(middleware::from_fn_with_state(app.clone(), measure))
         .with_state(app)
 }
 

@@ -12,7 +12,8 @@ use utoipa::{
 
 use super::{
     batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle,
-    matching, nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users, volumes,
+    matching, metrics, nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
+    volumes,
 };
 
 #[derive(OpenApi)]
@@ -70,6 +71,7 @@ pub fn document() -> &'static openapi::OpenApi {
             contents::openapi(),
             matching::openapi(),
             volumes::openapi(),
+            metrics::openapi(),
         ] {
             document.merge(part);
         }

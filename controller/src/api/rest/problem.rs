@@ -87,6 +87,7 @@ impl Problem {
 
     /// A fault of the controller. The causes go to the log, not to the caller.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        crate::metrics::met(error);
         tracing::error!(error = %chain(error), "a request failed by a fault of the controller");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

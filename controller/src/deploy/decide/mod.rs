@@ -264,6 +264,22 @@ fn queued(facts: &Facts) -> Decision {
     }
 }
 
+/// Whether it ends only because time has passed: with the clock at the beginning of time it would not.
+#[must_use]
+pub fn is_missed_deadline(phase: Phase, facts: &Facts) -> bool {
+    let earlier = Facts {
+        now: Timestamp::MIN,
+        ..facts.clone()
+    };
+    let ends = |facts: &Facts| {
+        matches!(
+            decide(phase, facts),
+            Decision::Go(Next::Failed(_) | Next::Cancelled(Some(_)))
+        )
+    };
+    ends(facts) && !ends(&earlier)
+}
+
 fn await_agent(facts: &Facts) -> Decision {
     if facts.cancel_requested_at.is_some() {
         return Decision::Go(Next::Cancelled(None));

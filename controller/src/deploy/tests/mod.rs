@@ -5,6 +5,7 @@ mod day;
 mod deadlines;
 mod disks;
 mod encrypted;
+mod figures;
 mod first_boots;
 mod full_disk;
 mod images;
