@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "imprint/v1/sharing.proto",
     "imprint/v1/tenants.proto",
     "imprint/v1/volumes.proto",
+    "imprint/v1/webhooks.proto",
 ];
 
 /// What SDI cards speak. Not among the descriptors: the controller asks with it and serves none of it.
@@ -33,12 +34,13 @@ const OPI_FILES: &[&str] = &[
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     ".imprint.agent.v1.ImageSource",
     ".imprint.agent.v1.CloudInitSeed",
     ".imprint.agent.v1.GuestPlan",
     ".imprint.v1.ResetPasswordRequest",
     ".imprint.v1.ResetPasswordResponse",
+    ".imprint.v1.CreateWebhookResponse",
     ".opi_api.storage.v1.NvmeSubsystemSpec",
     ".opi_api.storage.v1.TcpController",
 ];

@@ -3,6 +3,7 @@
 mod job;
 mod sharing;
 mod store;
+mod webhook;
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -13,6 +14,7 @@ pub use sharing::{
     Condition, Entitlement, Invitation, Member, Preflight, Price, Quota, QuotaUse, Usage, UsageRecord,
 };
 pub use store::{DamagedImage, DamagedObject, GcReport, StoreFigures, VerifyReport};
+pub use webhook::Webhook;
 
 /// Reads an answer; what does not fit is left at its default.
 pub fn read<T: DeserializeOwned + Default>(value: &Value) -> T {

@@ -15,6 +15,7 @@ mod sharing;
 mod store;
 mod tenants;
 mod volume;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArgument
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
 pub use volume::{DiskKind, NewVolume, VolumeCommand};
+pub use webhook::{NewWebhook, WebhookCommand};
 
 /// Put operating systems onto bare metal: the operator's command of Imprint.
 #[derive(Debug, Parser)]
@@ -166,6 +168,9 @@ Examples:
         #[arg(long, short)]
         follow: bool,
     },
+    /// Where events are sent to
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Projects, and who is what in them
     #[command(subcommand)]
     Project(ProjectCommand),

@@ -12,6 +12,7 @@ mod sharing;
 mod store;
 pub mod tenants;
 mod volume;
+mod webhook;
 mod wipe;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -32,6 +33,7 @@ pub use matching::{models, of_image, of_node};
 pub use sharing::{conditions, entitlements, invitations, members, quota, usage, usage_records};
 pub use store::{collection, store, verification};
 pub use volume::{orphans, volume, volumes};
+pub use webhook::{webhook, webhooks};
 pub use wipe::wipes;
 
 /// What tables need to know about the moment and the place.

@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backup::Holds,
     boot::BootTokens,
     catalog::Catalog,
     clock::Clock,
@@ -24,6 +25,7 @@ use crate::{
     store::Store,
     upkeep::Upkeep,
     volumes::{self, FilesBackend, VolumeBackend, Volumes},
+    webhooks::Webhooks,
 };
 
 /// The running controller.
@@ -73,6 +75,10 @@ pub struct AppInner {
     pub guests: Guests,
     /// Network volumes, and the cards that show them.
     pub volumes: Volumes,
+    /// Events, sent to where somebody waits for them.
+    pub webhooks: Webhooks,
+    /// Nodes on hold since a backup was restored.
+    pub holds: Holds,
     /// One-time boot tokens.
     pub boot_tokens: BootTokens,
     /// The time.
@@ -210,6 +216,20 @@ impl App {
         );
         let guests = Guests::new(db.clone(), clock.clone(), events.clone(), authority.clone());
         let api_tokens = ApiTokens::new(db.clone(), clock.clone());
+        let metrics = Metrics::new(&clock);
+        let webhooks = Webhooks::new(
+            db.clone(),
+            clock.clone(),
+            events.clone(),
+            image_keys.clone(),
+            metrics.clone(),
+            config.webhooks.clone(),
+            config.public_url.clone(),
+        )
+        .map_err(|source| OpenError::Folder {
+            path: config.webhooks.ca_file.clone().unwrap_or_default(),
+            source,
+        })?;
         Ok(Self(Arc::new(AppInner {
             tenants: Tenants::new(
                 db.clone(),
@@ -230,8 +250,10 @@ impl App {
             copies,
             transfers,
             jobs,
+            holds: Holds::new(db.clone(), events.clone()),
             events,
-            metrics: Metrics::new(&clock),
+            metrics,
+            webhooks,
             nodes,
             deployments,
             guests,

@@ -25,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod volumes;
+mod webhooks;
 
 pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
@@ -35,6 +36,7 @@ pub use quota::QuotaConfig;
 pub use read::Overrides;
 pub use store::{BucketConfig, BucketUrl, StoreConfig};
 pub use volumes::VolumesConfig;
+pub use webhooks::WebhookConfig;
 
 /// The whole configuration, checked and with nothing left to derive.
 #[derive(Debug, Clone)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// The back-end of volumes that this controller has itself; `None`: it has none.
     pub volumes: Option<VolumesConfig>,
+    /// Where events may be sent to.
+    pub webhooks: WebhookConfig,
 }
 
 /// How images are encrypted in the store.
@@ -271,6 +275,7 @@ impl Config {
                 ..IngestConfig::default()
             },
             volumes: None,
+            webhooks: WebhookConfig::default(),
         }
     }
 

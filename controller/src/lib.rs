@@ -13,6 +13,8 @@
 //! - [`matching`]: hardware models, and which images fit which nodes.
 //! - [`lifecycle`]: which event leads a node from which state where.
 //! - [`metrics`]: figures for Prometheus.
+//! - [`metrics`]: figures for Prometheus. [`webhooks`]: events, sent to where somebody waits for them.
+//! - [`backup`]: archives of the data folder, and what is on hold after one was restored.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`volumes`]: network volumes that SDI cards present to servers as disks.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
@@ -24,6 +26,7 @@
 
 pub mod api;
 pub mod app;
+pub mod backup;
 pub mod boot;
 pub mod catalog;
 pub mod clock;
@@ -51,4 +54,5 @@ mod testing;
 pub mod ticks;
 pub mod upkeep;
 pub mod volumes;
+pub mod webhooks;
 pub mod words;

@@ -10,13 +10,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use imprint_controller::{
     app::App,
+    backup,
     boot::BootServices,
     catalog,
     clock::Clock,
     config::{Config, Overrides},
     deploy, guests, image_key_commands, matching, metrics,
     server::Server,
-    setup, upkeep, volumes,
+    setup, upkeep, volumes, webhooks,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -48,6 +49,20 @@ enum Command {
     /// Runs the controller: REST and gRPC, boot HTTP, TFTP and DHCP.
     #[command(after_help = "Example:\n  imprint-controller serve --config /etc/imprint/controller.toml")]
     Serve(ServeArgs),
+    /// Writes a backup of database and keys into one new file, while the controller runs. Images are not in it.
+    #[command(after_help = "\
+The file is as secret as the data folder. The artifact store is copied on its own, after this: see operating.md.
+
+Example:
+  imprint-controller backup --to /backup/imprint-$(date +%F).backup")]
+    Backup(BackupArgs),
+    /// Restores a backup into an empty folder, and puts all nodes on hold until their agents have called.
+    #[command(after_help = "\
+Nothing is sent to a node on hold, and it boots its own disk: `imprint why NODE`, `imprint node confirm NODE`.
+
+Example:
+  imprint-controller restore --from /backup/imprint-2026-03-01.backup --data-dir /var/lib/imprint")]
+    Restore(RestoreArgs),
     /// Makes a new key that wraps the keys of encrypted images, and forgets the older one. Stop the controller before.
     #[command(after_help = "Example:\n  imprint-controller rewrap-keys --data-dir /var/lib/imprint")]
     RewrapKeys(FolderArgs),
@@ -74,6 +89,25 @@ impl FolderArgs {
         };
         Ok(Config::load(self.config.as_deref(), &overrides)?)
     }
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// File to make; only this user can read it.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    #[command(flatten)]
+    folder: FolderArgs,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Folder to restore into: empty, or not there yet.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +169,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Init(args) => init(args).await,
             Command::Serve(args) => serve(args).await,
+            Command::Backup(args) => take_backup(&args).await,
+            Command::Restore(args) => restore_backup(&args).await,
             Command::RewrapKeys(args) => rewrap_keys(&args).await,
             Command::ImageKey(args) => image_key(&args).await,
         }
@@ -164,6 +200,30 @@ async fn init(args: InitArgs) -> Result<()> {
     println!(
         "next          imprint-controller serve --data-dir {}",
         report.data_dir.display()
+    );
+    Ok(())
+}
+
+async fn take_backup(args: &BackupArgs) -> Result<()> {
+    let config = args.folder.load()?;
+    let taken = backup::take(&config.data_dir, &args.to, &Clock::system()).await?;
+    println!("backup        {}", taken.path.display());
+    println!("size          {} bytes, {} files", taken.bytes, taken.files);
+    println!("blake3        {}", taken.digest);
+    println!("newest event  {}", taken.newest_event);
+    Ok(())
+}
+
+async fn restore_backup(args: &RestoreArgs) -> Result<()> {
+    let done = backup::restore(&args.from, &absolute(&args.data_dir)?, &Clock::system()).await?;
+    println!("data folder   {}", done.data_dir.display());
+    println!("backup of     {}", done.taken_at);
+    println!(
+        "on hold       {} nodes, {} running deployments",
+        done.nodes, done.deployments
+    );
+    println!(
+        "next          put the artifact store in its place, then start the controller; `imprint why NODE`"
     );
     Ok(())
 }
@@ -267,6 +327,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             metrics::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            webhooks::run(app).await;
             Ok(())
         }
     });

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Formatter, Result};
 use crate::{
     agent::v1::{CloudInitSeed, GuestPlan, ImageSource},
     opi::{NvmeSubsystemSpec, TcpController},
-    v1::{ResetPasswordRequest, ResetPasswordResponse},
+    v1::{CreateWebhookResponse, ResetPasswordRequest, ResetPasswordResponse},
 };
 
 /// Stands for a secret.
@@ -76,6 +76,15 @@ impl Debug for ResetPasswordResponse {
         f.debug_struct("ResetPasswordResponse")
             .field("order", &self.order)
             .field("password", &Secret::of(&self.password))
+            .finish()
+    }
+}
+
+impl Debug for CreateWebhookResponse {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("CreateWebhookResponse")
+            .field("webhook", &self.webhook)
+            .field("secret", &Secret::of(&self.secret))
             .finish()
     }
 }

@@ -131,4 +131,15 @@ Examples:
         #[arg(long)]
         name: Option<String>,
     },
+    /// After a backup was restored: let the controller go on with a server as its database says
+    #[command(after_help = "\
+Until then nothing is sent to the server, and it boots its own disk. Agents that hold just what the database says are taken
+up without this.
+
+Example:
+  imprint node confirm web-07")]
+    Confirm {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
 }

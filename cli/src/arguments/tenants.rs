@@ -147,8 +147,8 @@ pub enum TokenCommand {
     /// Make a token; its text is written once, to standard output or a file
     #[command(after_help = "\
 Scopes: images:read, images:write, images:publish, nodes:read, nodes:write, deployments:read, deployments:write, events:read,
-jobs:read, jobs:write, metrics:read, store:manage, tenants:manage, tokens:write. One that writes also reads the same area.
-Without any the token does all that its role may.
+jobs:read, jobs:write, metrics:read, store:manage, tenants:manage, tokens:write, webhooks:manage. One that writes also
+reads the same area. Without any the token does all that its role may.
 
 Examples:
   imprint token create laptop --out new.token

@@ -26,6 +26,7 @@ mod user;
 mod version;
 mod volume;
 mod watch;
+mod webhook;
 
 use crate::{
     arguments::{Arguments, Command},
@@ -57,6 +58,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Watch { node } => watch::run(&client, node, output).await,
         Command::Why { node } => node::why(&client, &node, output).await,
         Command::Events { node, last, follow } => events::run(&client, node, last, follow, output).await,
+        Command::Webhook(command) => webhook::run(&client, command, output).await,
         Command::Project(command) => project::run(&client, command, output).await,
         Command::Quota(command) => billing::quota(&client, command, output).await,
         Command::Usage(asked) => billing::usage(&client, asked, output).await,

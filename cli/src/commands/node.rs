@@ -91,6 +91,10 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
                 None => format!("{node} has no SDI card\n"),
             })
         }
+        NodeCommand::Confirm { node } => {
+            let path = ["v1", "nodes", &node, "confirm"];
+            show(&client.post(&path, &Map::new(), None).await?, output)
+        }
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();
             if let Some(name) = name {

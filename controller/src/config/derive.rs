@@ -70,6 +70,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         regions: written.regions,
         quota: written.quota,
         ingest: written.ingest,
+        webhooks: written.webhooks,
     })
 }
 

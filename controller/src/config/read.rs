@@ -14,7 +14,7 @@ use super::{
     Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
     IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
     WrapperKind, derive, destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
-    volumes,
+    volumes, webhooks,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -58,6 +58,7 @@ pub(super) struct Written {
     pub quota: QuotaConfig,
     pub ingest: IngestConfig,
     pub volumes: Option<volumes::WrittenVolumes>,
+    pub webhooks: webhooks::WebhookConfig,
 }
 
 #[derive(Debug, Default)]
@@ -300,7 +301,8 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let [destination_list, region_list, about_volumes] =
         ["destinations", "regions", "volumes"].map(|name| keys.take(name));
-    let [encryption, ingest, deploy] = ["encryption", "ingest", "deploy"].map(|name| keys.section(name));
+    let [encryption, ingest, deploy, about_webhooks] =
+        ["encryption", "ingest", "deploy", "webhooks"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.deploy = written_deploy(Keys::new("deploy", deploy, problems));
@@ -315,6 +317,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.quota = quota::read(limits, problems);
     written.ingest = ingest::read(ingest, problems);
     written.volumes = volumes::read(about_volumes, problems);
+    written.webhooks = webhooks::read(about_webhooks, problems);
     written
 }
 

@@ -113,6 +113,7 @@ impl Deployments {
                 .hub
                 .may_resend(&deployment.node_id, &deployment.task_id, self.clock.now()),
             restarted: news.restarted,
+            held: task.held,
             attempt: deployment.attempt,
             outcome: news.outcome.clone(),
             data_disk: !deployment.finish,
@@ -345,6 +346,8 @@ pub(super) struct TaskFacts {
     pub sent: bool,
     /// The agent has said at least one thing about it.
     pub accepted: bool,
+    /// Its node is on hold since a backup was restored.
+    pub held: bool,
     /// How its volume is.
     #[sqlx(flatten)]
     pub volume: VolumeFact,
@@ -354,7 +357,8 @@ impl TaskFacts {
     /// The columns, of a deployment `d` and its task `t`.
     pub(super) fn columns() -> String {
         format!(
-            "t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted, {}",
+            "t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted, \
+             EXISTS (SELECT 1 FROM node_holds h WHERE h.node_id = d.node_id) AS held, {}",
             VolumeFact::COLUMNS
         )
     }

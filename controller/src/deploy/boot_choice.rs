@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::chain,
+    backup::hold_of,
     boot::{BootAction, BootFacts},
     config::UnknownPolicy,
     events::doing,
@@ -41,6 +42,18 @@ impl Deployments {
         if let Err(error) = self.forget_contradictions(facts).await {
             tracing::error!(mac = %facts.mac, error = %chain(&error), "a contradiction could not be forgotten");
         }
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("read the hold of a node"))?;
+        let hold = hold_of(&mut connection, &node.id).await?;
+        drop(connection);
+        if let Some(hold) = hold {
+            return self
+                .in_its_way(&node, local(format!("{} {}", node.name, hold.sentence())))
+                .await;
+        }
         let deployment = match &node.deployment_id {
             Some(id) => Some(self.read(id).await?),
             None => None,
@@ -57,8 +70,13 @@ impl Deployments {
             }
             deployment => choose(&node, deployment.as_ref()),
         };
+        self.in_its_way(&node, action).await
+    }
+
+    /// The same, in the way of the node's hardware model.
+    async fn in_its_way(&self, node: &Node, action: BootAction) -> Result<BootAction, DeployError> {
         // The machine gets its answer whether or not its model can be told.
-        match self.model_at_boot(&node).await {
+        match self.model_at_boot(node).await {
             Ok(Some(model)) => Ok(as_model(action, &model)),
             Ok(None) => Ok(action),
             Err(error) => {

@@ -14,12 +14,15 @@ use super::{
     decide::Outcome,
     error::DeployError,
     figures::{figures, loads},
+    held::stays_on_hold,
+    hello::connected_message,
     hub::{Outgoing, Seat},
     record::{Deployment, load, running_of, save},
     state::{DeploymentState, DiskState, Phase, Purpose, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
+    backup::hold_of,
     events::{Change, DatabaseError, NewEvent, NodeProgress, Progress, doing},
     inventory::{Disk, NodeProblem},
 };
@@ -89,13 +92,17 @@ impl Deployments {
                 details,
             })
             .await?;
+        let on_hold = stays_on_hold(&mut change, node_id, hello, deployment.as_ref()).await?;
         let held = self
             .judge_held_task(change.connection(), node_id, hello, deployment.as_ref())
             .await?;
         if held == (Held::Older { running: true }) {
             self.hub.settle_busy(seat, Some(&hello.task_id));
-            self.hub
-                .send(node_id, cancel(&hello.task_id, "The deployment has ended."));
+            // What it writes may be wanted by what happened since the backup.
+            if !on_hold {
+                self.hub
+                    .send(node_id, cancel(&hello.task_id, "The deployment has ended."));
+            }
         } else {
             self.hub.settle_busy(seat, None);
         }
@@ -257,12 +264,17 @@ impl Deployments {
             .await?
             .filter(|task| task.node_id == node_id);
         let Some(task) = task else {
+            let on_hold = hold_of(change.connection(), node_id).await?.is_some();
             drop(change);
             tracing::warn!(
                 node.id = node_id,
                 task.id = task_id,
                 "an agent reports a task that is not known here"
             );
+            if on_hold {
+                // Neither stopped nor acknowledged: the agent keeps what it has to say until somebody knows.
+                return Ok(());
+            }
             if goes_on {
                 self.hub.send(
                     node_id,
@@ -498,30 +510,6 @@ enum Held {
     Lost,
     /// A task of an earlier deployment or attempt.
     Older { running: bool },
-}
-
-fn connected_message(hello: &wire::Hello) -> String {
-    let start = if hello.start_count > 1 {
-        format!(", started {} times in this boot", hello.start_count)
-    } else {
-        String::new()
-    };
-    let defects = match hello.defects.as_slice() {
-        [] => String::new(),
-        defects => format!(
-            "; its ramdisk is not complete: {}",
-            defects
-                .iter()
-                .take(5)
-                .map(|d| clip(d))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    format!(
-        "The agent {} called from the ramdisk{start}{defects}.",
-        clip(&hello.agent_version)
-    )
 }
 
 fn remedy_of(failure: &wire::Failure) -> String {

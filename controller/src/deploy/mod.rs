@@ -26,6 +26,8 @@ mod figures;
 mod finish_options;
 mod first_boot;
 mod fit;
+mod held;
+mod hello;
 mod history;
 pub mod hostname;
 mod hub;

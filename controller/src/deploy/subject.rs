@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::rest::problem::Problem,
+    backup::hold_of,
     catalog::{Catalog, Content, Image, ImageState},
     events::doing,
     identity::Caller,
@@ -106,6 +107,16 @@ impl Deployments {
             sealed: None,
             against: Vec::new(),
         };
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("read the hold of a node"))?;
+        if let Some(hold) = hold_of(&mut connection, &subject.node.id).await? {
+            let problem = hold.problem(&subject.node.name);
+            subject.against.push(Refusal::Other(Box::new(problem)));
+        }
+        drop(connection);
         let image = match self.image_of(&by.viewer(), request).await {
             Ok(image) => image,
             Err(DeployError::Refused(refusals)) => {

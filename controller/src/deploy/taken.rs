@@ -14,10 +14,12 @@ use super::{
     create::new_task,
     error::DeployError,
     record::{Deployment, running_of},
+    request::Refusal,
     state::{Purpose, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
+    backup::hold_of,
     events::{Change, NewEvent, doing},
     identity::Caller,
     inventory::{self, InventoryError, Node, NodeProblem, NodeState},
@@ -177,6 +179,10 @@ impl Deployments {
                 name: node.name,
                 state: node.state,
             }));
+        }
+        if let Some(hold) = hold_of(change.connection(), &node.id).await? {
+            let refusal = Refusal::Other(Box::new(hold.problem(&node.name)));
+            return Err(DeployError::Refused(vec![refusal]));
         }
         if let Some(maintenance) = node.maintenance.clone().filter(|_| purpose != Purpose::Rescue) {
             return Err(DeployError::Node(InventoryError::InMaintenance {

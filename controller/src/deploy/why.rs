@@ -15,6 +15,7 @@ use super::{
     state::{DeploymentState, Purpose},
 };
 use crate::{
+    backup::{Hold, hold_of},
     events::doing,
     identity::Viewer,
     inventory::{Node, NodeProblem, NodeState},
@@ -80,6 +81,16 @@ impl Deployments {
                 " It is in maintenance since {}, by {}: {}; nothing is begun on it.",
                 maintenance.since, maintenance.by, maintenance.reason
             ));
+        }
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("read the hold of a node"))?;
+        let hold = hold_of(&mut connection, &node.id).await?;
+        drop(connection);
+        if let Some(hold) = hold {
+            summary.push_str(&format!(" It {}. {}", hold.sentence(), Hold::REMEDY));
         }
         let mut problem = node.problem;
         // A deployment that failed before anything was sent left the node as it was.

@@ -30,6 +30,12 @@ struct Follower {
 }
 
 impl EventLog {
+    /// Rung after each change with events.
+    #[must_use]
+    pub fn bell(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+
     /// All events after the query's cursor, then live ones as they happen, until `stop`.
     ///
     /// The stream ends after an error of the database.

@@ -8,6 +8,8 @@
 mod follow;
 mod log;
 mod progress;
+#[cfg(test)]
+mod resume_tests;
 mod seldom;
 #[cfg(test)]
 mod tests;

@@ -113,6 +113,25 @@ impl ImageKeys {
         Ok(WrappedKey { bytes, by })
     }
 
+    /// Wraps a secret of another kind, for a context that is no manifest's.
+    pub(crate) async fn wrap_for(&self, key: &DataKey, context: &[u8]) -> Result<WrappedKey, ImageKeyError> {
+        let wrapper = self.current()?;
+        let (by, bytes) = (wrapper.id(), wrapper.wrap(key, context).await?);
+        Ok(WrappedKey { bytes, by })
+    }
+
+    /// What [`ImageKeys::wrap_for`] has wrapped.
+    pub(crate) async fn unwrap_for(
+        &self,
+        bytes: &[u8],
+        by: &str,
+        context: &[u8],
+    ) -> Result<DataKey, ImageKeyError> {
+        let wrapper = self.wrappers.iter().find(|wrapper| wrapper.knows(by));
+        let wrapper = wrapper.ok_or_else(|| WrapError::Unknown { by: by.to_owned() })?;
+        Ok(wrapper.unwrap_key(by, bytes, context).await?)
+    }
+
     /// The data key of a manifest; none when it is not encrypted.
     pub async fn open(&self, manifest: &str) -> Result<Option<DataKey>, ImageKeyError> {
         let row: Option<(Option<Vec<u8>>, Option<String>)> =

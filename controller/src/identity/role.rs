@@ -42,6 +42,8 @@ pub enum Permission {
     WriteJobs,
     /// Read the figures of the whole controller.
     ReadMetrics,
+    /// Say where events are sent to.
+    ManageWebhooks,
     /// Verify the store and free its space.
     ManageStore,
     /// Make and delete projects, users and anybody's tokens.
@@ -64,7 +66,9 @@ impl Role {
             | P::WriteTokens => true,
             P::WriteDeployments | P::WriteJobs => self != Self::Reader,
             P::WriteImages => matches!(self, Self::Admin | Self::Member),
-            P::WriteNodes | P::ManageStore | P::ReadMetrics => matches!(self, Self::Admin | Self::Operator),
+            P::WriteNodes | P::ManageStore | P::ReadMetrics | P::ManageWebhooks => {
+                matches!(self, Self::Admin | Self::Operator)
+            }
             P::PublishImages | P::ManageTenants => self == Self::Admin,
         }
     }
@@ -96,7 +100,7 @@ impl Role {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ReadImages,
         Self::WriteImages,
         Self::PublishImages,
@@ -108,6 +112,7 @@ impl Permission {
         Self::ReadJobs,
         Self::WriteJobs,
         Self::ReadMetrics,
+        Self::ManageWebhooks,
         Self::ManageStore,
         Self::ManageTenants,
         Self::WriteTokens,
@@ -128,6 +133,7 @@ impl Permission {
             Self::ReadJobs => "jobs:read",
             Self::WriteJobs => "jobs:write",
             Self::ReadMetrics => "metrics:read",
+            Self::ManageWebhooks => "webhooks:manage",
             Self::ManageStore => "store:manage",
             Self::ManageTenants => "tenants:manage",
             Self::WriteTokens => "tokens:write",
@@ -149,6 +155,7 @@ impl Permission {
             Self::ReadJobs => "look at jobs",
             Self::WriteJobs => "start or cancel jobs",
             Self::ReadMetrics => "read metrics",
+            Self::ManageWebhooks => "manage webhooks",
             Self::ManageStore => "verify or clean the store",
             Self::ManageTenants => "manage projects, users and their tokens",
             Self::WriteTokens => "manage tokens",
@@ -173,6 +180,7 @@ mod tests {
         jobs:read         x x x x
         jobs:write        x x x .
         metrics:read      x x . .
+        webhooks:manage   x x . .
         store:manage      x x . .
         tenants:manage    x . . .
         tokens:write      x x x x

@@ -53,6 +53,8 @@ pub struct Families {
     pub(super) agent_fetch_retries: Counter,
     pub(super) events: Family<AreaLabels, Counter>,
     pub(super) alarms: Family<KindLabels, Counter>,
+    pub(super) webhooks: Family<StateLabels, Gauge>,
+    pub(super) webhook_deliveries: Family<ResultLabels, Counter>,
     pub(super) request_seconds: Histograms<RequestLabels>,
 }
 
@@ -79,6 +81,8 @@ impl Default for Families {
             agent_fetch_retries: Counter::default(),
             events: Family::default(),
             alarms: Family::default(),
+            webhooks: Family::default(),
+            webhook_deliveries: Family::default(),
             request_seconds: Histograms::new_with_constructor(short),
         }
     }
@@ -168,6 +172,16 @@ impl Families {
             of.events,
         );
         to.register("alarms", "Events that want somebody to look, by kind", of.alarms);
+        to.register(
+            "webhooks",
+            "Webhooks by their state; active ones that refuse are failing",
+            of.webhooks,
+        );
+        to.register(
+            "webhook_deliveries",
+            "Messages that were sent to webhooks, by what came of them",
+            of.webhook_deliveries,
+        );
         to.register(
             "api_request_duration_seconds",
             "From a request of REST or gRPC to the beginning of its answer, by route and status",

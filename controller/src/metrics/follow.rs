@@ -146,6 +146,7 @@ impl Counting {
             // One that is late was counted when it was given up.
             "deployment.succeeded" if event.details["late"] == Value::Bool(true) => {}
             "deployment.succeeded" => self.end(id, "succeeded").await?,
+            "node.released" => self.end(id, "released").await?,
             "deployment.failed" => self.end(id, "failed").await?,
             "deployment.cancelled" => self.end(id, "cancelled").await?,
             _ => {}

@@ -75,6 +75,13 @@ impl Metrics {
         &self.0.families
     }
 
+    /// A message was sent to a webhook.
+    pub fn delivered(&self, taken: bool) {
+        let result = if taken { "delivered" } else { "refused" };
+        let deliveries = &self.0.families.webhook_deliveries;
+        deliveries.get_or_create(&labels::ResultLabels { result }).inc();
+    }
+
     /// Everything in OpenMetrics text.
     pub async fn render(&self, app: &App) -> Result<String, DatabaseError> {
         let _turn = self.0.turn.lock().await;

@@ -33,6 +33,15 @@ pub(super) async fn read(app: &App, families: &Families) -> Result<(), DatabaseE
     for state in VolumeState::ALL {
         set_state(&families.volumes, &volumes, state.as_str());
     }
+    let hooks = by_word(
+        db,
+        "SELECT CASE WHEN state = 'active' AND attempts > 0 THEN 'failing' ELSE state END AS shown, COUNT(*) \
+         FROM webhooks GROUP BY shown",
+    )
+    .await?;
+    for state in ["active", "failing", "disabled"] {
+        set_state(&families.webhooks, &hooks, state);
+    }
     // Both by the index over the states: those that have ended are many.
     let ended = by_word(
         db,

@@ -78,6 +78,11 @@ fn touched() -> String {
         .get_or_create(&StepLabels { step })
         .inc();
     families.events.get_or_create(&AreaLabels { area: word() }).inc();
+    families.webhooks.get_or_create(&StateLabels { state }).set(1);
+    families
+        .webhook_deliveries
+        .get_or_create(&ResultLabels { result })
+        .inc();
     families.alarms.get_or_create(&KindLabels { kind: word() }).inc();
     let request = RequestLabels {
         route: word(),
@@ -210,7 +215,7 @@ async fn what_there_is_is_shown_with_zeroes_and_without_names_of_things() {
         .await
         .unwrap();
     let shown = page(&server).await;
-    let nodes = "imprint_api_request_duration_seconds_count{route=\"/v1/nodes/{node}\",method=\"GET\",status=\"200\"}";
+    let nodes = "imprint_api_request_duration_seconds_count{route=\"/v1/nodes/{node}\",method=\"GET\",status=\"404\"}";
     assert_eq!(value(&shown, nodes), 2.0);
     let other = "imprint_api_request_duration_seconds_count{route=\"other\",method=\"GET\",status=\"404\"}";
     assert_eq!(value(&shown, other), 2.0);

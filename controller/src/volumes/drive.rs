@@ -127,7 +127,10 @@ pub async fn run(app: App) {
 impl Volumes {
     async fn in_states(&self, states: &[&str]) -> Result<Vec<VolumeRecord>, VolumeError> {
         let mut sql = QueryBuilder::<Sqlite>::new(SELECT);
-        sql.push("WHERE kind IS NOT NULL AND state IN (");
+        // What a node on hold has is left to whoever restored the backup.
+        sql.push(
+            "WHERE kind IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node_holds AS h WHERE h.node_id = volumes.node_id) AND state IN (",
+        );
         let mut words = sql.separated(", ");
         for state in states {
             words.push_bind(*state);

@@ -8,8 +8,11 @@ use sqlx::AssertSqlSafe;
 use crate::{
     api,
     app::App,
+    clock::Clock,
+    config::Config,
     identity::{Caller, PLATFORM, Permission, Project, Role, TokenRequest, Viewer},
     testing::{admin, token_of},
+    webhooks::WantedWebhook,
 };
 
 /// Who asks.
@@ -102,7 +105,9 @@ impl Things {
 impl World {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let app = App::for_test(dir.path()).await;
+        let mut config = Config::loopback(dir.path());
+        config.webhooks.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        let app = App::for_test_with(config, Clock::fake(jiff::Timestamp::now())).await;
         let mut tokens = Vec::new();
         for who in Who::ALL {
             if let Some((project, role)) = who.place() {
@@ -222,6 +227,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
              VALUES ('{volume}', 'volume-{word}', '{project}', 512, '{{\"type\":\"named\",\"name\":\"x\"}}', 'available', 0, \
              'somebody', 0)"
         ),
+        format!("INSERT INTO node_holds (node_id, taken_at, since) VALUES ('{free}', 0, 0)"),
         format!(
             "INSERT INTO deployment_tasks (task_id, deployment_id, node_id, attempt, created_at) \
              VALUES ('{deployment}', '{deployment}', '{node}', 1, 0)"
@@ -248,6 +254,12 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
+    let wanted = WantedWebhook {
+        name: format!("hook-{word}"),
+        url: "https://127.0.0.1:9/".to_owned(),
+        ..WantedWebhook::default()
+    };
+    let webhook = app.webhooks.create(&admin(), &wanted).await.unwrap();
     let spool = app.config.data_dir.join("spool/uploads");
     std::fs::write(spool.join(&upload), "").unwrap();
     put_object(&app.config.data_dir, "manifests", &manifest);
@@ -267,6 +279,7 @@ async fn things_of(app: &App, web: &Project, who: Who, tokens: &[(Who, String)])
         ("{spare}", spare),
         ("{user}", user),
         ("{token}", spare_token(app, who, tokens).await),
+        ("{webhook}", webhook.webhook.id),
         ("{who}", word.to_owned()),
         ("{platform}", PLATFORM.to_owned()),
         ("{guest}", guest),

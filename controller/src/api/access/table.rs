@@ -215,6 +215,7 @@ pub(super) fn rest() -> Vec<Row> {
             .of_web()
             .leaves(Leaves::Otherwise("deploy::tests::releases looks at its events")),
         to("GET /v1/wipe-certificates", ReadNodes),
+        to("POST /v1/nodes/{node}/confirm", WriteNodes).asks("/v1/nodes/{free}/confirm"),
         to("PUT /v1/nodes/{node}/project", WriteNodes)
             .asks("/v1/nodes/{free}/project")
             .body(r#"{"project": "platform"}"#),
@@ -287,6 +288,15 @@ pub(super) fn rest() -> Vec<Row> {
         to("GET /v1/events", ReadEvents),
         to("GET /v1/events/stream", ReadEvents),
         to("GET /metrics", ReadMetrics),
+        // webhooks
+        to("GET /v1/webhooks", ManageWebhooks),
+        to("GET /v1/webhooks/{webhook}", ManageWebhooks),
+        to("POST /v1/webhooks", ManageWebhooks).body(r#"{"name": "new-{who}", "url": "https://127.0.0.1:9/"}"#),
+        to("POST /v1/webhooks/{webhook}/disable", ManageWebhooks),
+        to("POST /v1/webhooks/{webhook}/enable", ManageWebhooks).body("{}"),
+        to("POST /v1/webhooks/{webhook}/test", ManageWebhooks)
+            .leaves(Leaves::Otherwise("a test is sent once and changes nothing")),
+        to("DELETE /v1/webhooks/{webhook}", ManageWebhooks),
         // imports, uploads, contents
         to("POST /v1/imports", WriteImages)
             .body(r#"{"spec": {"name": "i"}, "source": {"type": "url", "url": "ftp://x/"}}"#)
@@ -462,6 +472,7 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Nodes/RetireNode", WriteNodes, &[(1, "{free}")]),
         calls("Nodes/ReleaseNode", WriteDeployments, &[(1, "{node}")]).of_web(),
         calls("Nodes/ListWipeCertificates", ReadNodes, &[]),
+        calls("Nodes/ConfirmNode", WriteNodes, &[(1, "{free}")]),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
         calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
         calls("Volumes/ListVolumes", ReadNodes, &[]),
@@ -524,6 +535,17 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Images/DeleteImage", WriteImages, &[(1, "{image}")]).of_web(),
         calls("Events/ListEvents", ReadEvents, &[]),
         calls("Events/WatchEvents", ReadEvents, &[]),
+        calls("Webhooks/ListWebhooks", ManageWebhooks, &[]),
+        calls("Webhooks/GetWebhook", ManageWebhooks, &[(1, "{webhook}")]),
+        calls(
+            "Webhooks/CreateWebhook",
+            ManageWebhooks,
+            &[(1, "grpc-{who}"), (2, "https://127.0.0.1:9/")],
+        ),
+        calls("Webhooks/DisableWebhook", ManageWebhooks, &[(1, "{webhook}")]),
+        calls("Webhooks/EnableWebhook", ManageWebhooks, &[(1, "{webhook}")]),
+        calls("Webhooks/TestWebhook", ManageWebhooks, &[(1, "{webhook}")]),
+        calls("Webhooks/DeleteWebhook", ManageWebhooks, &[(1, "{webhook}")]),
         calls("Imports/StartImport", WriteImages, &[]),
         calls("Imports/ImportFile", WriteImages, &[]),
         calls("Jobs/ListJobs", ReadJobs, &[]),

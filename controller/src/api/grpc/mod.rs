@@ -30,6 +30,7 @@ pub mod sharing;
 pub mod store;
 pub mod tenants;
 pub mod volumes;
+pub mod webhooks;
 
 /// The descriptors in this binary do not describe what reflection needs.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     contents::register(&mut routes, app);
     matching::register(&mut routes, app);
     volumes::register(&mut routes, app);
+    webhooks::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

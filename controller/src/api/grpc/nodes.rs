@@ -2,10 +2,10 @@
 
 use imprint_hardware::matching::Answer;
 use imprint_proto::v1::{
-    AnnounceNodeRequest, ApproveNodeRequest, AssignNodeRequest, BeginMaintenanceRequest, DeleteNodeRequest,
-    Deployment as WireDeployment, EndMaintenanceRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse,
-    ListWipeCertificatesRequest, ListWipeCertificatesResponse, MatchFit as WireFit, Node as WireNode,
-    Problem as WireProblem, ReleaseNodeRequest, RetireNodeRequest, WhyRequest, WhyResponse,
+    AnnounceNodeRequest, ApproveNodeRequest, AssignNodeRequest, BeginMaintenanceRequest, ConfirmNodeRequest,
+    DeleteNodeRequest, Deployment as WireDeployment, EndMaintenanceRequest, GetNodeRequest, ListNodesRequest,
+    ListNodesResponse, ListWipeCertificatesRequest, ListWipeCertificatesResponse, MatchFit as WireFit,
+    Node as WireNode, Problem as WireProblem, ReleaseNodeRequest, RetireNodeRequest, WhyRequest, WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
@@ -187,6 +187,20 @@ impl Nodes for NodesService {
             .approve(&caller, &request.node, Some(&request.name))
             .await
             .map_err(status::<InventoryError>)?;
+        Ok(Response::new(wire(&self.0, node)))
+    }
+
+    async fn confirm_node(&self, request: Request<ConfirmNodeRequest>) -> Result<Response<WireNode>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteNodes)?;
+        let wanted = request.into_inner().node;
+        let node = self
+            .0
+            .nodes
+            .find(&caller.viewer(), &wanted)
+            .await
+            .map_err(status::<InventoryError>)?;
+        self.0.holds.confirm(&caller, &node).await.map_err(status::<_>)?;
         Ok(Response::new(wire(&self.0, node)))
     }
 

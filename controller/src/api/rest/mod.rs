@@ -32,6 +32,7 @@ pub mod uploads;
 pub mod usage;
 pub mod users;
 pub mod volumes;
+pub mod webhooks;
 
 use problem::Problem;
 
@@ -62,6 +63,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(matching::router())
         .merge(volumes::router())
         .merge(metrics::router())
+        .merge(webhooks::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

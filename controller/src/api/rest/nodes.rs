@@ -30,6 +30,7 @@ pub fn router() -> Router<App> {
         .route("/v1/nodes", get(list_nodes).post(super::lifecycle::announce_node))
         .route("/v1/nodes/{node}", get(get_node).delete(delete_node))
         .route("/v1/nodes/{node}/approve", post(approve_node))
+        .route("/v1/nodes/{node}/confirm", post(confirm_node))
         .route("/v1/nodes/{node}/project", put(assign_node))
         .route("/v1/nodes/{node}/why", get(why_node))
 }
@@ -37,7 +38,15 @@ pub fn router() -> Router<App> {
 /// Their description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(list_nodes, get_node, delete_node, approve_node, assign_node, why_node))]
+    #[openapi(paths(
+        list_nodes,
+        get_node,
+        delete_node,
+        approve_node,
+        confirm_node,
+        assign_node,
+        why_node
+    ))]
     struct Part;
     Part::openapi()
 }
@@ -272,6 +281,28 @@ async fn approve_node(
         .nodes
         .approve(&caller, &node, approval.name.as_deref())
         .await?;
+    Ok(Json(view(&app, node)))
+}
+
+/// Ends the hold that a node has since a backup was restored: the controller goes on as its database says.
+#[utoipa::path(
+    post,
+    path = "/v1/nodes/{node}/confirm",
+    tag = "nodes",
+    params(("node" = String, Path, description = "Id, name, UUID, serial number or MAC address")),
+    responses(
+        (status = 200, description = "The node, which is not on hold", body = NodeView),
+        (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn confirm_node(
+    caller: Caller,
+    State(app): State<App>,
+    Path(node): Path<String>,
+) -> Result<Json<NodeView>, Problem> {
+    caller.require(Permission::WriteNodes)?;
+    let node = app.nodes.find(&caller.viewer(), &node).await?;
+    app.holds.confirm(&caller, &node).await?;
     Ok(Json(view(&app, node)))
 }
 

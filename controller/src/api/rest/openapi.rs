@@ -13,7 +13,7 @@ use utoipa::{
 use super::{
     batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle,
     matching, metrics, nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
-    volumes,
+    volumes, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -72,6 +72,7 @@ pub fn document() -> &'static openapi::OpenApi {
             matching::openapi(),
             volumes::openapi(),
             metrics::openapi(),
+            webhooks::openapi(),
         ] {
             document.merge(part);
         }

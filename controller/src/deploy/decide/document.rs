@@ -22,6 +22,7 @@ fn begun() -> Facts {
         accepted: false,
         resend: false,
         restarted: false,
+        held: false,
         attempt: 1,
         outcome: None,
         stays_until: None,
@@ -118,6 +119,8 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("the volume did not come", Await, late(Facts { agent: free(), volume, ..begun() })),
         ("the volume is lost", Await, Facts { volume: VolumeFact::Lost(problem()), ..begun() }),
         ("cancelled", Await, cancelled(begun())),
+        ("a backup was restored, and the agent calls without the task", Await, Facts { held: true, agent: free(), ..begun() }),
+        ("a backup was restored, and the agent lost the task", Works, Facts { held: true, restarted: true, agent: free(), ..works() }),
         ("the agent is free", Works, Facts { agent: free(), sent: false, accepted: false, ..works() }),
         ("the agent still has an older task", Works, Facts { agent: Agent::Connected { busy: true, task_sent: false, cancel_sent: false }, accepted: false, ..works() }),
         ("the task was sent", Works, Facts { accepted: false, ..works() }),
@@ -167,7 +170,9 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
                     "`step_progress_seconds` without progress"
                 }
                 Waiting::Rescue => "the end that was asked for",
-                Waiting::AgentReturn(_) => "the longer of `step_progress_seconds` and `boot_seconds`",
+                Waiting::AgentReturn(_) | Waiting::Restored => {
+                    "the longer of `step_progress_seconds` and `boot_seconds`"
+                }
                 Waiting::CancelConfirmation => "`agent_silence_seconds`",
                 Waiting::FirstBootReport | Waiting::CloudInit => "`first_boot_seconds`",
             };

@@ -97,6 +97,8 @@ pub struct Facts {
     pub resend: bool,
     /// The machine was restarted in the middle of the task, so that the agent no longer knows it.
     pub restarted: bool,
+    /// The controller was restored from a backup, and the agent has not confirmed since what the database says.
+    pub held: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// How the agent's work ended.
@@ -137,6 +139,8 @@ pub enum Waiting {
     AgentCall,
     /// A card is to show the volume; in the volume's own words.
     Volume(String),
+    /// The agent is to say that it holds the task, after a backup was restored.
+    Restored,
     /// The agent is to give up an older task.
     OlderTask,
     /// The agent is to say that it has taken the task.
@@ -167,6 +171,9 @@ impl fmt::Display for Waiting {
                 f.write_str("the server has asked for the ramdisk; waits for the agent in it to call")
             }
             Self::Volume(why) => write!(f, "waits for the volume to be shown to the server: {why}"),
+            Self::Restored => f.write_str(
+                "the controller was restored from a backup; nothing is sent until the agent says that it holds this task, or an operator confirms the node",
+            ),
             Self::OlderTask => {
                 f.write_str("waits for the agent to give up the task of an earlier deployment")
             }
@@ -284,6 +291,9 @@ fn await_agent(facts: &Facts) -> Decision {
     if facts.cancel_requested_at.is_some() {
         return Decision::Go(Next::Cancelled(None));
     }
+    if facts.held {
+        return restored(facts);
+    }
     if let VolumeFact::Lost(problem) = &facts.volume {
         return Decision::Go(Next::Failed(problem.clone()));
     }
@@ -340,6 +350,9 @@ fn agent_works(facts: &Facts) -> Decision {
         Some(Outcome::Failure(problem)) => return Decision::Go(Next::Failed(problem.clone())),
         Some(Outcome::Cancelled) => return Decision::Go(Next::Failed(stopped_by_itself(facts))),
         None => {}
+    }
+    if facts.held {
+        return restored(facts);
     }
     if let VolumeFact::Lost(problem) = &facts.volume {
         return Decision::Go(Next::Failed(problem.clone()));
@@ -407,6 +420,17 @@ fn agent_works(facts: &Facts) -> Decision {
             "Check the server's power and its network, restart it and {again}.",
         ),
     }
+}
+
+/// The world has gone on without this database: what it takes for a server to be written may long be in service.
+fn restored(facts: &Facts) -> Decision {
+    wait(
+        facts,
+        Waiting::Restored,
+        facts.limits.step.max(facts.limits.boot),
+        "The controller was restored from a backup, and no agent has said since that it holds this task.",
+        "Find out what runs on the server. Confirm it (imprint node confirm NODE), then {again} if that is still wanted.",
+    )
 }
 
 fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {

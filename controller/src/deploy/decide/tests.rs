@@ -19,6 +19,7 @@ fn facts() -> Facts {
         accepted: false,
         resend: false,
         restarted: false,
+        held: false,
         attempt: 1,
         outcome: None,
         volume: VolumeFact::Ready,

@@ -19,6 +19,7 @@ mod releases;
 mod removals;
 mod requests;
 mod restarts;
+mod restores;
 mod rig;
 mod rows;
 mod security;

@@ -82,6 +82,27 @@ impl Rig {
         }
     }
 
+    /// Ends the controller, and starts one over a backup that was restored; the store is the same.
+    pub(super) async fn restored(self, backup: &std::path::Path) -> Self {
+        let app = self.server.app.clone();
+        self.server.stop().await;
+        app.close().await;
+        drop(app);
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("restored");
+        crate::backup::restore(backup, &data, &self.clock).await.unwrap();
+        std::fs::remove_dir_all(data.join("store")).unwrap();
+        std::fs::rename(self.config.data_dir.join("store"), data.join("store")).unwrap();
+        let config = Config::loopback(&data);
+        let app = App::open(config.clone(), self.clock.clone()).await.unwrap();
+        Self {
+            server: TestServer::serve(app).await,
+            clock: self.clock,
+            config,
+            _dir: dir,
+        }
+    }
+
     /// A machine that has enrolled, with its certificate.
     pub(super) async fn machine(&self) -> Machine {
         let token = self.app().boot_tokens.issue(&facts()).await.unwrap();
@@ -364,7 +385,20 @@ impl FakeAgent {
         while !matches!(self.next().await, controller_message::Message::Ack(_)) {}
     }
 
-    async fn send_outcome(&mut self, task: &str, result: wire::outcome::Result) {
+    /// Ends the session; what the controller had said until then.
+    pub(super) async fn heard(self) -> Vec<controller_message::Message> {
+        let Self {
+            outbox, mut inbox, ..
+        } = self;
+        drop(outbox);
+        let mut heard = Vec::new();
+        while let Ok(Ok(Some(message))) = timeout(Duration::from_secs(10), inbox.message()).await {
+            heard.extend(message.message);
+        }
+        heard
+    }
+
+    pub(super) async fn send_outcome(&mut self, task: &str, result: wire::outcome::Result) {
         self.sequence += 1;
         let outcome = wire::Outcome {
             task_id: task.to_owned(),

@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc};
 use sqlx::SqlitePool;
 
 use super::{ImageKeyError, ImageKeys, KeyWrapper, LocalWrapper, WrappedKey};
-use crate::{db, identity::IdentityError};
+use crate::{db, identity::IdentityError, webhooks};
 
 /// Data keys could not be wrapped anew. All of them open as before.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,17 @@ pub enum RewrapError {
     Key {
         /// The manifest.
         manifest: String,
+        /// Why.
+        #[source]
+        source: ImageKeyError,
+    },
+    /// The secret of a webhook cannot be unwrapped; the older keys are kept.
+    #[error(
+        "the secret of webhook {webhook} cannot be wrapped anew; delete it, or restore the data folder from a backup"
+    )]
+    Webhook {
+        /// The webhook.
+        webhook: String,
         /// Why.
         #[source]
         source: ImageKeyError,
@@ -54,7 +65,12 @@ pub async fn rewrap(db: &SqlitePool, data_dir: &Path) -> Result<Rewrapped, Rewra
     .bind(&by)
     .fetch_all(db)
     .await?;
-    let count = all.len() as u64;
+    let hooks: Vec<(String, Vec<u8>, String)> =
+        sqlx::query_as("SELECT id, secret, secret_by FROM webhooks WHERE secret_by <> ?")
+            .bind(&by)
+            .fetch_all(db)
+            .await?;
+    let count = (all.len() + hooks.len()) as u64;
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
     for (manifest, bytes, older) in all {
         let wrapped = anew(&keys, &manifest, WrappedKey { bytes, by: older }).await;
@@ -66,6 +82,21 @@ pub async fn rewrap(db: &SqlitePool, data_dir: &Path) -> Result<Rewrapped, Rewra
             .bind(wrapped.bytes)
             .bind(wrapped.by)
             .bind(manifest)
+            .execute(&mut *tx)
+            .await?;
+    }
+    for (id, bytes, older) in hooks {
+        let context = webhooks::context(&id);
+        let failed = |source| RewrapError::Webhook {
+            webhook: id.clone(),
+            source,
+        };
+        let secret = keys.unwrap_for(&bytes, &older, &context).await.map_err(failed)?;
+        let wrapped = keys.wrap_for(&secret, &context).await.map_err(failed)?;
+        sqlx::query("UPDATE webhooks SET secret = ?, secret_by = ? WHERE id = ?")
+            .bind(wrapped.bytes)
+            .bind(wrapped.by)
+            .bind(&id)
             .execute(&mut *tx)
             .await?;
     }

@@ -120,6 +120,30 @@ impl Fetcher {
         })
     }
 
+    /// Whether a URL may be asked as far as can be told without asking it. A name that has no address just now may have
+    /// one later.
+    pub(crate) async fn look(&self, url: &Url) -> Result<(), FetchError> {
+        match self.client_for(url).await {
+            Ok(_) | Err(FetchError::Unresolved { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A POST. Redirects are answers like others, and are not followed.
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: bytes::Bytes,
+    ) -> Result<reqwest::Response, FetchError> {
+        let client = self.client_for(url).await?;
+        let request = client.post(url.clone()).headers(headers).body(body);
+        request.send().await.map_err(|error| FetchError::Broken {
+            url: shown(url),
+            source: error.without_url(),
+        })
+    }
+
     /// A client that can go to the addresses of this URL that were looked at, and nowhere else.
     async fn client_for(&self, url: &Url) -> Result<reqwest::Client, FetchError> {
         check(url)?;
@@ -186,7 +210,7 @@ impl Fetcher {
 }
 
 /// Refuses what is no plain http or https URL.
-pub(in crate::ingest) fn check(url: &Url) -> Result<(), FetchError> {
+pub(crate) fn check(url: &Url) -> Result<(), FetchError> {
     let reason = if !matches!(url.scheme(), "http" | "https") {
         "only http and https are fetched"
     } else if !url.username().is_empty() || url.password().is_some() {

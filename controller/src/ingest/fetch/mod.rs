@@ -15,8 +15,9 @@ mod error;
 mod tests;
 
 pub use address::AddressPolicy;
+pub(crate) use client::check;
+pub(in crate::ingest) use client::shown;
 pub use client::{Answer, Fetcher, Resolver};
-pub(in crate::ingest) use client::{check, shown};
 pub use credential::{Credential, Origin};
 pub use download::{Download, Piece};
 pub use error::FetchError;

@@ -171,6 +171,7 @@ impl World {
             accepted: self.accepted,
             resend: self.session.is_some_and(|session| session.task_sent),
             restarted: news.restarted,
+            held: false,
             attempt: self.attempt.into(),
             outcome: news.outcome.map(|ending| match ending {
                 Ending::Success => Outcome::Success,
