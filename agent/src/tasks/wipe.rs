@@ -106,6 +106,13 @@ impl<'a> Wipe<'a> {
         let policy = self.policy()?;
         let disks = self.claim(record).await?;
         let began = Instant::now();
+        if disks.is_empty() {
+            // Only where the task allows it.
+            self.reporter.note(
+                Step::Wipe,
+                "this machine has no local disk: nothing is to be wiped",
+            );
+        }
         let titles: Vec<String> = disks.iter().map(|released| title(&released.disk)).collect();
         self.reporter
             .started(Step::Wipe, &format!("{}: {}", words(policy), few(&titles)));

@@ -77,6 +77,9 @@ pub fn select(task: &WipeTask, disks: &[Disk]) -> Result<Selection, Refusal> {
     let mut selection = Selection::default();
     if task.all_local_disks {
         all(&facts, &is_left, disks, &mut selection)?;
+        if selection.disks.is_empty() && !task.allow_no_disk {
+            return Err(no_disk(&selection));
+        }
     } else {
         named(&wanted, &facts, &is_left, disks, &mut selection)?;
     }
@@ -186,17 +189,18 @@ fn all(
             remedies.join(" "),
         ));
     }
-    if selection.disks.is_empty() {
-        let mut cause = "this machine has no local disk to wipe".to_owned();
-        if !selection.notes.is_empty() {
-            cause.push_str(&format!(" ({})", selection.notes.join("; ")));
-        }
-        return Err(Refusal::new(
-            cause,
-            "check that the ramdisk has the driver of the disks' controller",
-        ));
-    }
     Ok(())
+}
+
+fn no_disk(selection: &Selection) -> Refusal {
+    let mut cause = "this machine has no local disk to wipe".to_owned();
+    if !selection.notes.is_empty() {
+        cause.push_str(&format!(" ({})", selection.notes.join("; ")));
+    }
+    Refusal::new(
+        cause,
+        "check that the ramdisk has the driver of the disks' controller",
+    )
 }
 
 fn not_built_in(disk: &facts::Disk, verdict: &Verdict) -> Option<String> {
@@ -290,6 +294,21 @@ mod tests {
         );
         let refusal = select(&task(&[], &["size>1"]), &machine()).unwrap_err();
         assert!(refusal.cause.contains("no local disk"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_machine_without_a_disk_has_nothing_to_wipe_where_the_task_allows_it() {
+        let refusal = select(&task(&[], &[]), &[]).unwrap_err();
+        assert!(refusal.cause.contains("no local disk"), "{refusal:?}");
+        let allowed = WipeTask {
+            allow_no_disk: true,
+            ..task(&[], &[])
+        };
+        assert_eq!(select(&allowed, &[]).unwrap(), Selection::default());
+        // A disk that cannot be wiped is none that is not there.
+        let mut disks = machine();
+        disks[1].read_only = true;
+        assert!(select(&allowed, &disks).is_err());
     }
 
     #[test]

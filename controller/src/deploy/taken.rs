@@ -108,6 +108,9 @@ pub enum Terms {
         wipe: WipeMethod,
         /// Rules of disks that stay as they are.
         leave: Vec<String>,
+        /// The server had no disk but volumes: then there is nothing to wipe, and nothing to prove.
+        #[serde(default)]
+        diskless: bool,
         /// The node before.
         former: Former,
     },
@@ -150,12 +153,24 @@ impl Deployments {
         request: &ReleaseRequest,
     ) -> Result<Deployment, DeployError> {
         check_rules(&request.leave)?;
+        let diskless = self.is_diskless(by, wanted).await?;
         let terms = |node: &Node| Terms::Release {
+            diskless,
             wipe: request.wipe.unwrap_or(WipeMethod::Auto),
             leave: request.leave.clone(),
             former: Former::of(node),
         };
         self.take_node(by, wanted, Purpose::Release, terms).await
+    }
+
+    /// Whether all that the server's agent has ever seen are volumes.
+    async fn is_diskless(&self, by: &Caller, wanted: &str) -> Result<bool, DeployError> {
+        let node = self.nodes.find(&by.viewer(), wanted).await?;
+        let Some(inventory) = self.nodes.inventory(&node.id).await? else {
+            return Ok(false);
+        };
+        let inventory = self.with_volumes(&node.id, inventory).await?;
+        Ok(inventory.disks.iter().all(|disk| !disk.volume_id.is_empty()))
     }
 
     /// Takes a node for what `terms` say; while the same runs already, that is the answer.
@@ -214,7 +229,13 @@ impl Deployments {
         terms: &Terms,
     ) -> Result<wire::Task, DeployError> {
         let kind = match terms {
-            Terms::Release { wipe, leave, .. } => wire::task::Kind::Wipe(wire::WipeTask {
+            Terms::Release {
+                wipe,
+                leave,
+                diskless,
+                ..
+            } => wire::task::Kind::Wipe(wire::WipeTask {
+                allow_no_disk: *diskless,
                 release_id: deployment.id.clone(),
                 disks: Vec::new(),
                 all_local_disks: true,
@@ -331,8 +352,14 @@ fn check_rules(rules: &[String]) -> Result<(), DeployError> {
                 "a rule of a disk to be left alone is empty".to_owned(),
             ));
         }
-        if let Err(error) = rule.parse::<DiskRule>() {
-            return Err(DeployError::BadTerms(format!("`{rule}` names no disk: {error}")));
+        match rule.parse::<DiskRule>() {
+            Ok(read) if read.pick.is_some() => {
+                return Err(DeployError::BadTerms(format!(
+                    "`{rule}` picks one of several disks; a rule for disks to be left alone means all that it fits"
+                )));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(DeployError::BadTerms(format!("`{rule}` names no disk: {error}"))),
         }
     }
     Ok(())

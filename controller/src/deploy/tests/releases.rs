@@ -131,6 +131,28 @@ async fn a_release_wipes_and_keeps_the_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_nothing_but_volumes_has_nothing_to_prove() {
+    let rig = Rig::start().await;
+    let (machine, _) = rig.active().await;
+    let bare = wire::Inventory {
+        disks: Vec::new(),
+        ..inventory()
+    };
+    let nodes = &rig.app().nodes;
+    nodes
+        .record_inventory(&machine.node_id, &bare.into())
+        .await
+        .unwrap();
+    release(&rig, &machine).await.unwrap();
+    let mut agent = rig.connect(&machine, hello("boot-2", "")).await;
+    let task = agent.task().await;
+    assert!(wipe_of(&task).allow_no_disk);
+    let success = outcome::Result::Success(wire::Success::default());
+    agent.certified(&task.task_id, success, Vec::new()).await;
+    assert_eq!(node(&rig, &machine).await.state, NodeState::Available);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wipe_that_is_not_proven_is_a_failure() {
     let rig = Rig::start().await;
     let (machine, _) = rig.active().await;
