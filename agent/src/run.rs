@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use imprint_proto::agent::v1::Inventory;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use tokio::{
@@ -20,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     finish::Places,
     identity::{self, BootIdentity, Credentials, IdentityError, NodeKey, enroll, private_file, tls},
-    inventory, selfcheck,
+    inventory,
+    machine::{Local, Machine},
+    selfcheck,
     session::{Session, backoff::chain, outbox::Outbox},
     sys,
     tasks::{Leave, Surroundings, Tasks},
@@ -106,17 +107,12 @@ pub async fn run_until(
     let status = watch::Sender::new("starting".to_owned());
     let watchdog = tokio::spawn(tend_systemd(status.subscribe(), stop.clone()));
 
-    let state_error = |source| RunError::State {
-        path: options.state.clone(),
-        source,
-    };
-    private_file::make_folder(&options.state).map_err(state_error)?;
-    let start_count = count_start(&options.state).map_err(state_error)?;
-    let boot_id = inventory::boot_id(&options.root);
+    let start_count = count_start(&options.state)?;
+    let machine = Local::new(&options.root, &options.state, restart);
     tracing::info!(
         version = crate::VERSION,
         start = start_count,
-        boot.id = boot_id,
+        boot.id = machine.boot_id(),
         "imprint-agent starts"
     );
 
@@ -141,93 +137,103 @@ pub async fn run_until(
             }
         }
     }
-    let key = Arc::new(NodeKey::load_or_make(&options.state)?);
+    let boot = Boot {
+        identity,
+        root: options.root,
+        state: options.state,
+        start_count,
+        defects,
+        status,
+    };
+    attend(boot, Arc::new(machine), stop).await?;
+    tracing::info!("imprint-agent stops");
+    if let Err(error) = watchdog.await {
+        tracing::warn!(%error, "the task for systemd has failed");
+    }
+    Ok(())
+}
+
+/// A boot of a machine that is ready to call its controller.
+#[derive(Debug)]
+pub struct Boot {
+    /// The controller, and the token for it.
+    pub identity: BootIdentity,
+    /// `/`, or a tree of a test.
+    pub root: PathBuf,
+    /// State of this boot, in RAM.
+    pub state: PathBuf,
+    /// As [`count_start`] says.
+    pub start_count: u32,
+    /// What the self-check found.
+    pub defects: Vec<String>,
+    /// One sentence about the connection.
+    pub status: watch::Sender<String>,
+}
+
+/// Enrols, opens the session and works on what it brings, until told to stop.
+///
+/// # Errors
+/// When the identity or the state folder is no use.
+pub async fn attend(boot: Boot, machine: Arc<dyn Machine>, stop: &CancellationToken) -> Result<(), RunError> {
+    let Boot {
+        identity,
+        root,
+        state,
+        start_count,
+        defects,
+        status,
+    } = boot;
+    let state_error = |source| RunError::State {
+        path: state.clone(),
+        source,
+    };
+    let boot_id = machine.boot_id();
+    let key = Arc::new(NodeKey::load_or_make(&state)?);
     status.send_replace(format!("enrolling with {}", identity.controller_url));
-    let credentials = match Credentials::load(&options.state, Timestamp::now())? {
+    let credentials = match Credentials::load(&state, Timestamp::now())? {
         Some(kept) => Some(kept),
-        None => {
-            let fingerprint = || inventory::fingerprint(&options.root, &inventory::Live::now(&options.root));
-            enroll::enroll(&identity, &key, fingerprint, &boot_id, &options.state, stop).await?
-        }
+        None => enroll::enroll(&identity, &key, &*machine, &state, stop).await?,
     };
     let Some(credentials) = credentials else {
         return Ok(());
     };
     tracing::info!(node.id = credentials.node_id, expires_at = %credentials.expires_at, "this machine has its identity");
 
-    let outbox = Arc::new(Outbox::open(&options.state).map_err(state_error)?);
+    let outbox = Arc::new(Outbox::open(&state).map_err(state_error)?);
     let credentials = watch::Sender::new(credentials);
     let around = Surroundings {
         identity: identity.clone(),
         key: Arc::clone(&key),
         credentials: credentials.subscribe(),
-        places: Places::below(&options.root, &options.state),
-        root: options.root.clone(),
-        state: options.state.clone(),
-        restart,
+        places: Places::below(&root, &state),
+        root,
+        state: state.clone(),
+        machine: Arc::clone(&machine),
     };
     let tasks = Tasks::new(around, Arc::clone(&outbox));
     tasks.resume().map_err(state_error)?;
-    let inventory = inventory::read(&options.root, &inventory::Live::now(&options.root));
-    let (publish, inventory) = watch::channel(inventory);
-    let learning = tokio::spawn(learn(options.root.clone(), publish, stop.clone()));
+    let (publish, inventory) = watch::channel(machine.inventory());
+    let learning = tokio::spawn(machine.learn(publish, stop.clone()));
     let session = Session {
         identity,
         key,
         credentials,
-        state: options.state.clone(),
+        state: state.clone(),
         inventory,
         boot_id,
         start_count,
         defects,
         outbox,
-        tasks,
+        tasks: Arc::clone(&tasks),
         status,
+        machine,
     };
     session.run(stop).await;
-    tracing::info!("imprint-agent stops");
-    for (name, task) in [("watchdog", watchdog), ("inventory", learning)] {
-        if let Err(error) = task.await {
-            tracing::warn!(name, %error, "a task has failed");
-        }
+    tasks.abandon();
+    if let Err(error) = learning.await {
+        tracing::warn!(%error, "the task that completes the inventory has failed");
     }
     Ok(())
-}
-
-/// Switches announce themselves every 30 seconds.
-const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(35);
-
-/// Asks devices and listens for neighbours beside the session, and publishes what that adds to the inventory.
-///
-/// Nothing else of it is read again: while the agent works, what it does to a disk would look like somebody's use of it.
-async fn learn(root: PathBuf, publish: watch::Sender<Inventory>, stop: CancellationToken) {
-    let inventory = publish.borrow().clone();
-    let asking = {
-        let inventory = inventory.clone();
-        tokio::task::spawn_blocking(move || inventory::Live::of_devices(&root, &inventory))
-    };
-    // What was learned is sent only if it is something.
-    let complete = |live: &inventory::Live| {
-        publish.send_if_modified(|inventory| {
-            let before = inventory.clone();
-            live.complete(inventory);
-            *inventory != before
-        });
-    };
-    let devices = async {
-        match asking.await {
-            Ok(live) => complete(&live),
-            Err(error) => tracing::warn!(%error, "disks and management controller cannot be asked"),
-        }
-    };
-    let neighbours = async {
-        let live = inventory::Live::of_neighbours(&inventory, NEIGHBOUR_PATIENCE).await;
-        complete(&live);
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        _ = async { tokio::join!(devices, neighbours) } => {}
-    }
 }
 
 /// Longest wait for the driver of the NIC that the machine booted from.
@@ -251,14 +257,25 @@ async fn await_boot_interface(root: &Path, stop: &CancellationToken) {
     }
 }
 
-/// How often the agent has been started in this boot; the state folder is in RAM and ends with it.
-fn count_start(state: &Path) -> io::Result<u32> {
-    let path = state.join("start_count");
-    let before = private_file::read(&path)?
-        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u32>().ok());
-    let count = before.unwrap_or(0).saturating_add(1);
-    private_file::write(&path, count.to_string().as_bytes())?;
-    Ok(count)
+/// How often the agent has been started in this boot, this time included; makes the state folder, which is in RAM and
+/// ends with the boot.
+///
+/// # Errors
+/// When the folder can't be used.
+pub fn count_start(state: &Path) -> Result<u32, RunError> {
+    let count = || -> io::Result<u32> {
+        private_file::make_folder(state)?;
+        let path = state.join("start_count");
+        let before = private_file::read(&path)?
+            .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u32>().ok());
+        let count = before.unwrap_or(0).saturating_add(1);
+        private_file::write(&path, count.to_string().as_bytes())?;
+        Ok(count)
+    };
+    count().map_err(|source| RunError::State {
+        path: state.to_path_buf(),
+        source,
+    })
 }
 
 fn stop_on_signals(stop: &CancellationToken) -> io::Result<()> {

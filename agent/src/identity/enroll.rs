@@ -2,15 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
-use imprint_proto::agent::v1::{
-    EnrollRequest, Fingerprint, RenewRequest, enrollment_client::EnrollmentClient,
-};
+use imprint_proto::agent::v1::{EnrollRequest, RenewRequest, enrollment_client::EnrollmentClient};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::{BootIdentity, Credentials, IdentityError, NodeKey, tls};
-use crate::session::backoff::{Backoff, chain};
+use crate::{
+    machine::Machine,
+    session::backoff::{Backoff, chain},
+};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The network may take its time to come up.
@@ -26,8 +27,7 @@ const REFUSED_WAIT: Duration = Duration::from_secs(60);
 pub async fn enroll(
     identity: &BootIdentity,
     key: &NodeKey,
-    fingerprint: impl Fn() -> Fingerprint,
-    boot_id: &str,
+    machine: &dyn Machine,
     state: &Path,
     stop: &CancellationToken,
 ) -> Result<Option<Credentials>, IdentityError> {
@@ -36,13 +36,13 @@ pub async fn enroll(
         boot_token: identity.boot_token.clone(),
         csr_der: key.request()?,
         fingerprint: None,
-        agent_version: crate::VERSION.to_owned(),
-        boot_id: boot_id.to_owned(),
+        agent_version: machine.version().to_owned(),
+        boot_id: machine.boot_id(),
     };
     let mut backoff = Backoff::new(LONGEST_WAIT);
     let mut last = String::new();
     loop {
-        request.fingerprint = Some(fingerprint());
+        request.fingerprint = Some(machine.fingerprint());
         let mut client = EnrollmentClient::new(endpoint.connect_lazy());
         let answer = tokio::time::timeout(CALL_TIMEOUT, client.enroll(request.clone())).await;
         let status = match answer {

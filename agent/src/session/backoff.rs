@@ -25,15 +25,22 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = (delay * 2).min(self.cap);
-        // Random bits of a UUID are as good as any for this.
-        let share = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        delay / 2 + delay / 2 * share / 255
+        delay / 2 + part_of(delay / 2)
     }
 
-    /// After a success.
-    pub fn reset(&mut self) {
-        *self = Self::new(self.cap);
+    /// The delay after something that held for long: when that ends, it has mostly ended for thousands of others in the same
+    /// moment. So it is anywhere within this time, and the delays that follow begin as long.
+    pub fn after_loss(&mut self, within: Duration) -> Duration {
+        self.next = within.min(self.cap);
+        part_of(within)
     }
+}
+
+/// A part of a time, each as likely as any other.
+fn part_of(whole: Duration) -> Duration {
+    // Random bits of a UUID are as good as any for this.
+    let [one, other, ..] = *uuid::Uuid::new_v4().as_bytes();
+    whole * u32::from(u16::from_le_bytes([one, other])) / u32::from(u16::MAX)
 }
 
 /// An error with all its causes, each said once.
@@ -66,8 +73,28 @@ mod tests {
         assert!(delays[0] >= FIRST / 2 && delays[0] <= FIRST);
         assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(5)));
         assert!(delays[11] >= Duration::from_millis(2500));
-        backoff.reset();
-        assert!(backoff.delay() <= FIRST);
+    }
+
+    #[test]
+    fn what_was_lost_by_all_at_once_is_looked_for_at_different_times() {
+        let within = Duration::from_secs(2);
+        let mut delays: Vec<Duration> = (0..1000)
+            .map(|_| Backoff::new(Duration::from_secs(5)).after_loss(within))
+            .collect();
+        delays.sort_unstable();
+        assert!(delays[999] <= within);
+        // Far wider than a thousand throws ever differ.
+        for quarter in delays.chunks(250) {
+            let span = *quarter.last().unwrap() - quarter[0];
+            assert!(
+                span > Duration::from_millis(300) && span < Duration::from_millis(700),
+                "{span:?}"
+            );
+        }
+        let mut backoff = Backoff::new(Duration::from_secs(5));
+        backoff.after_loss(within);
+        assert!(backoff.delay() >= Duration::from_secs(1));
+        assert!(backoff.delay() >= Duration::from_secs(2));
     }
 
     #[test]

@@ -28,10 +28,15 @@ use outbox::{Outbox, sequence};
 
 use crate::{
     identity::{BootIdentity, Credentials, NodeKey, enroll, tls},
+    machine::{Line, Machine},
     tasks::Tasks,
 };
 
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A session that was open for this long was a good one.
+const HELD: Duration = Duration::from_secs(30);
+/// Within this time the agents of a fleet call again whose controller has died.
+const LOSS_SPREAD: Duration = Duration::from_secs(2);
 /// For TCP and TLS together: a peer that accepts and then says nothing must not hold the session for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +70,8 @@ pub struct Session {
     pub tasks: Arc<Tasks>,
     /// One sentence about the connection, for systemd.
     pub status: watch::Sender<String>,
+    /// Whose session it is.
+    pub machine: Arc<dyn Machine>,
 }
 
 /// What of the outbox has gone out in a session.
@@ -93,15 +100,16 @@ impl Session {
         let mut last = String::new();
         loop {
             let began = Instant::now();
-            let status = match self.once(stop).await {
+            self.machine.line(Line::Dials);
+            let ended = self.once(stop).await;
+            self.machine.line(Line::Lost);
+            let status = match ended {
                 End::Stop => return,
                 End::Renewed => continue,
                 End::Lost(status) => status,
             };
-            // A session that held for a while is a success; the next failure begins with short waits.
-            if began.elapsed() > Duration::from_secs(30) {
-                backoff.reset();
-            }
+            // A session that held for a while is a success: what comes next is no repetition.
+            let held = began.elapsed() > HELD;
             let cause = chain(&status);
             self.status.send_replace(format!("not connected: {cause}"));
             if cause != last {
@@ -122,6 +130,7 @@ impl Session {
             }
             let wait = match status.code() {
                 Code::Aborted | Code::Unauthenticated | Code::PermissionDenied => LONGEST_WAIT,
+                _ if held => backoff.after_loss(LOSS_SPREAD),
                 _ => backoff.delay(),
             };
             tokio::select! {
@@ -156,7 +165,7 @@ impl Session {
         let mut client = AgentClient::new(channel);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let hello = Hello {
-            agent_version: crate::VERSION.to_owned(),
+            agent_version: self.machine.version().to_owned(),
             boot_id: self.boot_id.clone(),
             task_id: self
                 .tasks
@@ -187,6 +196,7 @@ impl Session {
             controller.version = welcome.controller_version,
             "connected to the controller"
         );
+        self.machine.line(Line::Open);
         self.status.send_replace(format!(
             "connected to {} as node {}",
             self.identity.controller_url, welcome.node_id

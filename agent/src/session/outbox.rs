@@ -212,6 +212,13 @@ impl Outbox {
         (!kept.pending.is_empty()).then(|| kept.task_id.clone())
     }
 
+    /// Numbers of the task whose messages are here: the last one given, and up to which the controller has all.
+    #[must_use]
+    pub fn numbers(&self) -> (u64, u64) {
+        let kept = self.lock();
+        (kept.last, kept.acknowledged)
+    }
+
     /// How the task has ended, whether that is acknowledged or not; none while it has not.
     #[must_use]
     pub fn end(&self, task_id: &str) -> Option<End> {

@@ -1,7 +1,7 @@
 //! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
 //! an earlier one had finished it.
 
-use std::{fs::File, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use imprint_hardware::facts;
 use imprint_proto::agent::v1::{
@@ -19,10 +19,9 @@ use super::{
     volume,
 };
 use crate::{
-    finish::{self, Done, FinishError, System, WrittenDisk, guest::Traces, table},
-    inventory,
+    finish::{Done, FinishError, WrittenDisk, guest::Traces},
     session::backoff::chain,
-    target::{BlockDevice, Target as _},
+    target::Target,
 };
 
 /// One deployment on its way.
@@ -105,25 +104,17 @@ impl<'a> Deploy<'a> {
         } else {
             self.choose().await?
         };
-        let path = self.around.places.dev.join(&disk.kernel_name);
-        let sector = u64::from(disk.logical_sector_bytes);
         let identity = claimed.then(|| record.identity.clone());
-        let (device, former) = self
+        let (machine, named) = (Arc::clone(&self.around.machine), disk.clone());
+        let claim = self
             .blocking(Step::ClaimDisk, move || {
-                // What firmware entries may point at; a disk without a table, or with a broken one, had none.
-                let former = File::open(&path).map(|mut file| table::read(&mut file, sector));
-                let former = former
-                    .ok()
-                    .and_then(Result::ok)
-                    .map(|table| finish::signatures(&table))
-                    .unwrap_or_default();
-                disk::claim(&path, identity.as_deref()).map(|device| (device, former))
+                machine.claim(&named, identity.as_deref())
             })
             .await?;
         if !claimed {
-            record.set_former(&former);
+            record.set_former(&claim.former);
             record.disk = Some(disk.clone());
-            record.identity = device.identity();
+            record.identity = claim.identity;
             self.finished(
                 record,
                 Step::ClaimDisk,
@@ -136,7 +127,7 @@ impl<'a> Deploy<'a> {
         }
 
         match DiskContentSource::try_from(self.task.content) {
-            Ok(DiskContentSource::Unspecified) => self.write(record, device, &disk).await,
+            Ok(DiskContentSource::Unspecified) => self.write(record, claim.target, &disk).await,
             Ok(source) => self.take_content(record, source, &disk),
             Err(_) => Err(self.failure(
                 Step::Write,
@@ -174,7 +165,7 @@ impl<'a> Deploy<'a> {
     async fn write(
         &self,
         record: &mut Record,
-        device: Arc<BlockDevice>,
+        device: Arc<dyn Target>,
         disk: &Disk,
     ) -> Result<(), StepFailure> {
         let began = Instant::now();
@@ -234,8 +225,8 @@ impl<'a> Deploy<'a> {
     }
 
     fn read_disks(&self) -> impl Future<Output = Result<Vec<Disk>, Trouble>> + use<> {
-        let root = self.around.root.clone();
-        disk::blocking(disk::STEP_LIMIT, move || Ok(inventory::disks(&root)))
+        let machine = Arc::clone(&self.around.machine);
+        disk::blocking(disk::STEP_LIMIT, move || Ok(machine.disks()))
     }
 
     /// The one disk that the task's rule names.
@@ -275,52 +266,48 @@ impl<'a> Deploy<'a> {
             sector_bytes: u64::from(disk.logical_sector_bytes),
             size_bytes: disk.size_bytes,
         };
-        let (path, identity) = (self.around.places.device(&written), record.identity.clone());
-        self.blocking(Step::Partitions, move || disk::still_there(&path, &identity))
-            .await?;
-        let places = self.around.places.clone();
-        self.finishing(Step::Partitions, move || finish::clear_mounts(&places))
+        let (machine, claimed) = (Arc::clone(&self.around.machine), record.identity.clone());
+        let (target, order) = (written.clone(), plan.clone());
+        self.blocking(Step::Partitions, move || machine.free(&target, &claimed))
             .await?;
 
-        let (places, target, order) = (self.around.places.clone(), written.clone(), plan.clone());
-        let system = if record.is_finished(Step::Partitions) {
-            self.finishing(Step::Partitions, move || System::find(&places, &target, &order))
-                .await?
+        let prepared = record.is_finished(Step::Partitions);
+        let began = if prepared {
+            Instant::now()
         } else {
-            let began = self.begin(Step::Partitions, "partition table and file system")?;
-            let (system, done) = self
-                .finishing(Step::Partitions, move || {
-                    System::prepare(&places, &target, &order)
-                })
-                .await?;
-            self.done(record, Step::Partitions, began, &done);
-            system
+            self.begin(Step::Partitions, "partition table and file system")?
         };
+        let machine = Arc::clone(&self.around.machine);
+        let (system, done) = self
+            .finishing(Step::Partitions, move || {
+                machine.system(&written, &order, prepared)
+            })
+            .await?;
+        if !prepared {
+            self.done(record, Step::Partitions, began, &done);
+        }
         if !record.is_finished(Step::Seed) {
             let began = self.begin(Step::Seed, "identity of the machine")?;
             record.seeded = true;
             self.tasks.save(record);
-            let (places, target) = (self.around.places.clone(), written.clone());
-            let (system, plan) = (system.clone(), plan.clone());
-            let done = self
-                .finishing(Step::Seed, move || system.seed(&places, &target, &plan))
-                .await?;
+            let (system, plan) = (Arc::clone(&system), plan.clone());
+            let done = self.finishing(Step::Seed, move || system.seed(&plan)).await?;
             self.done(record, Step::Seed, began, &done);
         }
         if !record.is_finished(Step::Guest) {
             let began = self.begin(Step::Guest, "guest plugin")?;
-            let (places, system, plan) = (self.around.places.clone(), system.clone(), plan.clone());
+            let (system, plan) = (Arc::clone(&system), plan.clone());
             let traces = self.traces(record, disk);
             let done = self
-                .finishing(Step::Guest, move || system.guest(&places, &plan, &traces))
+                .finishing(Step::Guest, move || system.guest(&plan, &traces))
                 .await?;
             self.done(record, Step::Guest, began, &done);
         }
         let reports = system.reports();
         if !record.is_finished(Step::BootEntry) {
             let began = self.begin(Step::BootEntry, "boot entry of the firmware")?;
-            let (places, plan, former) = (self.around.places.clone(), plan.clone(), record.former());
-            let work = move || system.boot_entry(&places, &written, &plan, &former);
+            let (plan, former) = (plan.clone(), record.former());
+            let work = move || system.boot_entry(&plan, &former);
             let (text, done) = self.finishing(Step::BootEntry, work).await?;
             record.boot_entry = text;
             self.done(record, Step::BootEntry, began, &done);

@@ -28,15 +28,18 @@ const CLEAR_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why work on a disk came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub struct Trouble {
+    /// What happened, with all its causes.
     pub cause: String,
+    /// What an operator can do.
     pub remedy: String,
     /// The disk may still take what was sent to it.
     pub hung: bool,
 }
 
 impl Trouble {
-    pub(super) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// Of a disk that answers.
+    pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
             remedy: remedy.into(),
@@ -134,14 +137,14 @@ pub(super) fn same(claimed: &str, now: &str) -> Result<(), Trouble> {
 }
 
 /// As [`same`], for what is at `path` now.
-pub(super) fn still_there(path: &Path, claimed: &str) -> Result<(), Trouble> {
+pub(crate) fn still_there(path: &Path, claimed: &str) -> Result<(), Trouble> {
     let now = target::identity_of(path).unwrap_or_else(|error| format!("nothing: {error}"));
     same(claimed, &now)
 }
 
 /// What became of a disk whose system is not wanted.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Disarmed {
+pub struct Disarmed {
     /// Nothing boots from it.
     pub head_cleared: bool,
     /// Files with secrets that were overwritten.
@@ -163,7 +166,7 @@ impl Disarmed {
 /// The disk of the task must not boot, and must not hand its secrets to whoever looks at it next: first those are
 /// overwritten, since that needs the partition table, then the head is cleared, unless what was on it before is to stay.
 /// `hung`: it is not asked at all.
-pub(super) async fn disarm(places: &Places, record: &Record, hung: bool) -> Disarmed {
+pub(crate) async fn disarm(places: &Places, record: &Record, hung: bool) -> Disarmed {
     let silent = || Trouble::new("it does not answer", "");
     let name = record.disk.as_ref().map_or("", |disk| &disk.kernel_name);
     let mut disarmed = Disarmed::default();
@@ -233,7 +236,7 @@ async fn clear_head(places: &Places, record: &Record) -> Result<(), Trouble> {
 }
 
 /// Claims the disk at `path`; one that was claimed before must be the same.
-pub(super) fn claim(path: &Path, claimed: Option<&str>) -> Result<Arc<BlockDevice>, Trouble> {
+pub(crate) fn claim(path: &Path, claimed: Option<&str>) -> Result<Arc<BlockDevice>, Trouble> {
     let known = |now: &str| claimed.map_or(Ok(()), |claimed| same(claimed, now));
     if let Some(claimed) = claimed {
         still_there(path, claimed)?;

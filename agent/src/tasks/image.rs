@@ -66,10 +66,13 @@ impl ImageWrite<'_> {
         };
         let (progress, newest) = watch::channel(WriteProgress::default());
         let (notes, told) = mpsc::unbounded_channel();
-        let write = stream::write_image(request, progress, notes, self.cancel.clone());
+        let write = self
+            .around
+            .machine
+            .write(request, progress, notes, self.cancel.clone());
         // The senders end with the write, and both passers-on with them.
         let (written, (), ()) = tokio::join!(write, self.pass_on_progress(newest), self.pass_on_notes(told));
-        let figures = written?.figures;
+        let figures = written?;
         Ok(WriteFigures {
             bytes_fetched: figures.bytes_fetched,
             bytes_written: figures.bytes_written,

@@ -17,12 +17,12 @@ use imprint_proto::agent::v1::{
     outcome::Result as Ended, task::Kind,
 };
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod choice;
 pub mod deploy;
-mod disk;
+pub(crate) mod disk;
 mod image;
 mod image_key;
 pub mod record;
@@ -30,7 +30,7 @@ pub mod report;
 mod volume;
 mod wipe;
 
-use disk::Disarmed;
+pub use disk::{Disarmed, Trouble};
 use image_key::KeyHolder;
 use record::{Record, RecordFile};
 use report::{Reporter, StepFailure};
@@ -38,6 +38,7 @@ use report::{Reporter, StepFailure};
 use crate::{
     finish::Places,
     identity::{BootIdentity, Credentials, NodeKey},
+    machine::Machine,
     session::outbox::Outbox,
     wipe::draft::Drafts,
 };
@@ -69,8 +70,8 @@ pub struct Surroundings {
     pub state: PathBuf,
     /// Folders of the machine.
     pub places: Places,
-    /// Restarts the machine.
-    pub restart: Restart,
+    /// What is worked on.
+    pub machine: Arc<dyn Machine>,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -102,6 +103,8 @@ struct Running {
     ending: bool,
     /// What came meanwhile and is begun afterwards.
     next: Option<(Task, Option<DataKey>)>,
+    /// Ends it where it is, as the end of the process would.
+    abort: Option<AbortHandle>,
 }
 
 impl Tasks {
@@ -221,6 +224,13 @@ impl Tasks {
         self.tracker.wait().await;
     }
 
+    /// Leaves the running task where it is: the process ends, and the next one goes on from the record.
+    pub fn abandon(&self) {
+        if let Some(abort) = self.running().as_mut().and_then(|running| running.abort.take()) {
+            abort.abort();
+        }
+    }
+
     fn start(self: &Arc<Self>, mut record: Record, key: Option<DataKey>) {
         let cancel = CancellationToken::new();
         let task_id = record.task_id().to_owned();
@@ -232,10 +242,11 @@ impl Tasks {
             cancel: cancel.clone(),
             ending: record.ended,
             next: None,
+            abort: None,
         });
         self.outbox.begin(&task_id);
         let tasks = Arc::clone(self);
-        self.tracker.spawn(async move {
+        let work = self.tracker.spawn(async move {
             let work = AssertUnwindSafe(tasks.work(&mut record, &cancel));
             if work.catch_unwind().await.is_err() {
                 tasks.fault(&mut record).await;
@@ -246,6 +257,11 @@ impl Tasks {
                 tasks.accept_with(task, key);
             }
         });
+        if let Some(running) = self.running().as_mut()
+            && running.task_id == task_id
+        {
+            running.abort = Some(work.abort_handle());
+        }
     }
 
     /// One task from wherever it is to its end.
@@ -309,7 +325,7 @@ impl Tasks {
                 Leave::Restart
             };
             tracing::info!(task.id = task_id, ?leave, "the machine leaves the ramdisk");
-            (self.around.restart)(leave);
+            self.around.machine.leave(leave);
         }
     }
 
@@ -394,7 +410,7 @@ impl Tasks {
                 .retain(|finished| !matches!(finished.step(), Step::Seed | Step::Guest));
             self.save(record);
         }
-        disk::disarm(&self.around.places, record, hung).await
+        self.around.machine.disarm(record, hung).await
     }
 
     fn save(&self, record: &Record) {
