@@ -6,6 +6,9 @@
 //! bridge and temporary folder go when their owners are dropped; when the lab itself is killed, the kernel ends its
 //! children ([`process`]) and with the last of them the namespace goes ([`network`]).
 //!
+//! [`fleet`] is something else: thousands of servers that are made up, for one real controller, without a network of their
+//! own.
+//!
 //! One thread runs the story (children die with the thread that started them), one waits for signals.
 
 pub mod accel;
@@ -19,6 +22,7 @@ pub mod controller;
 pub mod demo;
 pub mod disk;
 pub mod far_end;
+pub mod fleet;
 pub mod interrupt;
 pub mod lab;
 pub mod marks;

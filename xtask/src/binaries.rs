@@ -87,6 +87,15 @@ pub fn build_fleet(source: &Path, optimised: bool) -> Result<PathBuf> {
     Ok(source.join("target").join(TARGET).join("debug").join(program))
 }
 
+/// Builds the simulator of fleets, optimised or as it is built for tests.
+pub fn build_fleet_simulator(source: &Path, optimised: bool) -> Result<PathBuf> {
+    if optimised {
+        let arguments = ["--package", "imprint-tests", "--bin", "imprint-fleet"];
+        return build_optimised(source, &arguments, "imprint-fleet");
+    }
+    Ok(build_all(source, false)?.join("imprint-fleet"))
+}
+
 /// Builds the guest plugin as it is shipped, and what measures it; the measure comes first.
 pub fn build_guest_costs(source: &Path) -> Result<(PathBuf, PathBuf)> {
     let guest = ["--package", "imprint-guest", "--bins", "--example", "costs"];

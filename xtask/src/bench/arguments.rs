@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::catalog::Catalog;
 use super::contender::{self, Contender, Group};
 use super::experiments::{self, Experiment};
+use super::fleet::Fleet;
 use super::guest::Guest;
 use super::import::Import;
 use super::matching::Match;
@@ -28,6 +29,8 @@ pub enum Bench {
     Match(Match),
     /// Runs the guest plugin as an installed system does, and says what it costs
     Guest(Guest),
+    /// Runs the agents of thousands of servers for one controller, with faults, and says what that costs and whether an event is lost
+    Fleet(Fleet),
 }
 
 /// How results are shown.

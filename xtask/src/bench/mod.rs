@@ -15,6 +15,7 @@ mod catalog;
 mod contender;
 mod document;
 mod experiments;
+mod fleet;
 mod floor;
 mod forms;
 mod goals;
@@ -63,6 +64,7 @@ pub fn run(source: &Path, bench: &Bench) -> Result<bool> {
         Bench::Import(import) => import::run(source, import),
         Bench::Catalog(catalog) => catalog::run(source, catalog),
         Bench::Guest(guest) => guest::run(source, guest),
+        Bench::Fleet(fleet) => fleet::run(source, fleet),
         Bench::Match(compared) => matching::run(source, compared),
     }
 }
