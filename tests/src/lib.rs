@@ -31,6 +31,7 @@ pub mod node;
 pub mod overlay;
 pub mod process;
 pub mod qmp;
+pub mod redfish;
 pub mod runner;
 pub mod scenario;
 pub mod sdi;
