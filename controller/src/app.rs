@@ -21,6 +21,7 @@ use crate::{
     inventory::Nodes,
     jobs::{Interrupted, Jobs},
     metrics::Metrics,
+    power::Power,
     setup::{self, OpenError},
     store::Store,
     upkeep::Upkeep,
@@ -79,6 +80,8 @@ pub struct AppInner {
     pub webhooks: Webhooks,
     /// Nodes on hold since a backup was restored.
     pub holds: Holds,
+    /// Power of servers, by their BMCs.
+    pub power: Power,
     /// One-time boot tokens.
     pub boot_tokens: BootTokens,
     /// The time.
@@ -196,6 +199,13 @@ impl App {
             },
             backend,
         );
+        let power = Power::new(
+            db.clone(),
+            clock.clone(),
+            events.clone(),
+            nodes.clone(),
+            image_keys.clone(),
+        );
         let deployments = Deployments::new(
             db.clone(),
             clock.clone(),
@@ -203,6 +213,7 @@ impl App {
             nodes.clone(),
             catalog.clone(),
             volumes.clone(),
+            power.clone(),
             Secrets {
                 request_key,
                 image_keys: image_keys.clone(),
@@ -258,6 +269,7 @@ impl App {
             deployments,
             guests,
             volumes,
+            power,
             clock,
             shutdown,
             db,

@@ -17,6 +17,7 @@
 //! - [`backup`]: archives of the data folder, and what is on hold after one was restored.
 //! - [`jobs`]: long work that goes on after its request was answered.
 //! - [`volumes`]: network volumes that SDI cards present to servers as disks.
+//! - [`power`]: power and boot of servers by their management controllers.
 //! - [`boot`]: DHCP, TFTP, boot HTTP and the one-time boot identity.
 //! - [`api`], [`server`]: REST and gRPC on one TLS port.
 //!
@@ -46,6 +47,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod matching;
 pub mod metrics;
+pub mod power;
 pub mod server;
 pub mod setup;
 pub mod store;

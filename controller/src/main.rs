@@ -15,7 +15,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy, guests, image_key_commands, matching, metrics,
+    deploy, guests, image_key_commands, matching, metrics, power,
     server::Server,
     setup, upkeep, volumes, webhooks,
 };
@@ -341,6 +341,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             volumes::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            power::run(app).await;
             Ok(())
         }
     });

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Formatter, Result};
 use crate::{
     agent::v1::{CloudInitSeed, GuestPlan, ImageSource},
     opi::{NvmeSubsystemSpec, TcpController},
-    v1::{CreateWebhookResponse, ResetPasswordRequest, ResetPasswordResponse},
+    v1::{CreateWebhookResponse, ResetPasswordRequest, ResetPasswordResponse, SetBmcRequest},
 };
 
 /// Stands for a secret.
@@ -68,6 +68,22 @@ impl Debug for ResetPasswordRequest {
             .field("password", &Secret::of(&self.password))
             .field("life_seconds", &self.life_seconds)
             .finish()
+    }
+}
+
+impl Debug for SetBmcRequest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("SetBmcRequest")
+            .field("node", &self.node)
+            .field("kind", &self.kind)
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .field("password", &Secret::of(&self.password))
+            .field("system", &self.system)
+            .field("fingerprint", &self.fingerprint)
+            .field("plain_http", &self.plain_http)
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,9 @@ use super::{
     Deployments,
     batch::{Turn, turn_of},
     create::new_task,
-    decide::{Agent, Decision, Effect, Facts, Limits, Next, Outcome, Report, decide, is_missed_deadline},
+    decide::{
+        Agent, Decision, Effect, Facts, Limits, Next, Outcome, PowerFact, Report, decide, is_missed_deadline,
+    },
     ending::Manner,
     error::DeployError,
     record::{Deployment, load, save},
@@ -19,7 +21,10 @@ use super::{
     taken::Terms,
     volume::VolumeFact,
 };
-use crate::events::{Change, DatabaseError, NewEvent, doing};
+use crate::{
+    api::rest::problem::chain,
+    events::{Change, DatabaseError, NewEvent, doing},
+};
 
 /// What has just happened and is not kept anywhere else yet.
 #[derive(Debug, Default)]
@@ -106,6 +111,7 @@ impl Deployments {
             now: self.clock.now(),
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
             powered: deployment.step > Step::Power,
+            power: task.power,
             step: deployment.step,
             sent: task.sent,
             accepted: task.accepted,
@@ -274,6 +280,12 @@ impl Deployments {
             #[cfg(test)]
             crate::testing::crash::here()?;
             match effect {
+                // What a BMC does not do stops no deployment: its server may boot all the same.
+                Effect::BootRamdisk => {
+                    if let Err(error) = self.power.boot_ramdisk(&deployment.id, node_id).await {
+                        tracing::error!(deployment.id = deployment.id, error = %chain(&error), "a BMC could not be asked");
+                    }
+                }
                 Effect::SendTask => {
                     let Some(ca_pem) = self.hub.claim_task(node_id, task_id, self.clock.now()) else {
                         continue;
@@ -351,6 +363,9 @@ pub(super) struct TaskFacts {
     /// How its volume is.
     #[sqlx(flatten)]
     pub volume: VolumeFact,
+    /// How the power of its server is changed.
+    #[sqlx(flatten)]
+    pub power: PowerFact,
 }
 
 impl TaskFacts {
@@ -358,9 +373,15 @@ impl TaskFacts {
     pub(super) fn columns() -> String {
         format!(
             "t.sent_at IS NOT NULL AS sent, t.sequence_taken > 0 OR t.held_at IS NOT NULL AS accepted, \
-             EXISTS (SELECT 1 FROM node_holds h WHERE h.node_id = d.node_id) AS held, {}",
-            VolumeFact::COLUMNS
+             EXISTS (SELECT 1 FROM node_holds h WHERE h.node_id = d.node_id) AS held, {}, {}",
+            VolumeFact::COLUMNS,
+            PowerFact::COLUMNS
         )
+    }
+
+    /// Where they come from.
+    pub(super) fn joins() -> String {
+        format!("{} {}", VolumeFact::JOIN, PowerFact::JOIN)
     }
 }
 
@@ -372,7 +393,7 @@ pub(super) async fn task_facts(
     let facts: Option<TaskFacts> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT {} FROM deployment_tasks t JOIN deployments d ON d.id = t.deployment_id {} WHERE t.task_id = ?",
         TaskFacts::columns(),
-        VolumeFact::JOIN
+        TaskFacts::joins()
     )))
     .bind(task_id)
     .fetch_optional(connection)

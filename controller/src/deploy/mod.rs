@@ -39,6 +39,7 @@ mod model_rules;
 mod network_config;
 mod network_nics;
 mod plan;
+mod power;
 mod preflight;
 mod record;
 mod removal;
@@ -65,7 +66,7 @@ use url::Url;
 
 pub use batch::{Batch, BatchCounts, BatchNode, BatchRequest, RefusedNode, Turn};
 pub use certificate::{CertificatePage, WipeCertificate, WipeDocument, WipeSamples};
-pub use decide::{Decision, Effect, Facts, Waiting, decide};
+pub use decide::{Decision, Effect, Facts, LastTry, PowerFact, TryState, Waiting, decide};
 pub use disk_choice::NoDisk;
 pub use disk_policy::DiskPolicy;
 pub use dry_run::DeploymentPlan;
@@ -93,6 +94,7 @@ use crate::{
     identity::{ImageKeys, RequestKey},
     inventory::Nodes,
     matching::Matching,
+    power::Power,
     volumes::Volumes,
 };
 
@@ -120,6 +122,7 @@ pub struct Deployments {
     order_keys: Arc<[Vec<u8>]>,
     matching: Matching,
     volumes: Volumes,
+    power: Power,
     hub: Hub,
     controller_url: Url,
     timeouts: TimeoutConfig,
@@ -144,6 +147,7 @@ impl Deployments {
         nodes: Nodes,
         catalog: Catalog,
         volumes: Volumes,
+        power: Power,
         Secrets {
             request_key,
             image_keys,
@@ -160,6 +164,7 @@ impl Deployments {
                 catalog.clone(),
             ),
             volumes,
+            power,
             db,
             hub: Hub::default(),
             events,

@@ -11,7 +11,6 @@ use super::{
     decide::{Decision, decide},
     error::DeployError,
     record::Deployment,
-    volume::VolumeFact,
 };
 use crate::{
     api::rest::problem::chain,
@@ -65,7 +64,7 @@ impl Deployments {
             "SELECT d.*, {} FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id {} \
              WHERE d.state = 'running' AND d.phase <> 'queued'",
             TaskFacts::columns(),
-            VolumeFact::JOIN
+            TaskFacts::joins()
         )))
         .fetch_all(&self.db)
         .await

@@ -4,6 +4,8 @@
 //! is moved to another manifest does not open. Who can read the database has no key, who has the wrapper's key has no
 //! database; who has both, which is the data folder as a whole, has everything.
 //!
+//! The keys of what is sealed beside images, the passwords of BMCs, are wrapped in the same way, for their node alone.
+//!
 //! When no image and no running deployment needs a manifest any more, its wrapped key is overwritten
 //! ([`ImageKeys::destroy_unused`]): what is left of the image in stores and in their backups can't be read again.
 
@@ -113,6 +115,25 @@ impl ImageKeys {
         Ok(WrappedKey { bytes, by })
     }
 
+    /// Wraps the key of the password of a node's BMC.
+    pub(crate) async fn wrap_bmc_key(
+        &self,
+        key: &DataKey,
+        node_id: &str,
+    ) -> Result<WrappedKey, ImageKeyError> {
+        self.wrap_for(key, &bmc_context(node_id)).await
+    }
+
+    /// Unwraps the key of the password of a node's BMC.
+    pub(crate) async fn unwrap_bmc_key(
+        &self,
+        wrapped: &WrappedKey,
+        node_id: &str,
+    ) -> Result<DataKey, ImageKeyError> {
+        self.unwrap_for(&wrapped.bytes, &wrapped.by, &bmc_context(node_id))
+            .await
+    }
+
     /// Wraps a secret of another kind, for a context that is no manifest's.
     pub(crate) async fn wrap_for(&self, key: &DataKey, context: &[u8]) -> Result<WrappedKey, ImageKeyError> {
         let wrapper = self.current()?;
@@ -159,10 +180,12 @@ impl ImageKeys {
 
     /// What has wrapped keys and is not here: their images cannot be used.
     pub async fn missing_wrappers(&self) -> Result<Vec<String>, ImageKeyError> {
-        let all: Vec<String> =
-            sqlx::query_scalar("SELECT DISTINCT wrapped_by FROM manifests WHERE wrapped_by IS NOT NULL")
-                .fetch_all(&self.db)
-                .await?;
+        let all: Vec<String> = sqlx::query_scalar(
+            "SELECT wrapped_by FROM manifests WHERE wrapped_by IS NOT NULL \
+             UNION SELECT wrapped_by FROM bmcs WHERE wrapped_by IS NOT NULL",
+        )
+        .fetch_all(&self.db)
+        .await?;
         let is_missing = |by: &String| !self.wrappers.iter().any(|wrapper| wrapper.knows(by));
         Ok(all.into_iter().filter(is_missing).collect())
     }
@@ -186,4 +209,8 @@ impl ImageKeys {
 /// What a data key is wrapped for.
 fn context(manifest: &str) -> Vec<u8> {
     format!("imprint.manifest:{manifest}").into_bytes()
+}
+
+fn bmc_context(node_id: &str) -> Vec<u8> {
+    format!("imprint.bmc:{node_id}").into_bytes()
 }

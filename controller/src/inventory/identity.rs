@@ -82,7 +82,9 @@ pub fn own_uuid(text: &str) -> Option<String> {
     (!uniform && !SHARED_UUIDS.contains(&uuid.as_str())).then_some(uuid)
 }
 
-fn own_serial(text: &str) -> Option<String> {
+/// A serial number that can tell a machine from others.
+#[must_use]
+pub fn own_serial(text: &str) -> Option<String> {
     let serial = parse_serial(text)?;
     let uniform = serial.as_bytes().windows(2).all(|pair| pair[0] == pair[1]);
     let shared = SHARED_SERIALS

@@ -15,6 +15,7 @@ mod tests;
 
 pub use enroll::EnrollError;
 pub use identity::{Conflict, Identity, Known, Recognised, Shown, identify};
+pub(crate) use identity::{own_serial, own_uuid};
 pub use imprint_hardware::facts::{Disk, Firmware, Inventory, Nic};
 pub use node::{Maintenance, Node, NodeProblem, NodeState};
 pub use nodes::{InventoryError, NodePage, NodeQuery, Nodes};

@@ -244,6 +244,19 @@ pub(super) fn rest() -> Vec<Row> {
         to("DELETE /v1/volumes/{volume}", WriteNodes),
         to("GET /v1/nodes/{node}/card", ReadNodes).of_web(),
         to("PUT /v1/nodes/{node}/card", WriteNodes).body(r#"{"address": "card-{who}:50051"}"#),
+        // power
+        to("GET /v1/nodes/{node}/bmc", ReadNodes).of_web(),
+        to("GET /v1/nodes/{node}/bmc/hardware", ReadNodes).of_web(),
+        to("GET /v1/nodes/{node}/power", ReadNodes).of_web(),
+        to("PUT /v1/nodes/{node}/bmc", WriteNodes).body(r#"{"kind": "manual"}"#),
+        to("PUT /v1/nodes/{node}/bmc/media", WriteNodes)
+            .body(r#"{"url": null}"#)
+            .leaves(Leaves::Otherwise("tests/tests/redfish looks at its event")),
+        to("DELETE /v1/nodes/{node}/bmc", WriteNodes),
+        to("POST /v1/nodes/{node}/power", WriteDeployments)
+            .body(r#"{"action": "on"}"#)
+            .of_web()
+            .leaves(Leaves::Otherwise("tests/tests/redfish looks at the events of power")),
         // models and matching
         to("GET /v1/models", ReadNodes),
         to("GET /v1/models/{model}", ReadNodes).asks("/v1/models/qemu-q35"),
@@ -489,6 +502,13 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Volumes/ListOrphans", WriteNodes, &[]),
         calls("Volumes/GetCard", ReadNodes, &[(1, "{node}")]).of_web(),
         calls("Volumes/SetCard", WriteNodes, &[(1, "{node}")]),
+        calls("Power/GetBmc", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Power/GetBmcHardware", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Power/GetPower", ReadNodes, &[(1, "{node}")]).of_web(),
+        calls("Power/SetBmc", WriteNodes, &[(1, "{node}"), (2, "manual")]),
+        calls("Power/SetMedia", WriteNodes, &[(1, "{node}")]),
+        calls("Power/DeleteBmc", WriteNodes, &[(1, "{node}")]),
+        calls("Power/ChangePower", WriteDeployments, &[(1, "{node}"), (2, "on")]).of_web(),
         calls("Models/ListModels", ReadNodes, &[]),
         calls("Models/GetModel", ReadNodes, &[(1, "qemu-q35")]),
         calls("Models/ApplyModel", WriteNodes, &[(1, "x")]),

@@ -26,6 +26,7 @@ pub mod jobs;
 pub mod lifecycle;
 mod matching;
 pub mod nodes;
+pub mod power;
 pub mod sharing;
 pub mod store;
 pub mod tenants;
@@ -81,6 +82,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     matching::register(&mut routes, app);
     volumes::register(&mut routes, app);
     webhooks::register(&mut routes, app);
+    power::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

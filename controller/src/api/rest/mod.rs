@@ -22,6 +22,7 @@ pub mod matching;
 pub mod metrics;
 pub mod nodes;
 pub mod openapi;
+pub mod power;
 pub mod problem;
 pub mod projects;
 pub mod quota;
@@ -64,6 +65,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(volumes::router())
         .merge(metrics::router())
         .merge(webhooks::router())
+        .merge(power::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

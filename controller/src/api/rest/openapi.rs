@@ -12,7 +12,7 @@ use utoipa::{
 
 use super::{
     batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle,
-    matching, metrics, nodes, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
+    matching, metrics, nodes, power, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
     volumes, webhooks,
 };
 
@@ -73,6 +73,7 @@ pub fn document() -> &'static openapi::OpenApi {
             volumes::openapi(),
             metrics::openapi(),
             webhooks::openapi(),
+            power::openapi(),
         ] {
             document.merge(part);
         }

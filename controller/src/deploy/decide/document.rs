@@ -17,6 +17,7 @@ fn begun() -> Facts {
         now: at(1),
         agent: Agent::Away,
         powered: false,
+        power: PowerFact::default(),
         step: Step::Power,
         sent: false,
         accepted: false,
@@ -89,6 +90,17 @@ fn cancelled(facts: Facts) -> Facts {
     }
 }
 
+fn bmc(tries: u32, state: Option<TryState>) -> PowerFact {
+    PowerFact::Bmc {
+        tries,
+        last: state.map(|state| LastTry {
+            state,
+            why: "as the BMC tells it".to_owned(),
+            remedy: "What can be done.".to_owned(),
+        }),
+    }
+}
+
 fn free() -> Agent {
     Agent::Connected {
         busy: false,
@@ -111,6 +123,12 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("its turn did not come", Queued, late(Facts { turn: Turn::Behind(3), ..begun() })),
         ("cancelled", Queued, cancelled(begun())),
         ("begun", Await, begun()),
+        ("begun, the server has a BMC", Await, Facts { now: at(20), power: bmc(0, None), ..begun() }),
+        ("the BMC is asked", Await, Facts { power: bmc(1, Some(TryState::Running)), ..begun() }),
+        ("the BMC has switched the server on", Await, Facts { power: bmc(1, Some(TryState::Done(at(0)))), ..begun() }),
+        ("the BMC has failed", Await, Facts { power: bmc(1, Some(TryState::Failed(at(0)))), ..begun() }),
+        ("the BMC has failed some time ago", Await, Facts { now: at(100), power: bmc(1, Some(TryState::Failed(at(0)))), ..begun() }),
+        ("the BMC has failed too often", Await, Facts { now: at(100), power: bmc(3, Some(TryState::Failed(at(0)))), ..begun() }),
         ("the server has asked for the ramdisk", Await, boots.clone()),
         ("the server never asked for the ramdisk", Await, late(begun())),
         ("the agent never called", Await, late(boots)),
@@ -164,7 +182,12 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
             assert!(*until > facts.now, "{waiting_for} has no deadline ahead");
             let limit = match waiting_for {
                 Waiting::Turn(_) => "`queue_seconds`",
-                Waiting::Power | Waiting::AgentCall => "`boot_seconds`",
+                Waiting::Power
+                | Waiting::PowerByHand(_)
+                | Waiting::PowerByBmc(_)
+                | Waiting::PowerFailed { .. }
+                | Waiting::NetworkBoot(_)
+                | Waiting::AgentCall => "`boot_seconds`",
                 Waiting::Volume(_) => "the volume's own",
                 Waiting::OlderTask | Waiting::Acceptance | Waiting::Work(_) => {
                     "`step_progress_seconds` without progress"
@@ -178,6 +201,10 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
             };
             (format!("stays: {waiting_for}"), limit)
         }
+        Decision::Act(Effect::BootRamdisk) => (
+            "has the BMC boot the ramdisk: off, network boot once, on".to_owned(),
+            "",
+        ),
         Decision::Act(Effect::SendTask) => ("sends the task".to_owned(), ""),
         Decision::Act(Effect::SendCancel) => ("tells the agent to stop".to_owned(), ""),
         Decision::Go(Next::AwaitAgent) => ("→ `await-agent`".to_owned(), ""),

@@ -11,12 +11,17 @@ use super::{
 };
 use crate::inventory::NodeProblem;
 
+mod power;
+
 #[cfg(test)]
 mod document;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
+
+use power::{ByBmc, by_bmc, in_vain};
+pub use power::{LastTry, PowerFact, TryState};
 
 /// How often a machine that restarts in the middle of the work is given the task anew.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -87,6 +92,8 @@ pub struct Facts {
     pub agent: Agent,
     /// The machine has asked the boot services what to boot since the deployment began.
     pub powered: bool,
+    /// How its power is changed.
+    pub power: PowerFact,
     /// The step that was reached.
     pub step: Step,
     /// The present task has left for the agent at some time, in this session or in an earlier one.
@@ -135,6 +142,21 @@ pub enum Waiting {
     Turn(u32),
     /// The machine is to be powered on.
     Power,
+    /// The same, with what people have to know.
+    PowerByHand(String),
+    /// Its BMC is to have the machine boot the ramdisk; what that waits for.
+    PowerByBmc(String),
+    /// Its BMC has switched the machine on, which is to ask for the ramdisk; what is worth knowing of it.
+    NetworkBoot(String),
+    /// Its BMC has not switched the machine on.
+    PowerFailed {
+        /// Why.
+        why: String,
+        /// What can be done.
+        remedy: String,
+        /// Whether it is asked again.
+        again: bool,
+    },
     /// The machine has power; the agent is to call.
     AgentCall,
     /// A card is to show the volume; in the volume's own words.
@@ -167,6 +189,34 @@ impl fmt::Display for Waiting {
             Self::Power => f.write_str(
                 "waits for the server to boot the ramdisk from the network: power it on or restart it",
             ),
+            Self::PowerByHand(instructions) => write!(
+                f,
+                "waits for the server to boot the ramdisk from the network: power it on or restart it by hand ({instructions})"
+            ),
+            Self::PowerByBmc(why) => {
+                write!(
+                    f,
+                    "the server's BMC is to have it boot the ramdisk from the network: {why}"
+                )
+            }
+            Self::NetworkBoot(note) if note.is_empty() => {
+                f.write_str("the BMC has switched the server on; waits for it to ask for the ramdisk")
+            }
+            Self::NetworkBoot(note) => write!(
+                f,
+                "the BMC has switched the server on; waits for it to ask for the ramdisk ({note})"
+            ),
+            Self::PowerFailed { why, remedy, again } => {
+                let then = if *again {
+                    "It is asked again; meanwhile power the server on or restart it by hand, if you can"
+                } else {
+                    "Power the server on or restart it by hand"
+                };
+                write!(
+                    f,
+                    "the server's BMC has not switched it on: {why}. {remedy} {then}"
+                )
+            }
             Self::AgentCall => {
                 f.write_str("the server has asked for the ramdisk; waits for the agent in it to call")
             }
@@ -202,6 +252,8 @@ impl fmt::Display for Waiting {
 /// What has to be done; doing it twice is harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
+    /// Have the BMC boot the ramdisk.
+    BootRamdisk,
     /// Send the present task over the open session.
     SendTask,
     /// Tell the agent to stop.
@@ -313,23 +365,30 @@ fn await_agent(facts: &Facts) -> Decision {
             _ => Decision::Go(Next::AgentWorks),
         };
     }
-    let (waiting_for, cause) = if facts.powered {
-        (
+    if facts.powered {
+        return wait(
+            facts,
             Waiting::AgentCall,
+            facts.limits.boot,
             "The server asked for the ramdisk, but the agent in it did not call in time.",
-        )
-    } else {
+            "Look at the server's console: the ramdisk needs 768 MiB of RAM and a route to the controller's TLS port. Then {again}.",
+        );
+    }
+    let waiting_for = match by_bmc(&facts.power, facts.now, facts.moved_at) {
+        ByBmc::Ask if facts.now < later(facts.moved_at, facts.limits.boot) => {
+            return Decision::Act(Effect::BootRamdisk);
+        }
+        ByBmc::Ask => Waiting::Power,
+        ByBmc::Wait(waiting_for) => waiting_for,
+    };
+    let (cause, remedy) = in_vain(&facts.power).unwrap_or_else(|| {
         (
-            Waiting::Power,
-            "The server did not boot the ramdisk from the network in time.",
+            "The server did not boot the ramdisk from the network in time.".to_owned(),
+            "Power the server on or restart it, with network boot first in its boot order, and {again}."
+                .to_owned(),
         )
-    };
-    let remedy = if facts.powered {
-        "Look at the server's console: the ramdisk needs 768 MiB of RAM and a route to the controller's TLS port. Then {again}."
-    } else {
-        "Power the server on or restart it, with network boot first in its boot order, and {again}."
-    };
-    wait(facts, waiting_for, facts.limits.boot, cause, remedy)
+    });
+    wait(facts, waiting_for, facts.limits.boot, &cause, &remedy)
 }
 
 fn agent_works(facts: &Facts) -> Decision {

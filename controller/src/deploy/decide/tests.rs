@@ -14,6 +14,7 @@ fn facts() -> Facts {
         now: at(1000),
         agent: Agent::Away,
         powered: false,
+        power: PowerFact::default(),
         step: Step::Power,
         sent: false,
         accepted: false,

@@ -13,6 +13,7 @@ mod kills;
 mod machine;
 mod matrix;
 mod models;
+mod power;
 mod preflights;
 mod reinstalls;
 mod releases;

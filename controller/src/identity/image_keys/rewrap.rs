@@ -38,6 +38,17 @@ pub enum RewrapError {
         #[source]
         source: ImageKeyError,
     },
+    /// The same for the password of a BMC.
+    #[error(
+        "the key of the password of node {node_id}'s BMC cannot be wrapped anew; forget the BMC (imprint node set-bmc --none), or restore the data folder from a backup"
+    )]
+    BmcKey {
+        /// The node.
+        node_id: String,
+        /// Why.
+        #[source]
+        source: ImageKeyError,
+    },
     /// The database did not answer.
     #[error("cannot replace the wrapped keys in the database")]
     Database(#[from] sqlx::Error),
@@ -70,7 +81,13 @@ pub async fn rewrap(db: &SqlitePool, data_dir: &Path) -> Result<Rewrapped, Rewra
             .bind(&by)
             .fetch_all(db)
             .await?;
-    let count = (all.len() + hooks.len()) as u64;
+    let of_bmcs: Vec<(String, Vec<u8>, String)> = sqlx::query_as(
+        "SELECT node_id, wrapped_key, wrapped_by FROM bmcs WHERE wrapped_by IS NOT NULL AND wrapped_by <> ?",
+    )
+    .bind(&by)
+    .fetch_all(db)
+    .await?;
+    let count = (all.len() + hooks.len() + of_bmcs.len()) as u64;
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
     for (manifest, bytes, older) in all {
         let wrapped = anew(&keys, &manifest, WrappedKey { bytes, by: older }).await;
@@ -100,6 +117,19 @@ pub async fn rewrap(db: &SqlitePool, data_dir: &Path) -> Result<Rewrapped, Rewra
             .execute(&mut *tx)
             .await?;
     }
+    for (node_id, bytes, older) in of_bmcs {
+        let wrapped = bmc_anew(&keys, &node_id, &WrappedKey { bytes, by: older }).await;
+        let wrapped = wrapped.map_err(|source| RewrapError::BmcKey {
+            node_id: node_id.clone(),
+            source,
+        })?;
+        sqlx::query("UPDATE bmcs SET wrapped_key = ?, wrapped_by = ? WHERE node_id = ?")
+            .bind(wrapped.bytes)
+            .bind(wrapped.by)
+            .bind(node_id)
+            .execute(&mut *tx)
+            .await?;
+    }
     tx.commit().await?;
     LocalWrapper::obtain(data_dir)?.forget_older()?;
     // Nobody has an older key any more; what they have wrapped need not stay either.
@@ -112,4 +142,9 @@ pub async fn rewrap(db: &SqlitePool, data_dir: &Path) -> Result<Rewrapped, Rewra
 async fn anew(keys: &ImageKeys, manifest: &str, older: WrappedKey) -> Result<WrappedKey, ImageKeyError> {
     let key = keys.unwrap_key(manifest, &older).await?;
     keys.wrap(&key, manifest).await
+}
+
+async fn bmc_anew(keys: &ImageKeys, node_id: &str, older: &WrappedKey) -> Result<WrappedKey, ImageKeyError> {
+    let key = keys.unwrap_bmc_key(older, node_id).await?;
+    keys.wrap_bmc_key(&key, node_id).await
 }

@@ -166,6 +166,7 @@ impl World {
             now: at(if self.late { 1000 } else { 1 }),
             agent,
             powered: self.powered,
+            power: PowerFact::default(),
             step: Step::Write,
             sent: self.sent,
             accepted: self.accepted,
@@ -294,6 +295,7 @@ impl World {
                 session.task_on_its_way = Some(attempt);
                 self.sent = true;
             }
+            Effect::BootRamdisk => unreachable!("these servers are powered by hand"),
             Effect::SendCancel => {
                 if self.end.is_some() {
                     session.busy = true;

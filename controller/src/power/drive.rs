@@ -1,0 +1,373 @@
+//! The task that has BMCs do what is asked for, until the controller ends. All it knows is in the database: after a restart it
+//! goes on from what the server is then.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    ActionState, Bmc, BmcError, BmcRecord, Power, PowerAction, PowerError, Stage, action,
+    bmc::Override,
+    decide::{Decision, Facts, Plan, Reason, decide, overridden},
+};
+use crate::{api::rest::problem::chain, app::App, events::doing, inventory::Node};
+
+/// How often it is looked whether something is to be done.
+const TICK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// How often a BMC is asked whether the power has changed.
+const POLL: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+/// The same while it does not answer.
+const LONGEST_POLL: Duration = Duration::from_secs(15);
+/// Servers that are switched at a time: all of a rack at once is much current.
+const AT_ONCE: usize = 16;
+
+/// Nodes that are being worked on.
+type Busy = Arc<Mutex<HashSet<String>>>;
+
+struct Claim(Busy, String);
+
+impl Claim {
+    fn of(busy: &Busy, id: &str) -> Option<Self> {
+        let mut claimed = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed
+            .insert(id.to_owned())
+            .then(|| Self(Arc::clone(busy), id.to_owned()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&self.1);
+    }
+}
+
+/// Drives changes of power until the controller ends.
+pub async fn run(app: App) {
+    let (busy, slots) = (Busy::default(), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut working = JoinSet::new();
+    loop {
+        for (id, what) in due(&app.power).await {
+            if let Some(claim) = Claim::of(&busy, &id) {
+                let (power, slots) = (app.power.clone(), Arc::clone(&slots));
+                working.spawn(async move {
+                    let _claim = claim;
+                    // Never closed.
+                    let Ok(_slot) = slots.acquire().await else { return };
+                    let done = match what {
+                        Due::Action => power.carry_out(&id).await,
+                        Due::Override => power.take_back(&id).await,
+                    };
+                    if let Err(error) = done {
+                        tracing::error!(id, error = %chain(&error), "a change of power does not go on");
+                    }
+                });
+            }
+        }
+        while working.try_join_next().is_some() {}
+        tokio::select! {
+            biased;
+            // What is under way goes on at the next start.
+            () = app.shutdown.cancelled() => return,
+            () = app.power.bell.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    /// A change of power, by its id.
+    Action,
+    /// An override of the boot order that stays, by the id of its node.
+    Override,
+}
+
+async fn due(power: &Power) -> Vec<(String, Due)> {
+    let actions = sqlx::query_scalar("SELECT id FROM power_actions WHERE state = 'running' ORDER BY id");
+    // Not before the server has booted what it was to boot.
+    let overrides = sqlx::query_scalar(
+        "SELECT b.node_id FROM bmcs b JOIN nodes n ON n.id = b.node_id \
+         LEFT JOIN deployments d ON d.id = n.deployment_id AND d.state = 'running' \
+         WHERE b.boot_left AND NOT EXISTS (SELECT 1 FROM power_actions p WHERE p.node_id = b.node_id AND p.state = 'running') \
+         AND (d.phase = 'agent-works' OR (d.id IS NULL OR d.phase <> 'await-agent') \
+         AND NOT EXISTS (SELECT 1 FROM power_actions p WHERE p.node_id = b.node_id AND p.ended_at > ?))",
+    )
+    .bind(power.clock.now_ms() - SETTLED_MS);
+    let mut found = Vec::new();
+    for (query, what) in [
+        (actions.fetch_all(&power.db).await, Due::Action),
+        (overrides.fetch_all(&power.db).await, Due::Override),
+    ] {
+        let ids: Vec<String> = query.unwrap_or_else(|error| {
+            let error = doing("look for changes of power")(error);
+            tracing::error!(error = %chain(&error), "changes of power cannot be looked for");
+            Vec::new()
+        });
+        found.extend(ids.into_iter().map(|id| (id, what)));
+    }
+    found
+}
+
+/// A server that was powered on by then has read what it is to boot.
+const SETTLED_MS: i64 = if cfg!(test) { 0 } else { 10 * 60 * 1000 };
+
+/// What is worked with, as long as what is kept of the BMC stays the same.
+struct Open {
+    bmc: Box<dyn Bmc>,
+    record: BmcRecord,
+}
+
+impl Power {
+    /// Works on a change of power until it ends.
+    async fn carry_out(&self, id: &str) -> Result<(), PowerError> {
+        let mut open: Option<Open> = None;
+        let worked = self.work(id, &mut open).await;
+        if let Some(open) = open {
+            open.bmc.close().await;
+        }
+        worked
+    }
+
+    async fn work(&self, id: &str, open: &mut Option<Open>) -> Result<(), PowerError> {
+        let mut pause = POLL;
+        loop {
+            let Some(action) = self
+                .action(id)
+                .await?
+                .filter(|one| one.state == ActionState::Running)
+            else {
+                return Ok(());
+            };
+            let node = self.nodes.get(&action.node_id).await?;
+            let record = self.bmc_of(&action.node_id).await?;
+            if open
+                .as_ref()
+                .is_none_or(|open| open.record.set_at != record.set_at)
+            {
+                match self.converse(&node, &record).await {
+                    Ok(Some(bmc)) => {
+                        let before = open.replace(Open { bmc, record });
+                        if let Some(before) = before {
+                            before.bmc.close().await;
+                        }
+                    }
+                    Ok(None) => {
+                        let reason = Reason {
+                            why: "the BMC was forgotten".to_owned(),
+                            remedy: record.by_hand(&node.name),
+                        };
+                        return self.end(&action, ActionState::Failed, &reason).await;
+                    }
+                    Err(error) => {
+                        return self
+                            .end(&action, ActionState::Failed, &Reason::from(&error))
+                            .await;
+                    }
+                }
+            }
+            let Some(open) = open.as_ref() else { return Ok(()) };
+            let before = (action.stage, action.asked_at);
+            let (ended, quiet) = self.step(&action, &node, open).await?;
+            if ended {
+                return Ok(());
+            }
+            let moved = self
+                .action(id)
+                .await?
+                .is_some_and(|now| (now.stage, now.asked_at) != before);
+            pause = match (moved, quiet) {
+                (true, _) => Duration::ZERO,
+                (false, false) => POLL,
+                (false, true) => (pause.max(POLL) * 2).min(LONGEST_POLL),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One look and what follows from it. Whether the change of power has ended, and whether the BMC is silent.
+    async fn step(&self, action: &PowerAction, node: &Node, open: &Open) -> Result<(bool, bool), PowerError> {
+        let plan = Plan {
+            wish: action.action,
+            force: action.force,
+            boot: action.boot,
+        };
+        let quirks = open.record.all_quirks();
+        let now = self.clock.now();
+        let ago = action
+            .asked_at
+            .map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+        let facts = Facts {
+            look: open.bmc.power().await,
+            asked_ago: ago,
+            late: now >= action.deadline,
+            patience: quirks.power(),
+        };
+        let quiet = facts.look.is_err();
+        match decide(plan, action.stage, &facts) {
+            Decision::Stay(reason) => {
+                self.explain(action, &reason).await?;
+                Ok((false, quiet))
+            }
+            Decision::Switch(switch, reason) => {
+                tracing::info!(node.id = node.id, %switch, "a BMC is asked to switch its server");
+                // Noted before: what is asked for twice in a moment may be taken twice.
+                self.go(action, action.stage, true, &reason).await?;
+                match open.bmc.switch(switch).await {
+                    Ok(()) => Ok((false, false)),
+                    Err(error) if error.passes() => {
+                        self.explain(action, &Reason::from(&error)).await?;
+                        Ok((false, true))
+                    }
+                    Err(error) => {
+                        self.end(action, ActionState::Failed, &Reason::from(&error))
+                            .await?;
+                        Ok((true, false))
+                    }
+                }
+            }
+            Decision::Boot(target) => {
+                let came = open.bmc.boot_once(target).await;
+                if matches!(came, Ok(Override::Stays)) {
+                    self.leave_override(&node.id, true).await?;
+                }
+                let (next, note) = overridden(action.stage, action.deployment_id.is_some(), facts.late, came);
+                match next {
+                    Decision::Go(stage) => {
+                        self.note(action, &note.unwrap_or_default()).await?;
+                        let reason = Reason::new("the boot order is overridden for the next start");
+                        self.go(action, stage, false, &reason).await?;
+                        Ok((false, false))
+                    }
+                    Decision::Stay(reason) => {
+                        self.explain(action, &reason).await?;
+                        Ok((false, true))
+                    }
+                    Decision::Fail(reason) => {
+                        self.end(action, ActionState::Failed, &reason).await?;
+                        Ok((true, false))
+                    }
+                    Decision::Switch(..) | Decision::Boot(_) | Decision::Done(_) => Ok((false, false)),
+                }
+            }
+            Decision::Go(stage) => {
+                self.go(action, stage, false, &Reason::new(action.why.clone()))
+                    .await?;
+                Ok((false, false))
+            }
+            Decision::Done(reason) => {
+                // What is worth knowing of the override stays with the end.
+                let reason = if action.note.why.is_empty() {
+                    reason
+                } else {
+                    action.note.clone()
+                };
+                self.end(action, ActionState::Done, &reason).await?;
+                Ok((true, false))
+            }
+            Decision::Fail(reason) => {
+                self.end(action, ActionState::Failed, &reason).await?;
+                Ok((true, false))
+            }
+        }
+    }
+
+    /// A change of power.
+    pub async fn action(&self, id: &str) -> Result<Option<PowerAction>, PowerError> {
+        let mut connection = self.db.acquire().await.map_err(doing("read a change of power"))?;
+        action::load(&mut connection, id).await
+    }
+
+    /// The next stage, or the same one and that it was asked for just now.
+    async fn go(
+        &self,
+        action: &PowerAction,
+        stage: Stage,
+        asked: bool,
+        reason: &Reason,
+    ) -> Result<(), PowerError> {
+        sqlx::query(
+            "UPDATE power_actions SET stage = ?, asked_at = ?, why = ?, remedy = ? WHERE id = ? AND state = 'running'",
+        )
+        .bind(stage.as_str())
+        .bind(asked.then(|| self.clock.now_ms()))
+        .bind(&reason.why)
+        .bind(&reason.remedy)
+        .bind(&action.id)
+        .execute(&self.db)
+        .await
+        .map_err(doing("keep the stage of a change of power"))?;
+        Ok(())
+    }
+
+    /// Keeps what is waited for. No event: it is the same stage.
+    async fn explain(&self, action: &PowerAction, reason: &Reason) -> Result<(), PowerError> {
+        if (&action.why, &action.remedy) == (&reason.why, &reason.remedy) {
+            return Ok(());
+        }
+        sqlx::query("UPDATE power_actions SET why = ?, remedy = ? WHERE id = ? AND state = 'running'")
+            .bind(&reason.why)
+            .bind(&reason.remedy)
+            .bind(&action.id)
+            .execute(&self.db)
+            .await
+            .map_err(doing("keep the reason of a change of power"))?;
+        Ok(())
+    }
+
+    /// Keeps what is to be told in the end.
+    async fn note(&self, action: &PowerAction, note: &Reason) -> Result<(), PowerError> {
+        sqlx::query("UPDATE power_actions SET note = ?, note_remedy = ? WHERE id = ?")
+            .bind(&note.why)
+            .bind(&note.remedy)
+            .bind(&action.id)
+            .execute(&self.db)
+            .await
+            .map_err(doing("keep what is worth knowing of a change of power"))?;
+        Ok(())
+    }
+
+    async fn leave_override(&self, node_id: &str, left: bool) -> Result<(), PowerError> {
+        sqlx::query("UPDATE bmcs SET boot_left = ? WHERE node_id = ?")
+            .bind(left)
+            .bind(node_id)
+            .execute(&self.db)
+            .await
+            .map_err(doing("keep whether the boot order is overridden"))?;
+        Ok(())
+    }
+
+    /// Takes an override of the boot order back that stays. One that cannot be taken back is left: the controller answers
+    /// the server's network boot with what it is to boot.
+    async fn take_back(&self, node_id: &str) -> Result<(), PowerError> {
+        let node = self.nodes.get(node_id).await?;
+        let record = self.bmc_of(node_id).await?;
+        if !record.boot_left {
+            return Ok(());
+        }
+        let done = match self.converse(&node, &record).await {
+            Ok(Some(bmc)) => {
+                let done = bmc.boot_as_ordered().await;
+                bmc.close().await;
+                done
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match done {
+            Err(error @ BmcError::Silent { .. }) => {
+                tracing::warn!(node.id = node_id, %error, "the boot order is still overridden");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(node.id = node_id, %error, remedy = error.remedy(), "the boot order stays overridden");
+                self.leave_override(node_id, false).await
+            }
+            Ok(()) => self.leave_override(node_id, false).await,
+        }
+    }
+}

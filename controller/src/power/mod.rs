@@ -1,0 +1,76 @@
+//! Power and boot of servers by their management controllers (BMCs).
+//!
+//! [`Bmc`] is the seam: what a BMC is asked, whatever it speaks. [`redfish`] is a thin client of the DMTF's Redfish, `ipmi` has
+//! `ipmitool` speak with older machines; servers without either are powered by hand, and told so. Where BMCs differ from each
+//! other is data ([`quirks`]).
+//!
+//! Requests only write down what is wanted ([`ask`]); a task ([`drive`]) asks the BMCs, has the pure [`decide`] say what comes
+//! next, and writes that down. The server as it is decides, never what was sent before: a controller that is restarted, an
+//! answer that is lost or a BMC that takes its time change nothing but the time.
+//!
+//! Invariants: a password is kept sealed for its node, address and user, and shown by nothing; no certificate is trusted
+//! unseen; a BMC that says that it manages another server is not asked to switch it; of a node's power one thing is changed at
+//! a time.
+
+mod action;
+mod ask;
+mod bmc;
+mod check;
+mod conversation;
+mod decide;
+mod drive;
+mod error;
+mod fault;
+mod ipmi;
+mod media;
+mod network_boot;
+pub mod quirks;
+mod record;
+mod redfish;
+mod secret;
+mod table;
+
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use tokio::sync::Notify;
+
+pub use action::{ActionState, PowerAction, PowerWish, Stage};
+pub use ask::{NodePower, WantedPower};
+pub use bmc::{Bmc, BootTarget, Hardware, Health, Override, PowerState, Sensor, SensorKind, Switch};
+pub use check::NewBmc;
+pub use drive::run;
+pub use error::BmcError;
+pub use fault::PowerError;
+pub use quirks::BmcQuirks;
+pub use record::{BmcKind, BmcRecord};
+
+use crate::{clock::Clock, events::EventLog, identity::ImageKeys, inventory::Nodes};
+
+/// The power of all nodes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Power {
+    db: SqlitePool,
+    clock: Clock,
+    events: EventLog,
+    nodes: Nodes,
+    /// Wraps the keys of passwords.
+    keys: ImageKeys,
+    /// Rung when something is to be done.
+    bell: Arc<Notify>,
+}
+
+impl Power {
+    /// The BMCs of the database.
+    #[must_use]
+    pub fn new(db: SqlitePool, clock: Clock, events: EventLog, nodes: Nodes, keys: ImageKeys) -> Self {
+        Self {
+            db,
+            clock,
+            events,
+            nodes,
+            keys,
+            bell: Arc::default(),
+        }
+    }
+}
