@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use super::power::{NewBmc, PowerArguments};
+
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// All servers
@@ -104,6 +106,62 @@ Examples:
         /// It has none
         #[arg(long, conflicts_with = "address")]
         none: bool,
+    },
+    /// Say where a server's BMC is, or that it has none
+    #[command(after_help = "\
+The password is kept encrypted, for this address and user alone; it is left out when both stay as they are.
+Certificates of BMCs are mostly made by themselves: `imprint node power NODE status` shows the fingerprint of
+the one that is not trusted. With --instructions alone the server is powered by hand.
+
+Examples:
+  imprint node set-bmc web-07 https://10.0.9.7 --user imprint --password-file bmc.password --fingerprint 5f3e…
+  pass show bmc | imprint node set-bmc web-08 10.0.9.8 --kind ipmi --user imprint --password-stdin
+  imprint node set-bmc web-09 --instructions 'rack 4, unit 12; call +49 30 1234'
+  imprint node set-bmc web-07 --none")]
+    SetBmc {
+        #[command(flatten)]
+        new: Box<NewBmc>,
+    },
+    /// A server's BMC: where it is, or what it says of the server
+    #[command(after_help = "\
+Examples:
+  imprint node bmc web-07
+  imprint node bmc web-07 --hardware")]
+    Bmc {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// Ask it: inventory, temperatures, fans, power
+        #[arg(long)]
+        hardware: bool,
+    },
+    /// Put an image into a server's virtual CD, or take it out
+    #[command(after_help = "\
+Examples:
+  imprint node media web-07 https://images.example.net/rescue.iso
+  imprint node power web-07 cycle --boot cd
+  imprint node media web-07 --eject")]
+    Media {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+        /// http(s)://… of the image, as the BMC reaches it
+        #[arg(value_name = "URL", required_unless_present = "eject")]
+        image: Option<String>,
+        /// Nothing is to be inside
+        #[arg(long, conflicts_with = "image")]
+        eject: bool,
+    },
+    /// Switch a server by its BMC
+    #[command(after_help = "\
+Waits until it is done; exits with 0 only then. Something else that is under way is not disturbed.
+
+Examples:
+  imprint node power web-07 status
+  imprint node power web-07 on
+  imprint node power web-07 off --force
+  imprint node power web-07 cycle --boot pxe")]
+    Power {
+        #[command(flatten)]
+        wanted: PowerArguments,
     },
     /// Give a server to a project, whose members then see it and deploy on it
     #[command(after_help = "\

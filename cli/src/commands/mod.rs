@@ -17,6 +17,7 @@ mod model;
 mod names;
 mod node;
 mod plan;
+mod power;
 mod project;
 mod release;
 mod sharing;

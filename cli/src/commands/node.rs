@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::power;
 use crate::{
     answer::{Node, WipeCertificate, read},
     arguments::NodeCommand,
@@ -95,6 +96,14 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
             let path = ["v1", "nodes", &node, "confirm"];
             show(&client.post(&path, &Map::new(), None).await?, output)
         }
+        NodeCommand::SetBmc { new } => power::set_bmc(client, *new, output).await,
+        NodeCommand::Bmc { node, hardware } => power::bmc(client, &node, hardware, output).await,
+        NodeCommand::Media {
+            node,
+            image,
+            eject: _,
+        } => power::media(client, &node, image, output).await,
+        NodeCommand::Power { wanted } => power::power(client, wanted, output).await,
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();
             if let Some(name) = name {
