@@ -18,6 +18,8 @@ pub enum BmcSpec {
     None,
     /// QEMU's own one, which is on no network.
     WithoutLan,
+    /// One that speaks Redfish, and switches the server by QMP.
+    Redfish,
     /// One with these addresses in the management network.
     WithLan {
         /// Of its network card.

@@ -16,6 +16,8 @@ use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
+use crate::redfish::qemu::{self, Qemu};
+use crate::redfish::{self, Identity, LabBmc, Machine as _, Power, Served};
 use crate::sdi::{self, Card, CardPlace, SdiSpec};
 use crate::{interrupt, network, process};
 
@@ -162,6 +164,7 @@ pub struct Node {
     folder: PathBuf,
     boots: u32,
     bmc: Option<Bmc>,
+    redfish: Option<LabBmc>,
     machine: Option<(Service, Qmp)>,
     /// Ends after the machine, which could not end in peace without it.
     card: Option<Card>,
@@ -188,7 +191,7 @@ impl Node {
         }
         let bmc = match spec.bmc {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
-            BmcSpec::None | BmcSpec::WithoutLan => None,
+            BmcSpec::None | BmcSpec::WithoutLan | BmcSpec::Redfish => None,
         };
         let card = match spec.sdi {
             Some(sdi) => {
@@ -208,6 +211,20 @@ impl Node {
             }
             None => None,
         };
+        let uuid = format!("5254aaaa-7700-4000-8000-{number:012}");
+        let redfish = match spec.bmc {
+            BmcSpec::Redfish => {
+                let identity = Identity {
+                    uuid: uuid.clone(),
+                    serial: format!("SN-{name}"),
+                    ..Identity::default()
+                };
+                let socket = redfish::socket(folder, &name);
+                let disk = (!disks.is_empty()).then(|| disk::device_id(0));
+                Some(LabBmc::start(number, Qemu::at(socket, "nic0", disk), identity)?)
+            }
+            _ => None,
+        };
         let macs: Vec<String> = (0..taps.len())
             .map(|nic| format!("52:54:00:77:{nic:02x}:{:02x}", 0x0f + number))
             .collect();
@@ -215,7 +232,8 @@ impl Node {
             bmc,
             mac: macs.first().context("a server without a network card")?.clone(),
             macs,
-            uuid: format!("5254aaaa-7700-4000-8000-{number:012}"),
+            uuid,
+            redfish,
             folder: folder.to_owned(),
             name,
             disks,
@@ -257,6 +275,32 @@ impl Node {
         };
         self.machine = Some((qemu, qmp));
         Ok(())
+    }
+
+    /// Plugs a server with a Redfish BMC in: the BMC lives, and the server is off until it switches it on.
+    pub fn plug_into_mains(&mut self) -> Result<()> {
+        ensure!(
+            self.redfish.is_some(),
+            "{} is on as soon as it is plugged in",
+            self.name
+        );
+        self.power_on()
+    }
+
+    /// Its Redfish BMC.
+    pub fn redfish(&self) -> Result<&Served> {
+        let bmc = self.redfish.as_ref();
+        Ok(&bmc
+            .with_context(|| format!("{} has no Redfish BMC", self.name))?
+            .served)
+    }
+
+    /// Whether a server with a Redfish BMC is on.
+    pub fn has_power(&self) -> Result<bool> {
+        self.redfish()?;
+        // A socket of its own: the BMC keeps the other one.
+        let look = redfish::socket(&self.folder, &self.name).with_extension("look");
+        Ok(Qemu::at(look, "nic0", None).power()? == Power::On)
     }
 
     /// Switches the server off, as if somebody held the button.
@@ -494,6 +538,16 @@ impl Node {
             Some(bmc) => arguments.extend(bmc.arguments()),
             None if self.spec.bmc == BmcSpec::WithoutLan => arguments.extend(bmc::without_lan()),
             None => {}
+        }
+        if self.redfish.is_some() {
+            let socket = redfish::socket(&self.folder, &self.name);
+            for place in [socket.with_extension("look"), socket] {
+                arguments.extend([
+                    "-qmp".to_owned(),
+                    format!("unix:{},server=on,wait=off", place.display()),
+                ]);
+            }
+            arguments.extend(qemu::ARGUMENTS.map(str::to_owned));
         }
         if let Some(sdi) = self.spec.sdi {
             arguments.extend(sdi.arguments(&sdi::socket(&self.folder, &self.name)));

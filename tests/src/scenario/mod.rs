@@ -23,6 +23,7 @@ mod image_boots;
 mod matrix;
 mod network_faults;
 mod network_watch;
+mod redfish_deploy;
 mod reinstall_release;
 mod sdi_boot;
 mod sdi_data_volume;
@@ -338,6 +339,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 70,
         run: fault_cable_pulled::run,
+    },
+    Scenario {
+        name: "redfish-deploy",
+        about: "a server that nobody touches: its BMC switches it on into the network once, and off; also over a running system",
+        ci: false,
+        variant: None,
+        rough_seconds: 260,
+        run: redfish_deploy::run,
     },
     Scenario {
         name: "sdi-data-volume",

@@ -1,0 +1,157 @@
+//! A server that nobody touches: its BMC switches it on for the controller, from the network once, and off for the operator.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::deploy;
+use crate::bmc::BmcSpec;
+use crate::cli::Order;
+use crate::disk::{DiskKind, DiskSpec};
+use crate::interrupt::{self, Explain as _};
+use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::node::{Firmware, Node, NodeSpec};
+use crate::redfish::{PASSWORD, USER};
+use crate::story::tell;
+
+pub fn run(name: &str, parts: &Parts) -> Result<()> {
+    let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
+    let disk = DiskSpec::new(DiskKind::Virtio);
+    let spec = NodeSpec::new(Firmware::Uefi, disk).with_bmc(BmcSpec::Redfish);
+    let mut node = lab.build(spec.clone())?;
+    node.plug_into_mains()?;
+    ensure!(!node.has_power()?, "a server that was just plugged in is on");
+
+    // Known before it was ever seen, and switched on by an operator.
+    lab.cli.json(&["node", "announce", "web-1", "--mac", &node.mac])?;
+    set_bmc(&lab, &node)?;
+    power(&lab, &["web-1", "on", "--boot", "pxe"])?;
+    tell("announced; its BMC has switched it on, into the network");
+    lab.wait_state(&mut node, "available", patience::NETWORK_BOOT)?;
+    lab.wait_inventory(&node)?;
+    let hardware = lab.cli.json(&["node", "bmc", "web-1", "--hardware"])?;
+    ensure!(
+        hardware["vendor"] == "Imprint" && hardware["power"] == "on",
+        "the BMC says: {hardware}"
+    );
+    power(&lab, &["web-1", "off", "--force"])?;
+    ensure!(!node.has_power()?, "the server is on after `off --force`");
+    tell("called, and switched off");
+
+    // Its order is disk first: without the BMC it would not come.
+    let order = Order {
+        image: IMAGE.to_owned(),
+        disk: None,
+        user_data: Some(lab.key.user_data()),
+        ..Order::default()
+    };
+    let deployment = lab.cli.deploy(&node.mac, &order)?;
+    let id = deployment["id"]
+        .as_str()
+        .context("the deployment has no id")?
+        .to_owned();
+    let done = lab.wait_deployment(&mut node, &id, "succeeded", patience::DEPLOYMENT)?;
+    let facts = lab.wait_state(&mut node, "active", patience::SHORT)?;
+    tell("ordered while it was off: the controller has switched it on, and it is active");
+    let named = Value::from("web-1");
+    ensure!(
+        done["first_boot"]["hostname"] == named,
+        "reported host name: {}",
+        done["first_boot"]
+    );
+    ensure!(
+        facts["problem"].is_null(),
+        "an active node has a problem: {}",
+        facts["problem"]
+    );
+    let bmc = node.redfish()?;
+    let resets = bmc.service.count("\"ResetType\":\"On\"");
+    ensure!(
+        resets == 2,
+        "the server was switched on {resets} times: {:?}",
+        bmc.service.log()
+    );
+    ensure!(
+        bmc.service.boot().0 == "Disabled",
+        "the override is left: {:?}",
+        bmc.service.boot()
+    );
+    ensure!(bmc.service.sessions().0 == 0, "a session of the BMC is left");
+
+    // A system that runs is installed anew: off, network once, on.
+    let mut words = lab.cli.deploy_arguments(&[&node.mac], &order)?;
+    words.push("--reinstall".to_owned());
+    let again = lab
+        .cli
+        .json(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+    // One order may start several deployments; here it is one.
+    let id = again[0]["id"].as_str().or(again["id"].as_str());
+    let id = id.context("the deployment has no id")?.to_owned();
+    let done = lab.wait_deployment(&mut node, &id, "succeeded", patience::DEPLOYMENT)?;
+    lab.wait_state(&mut node, "active", patience::SHORT)?;
+    tell("the running system was replaced by another one");
+    let address = deploy::address(&done)?;
+    lab.key.run(&address, "true", patience::SHORT)?;
+
+    power(&lab, &["web-1", "off"])?;
+    ensure!(!node.has_power()?, "the server is on after `off`");
+    tell("its system has shut down, and the server is off");
+    Ok(())
+}
+
+fn set_bmc(lab: &Lab, node: &Node) -> Result<()> {
+    let bmc = node.redfish()?;
+    let file = lab.folder().join("bmc.password");
+    let mut made = fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&file)?;
+    writeln!(made, "{PASSWORD}")?;
+    let file = file.display().to_string();
+    let words = |fingerprint: &str| {
+        let fixed = [
+            "node",
+            "set-bmc",
+            "web-1",
+            &bmc.address,
+            "--user",
+            USER,
+            "--password-file",
+            &file,
+        ];
+        let mut words: Vec<String> = fixed.map(str::to_owned).to_vec();
+        if !fingerprint.is_empty() {
+            words.extend(["--fingerprint".to_owned(), fingerprint.to_owned()]);
+        }
+        words
+    };
+    let set = |words: Vec<String>| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        lab.cli.json(&words)
+    };
+    // As operators do it: what the BMC shows is named, compared, and then trusted.
+    set(words(""))?;
+    let shown = lab.cli.json(&["node", "power", "web-1", "status"])?;
+    let remedy = shown["remedy"].as_str().unwrap_or_default();
+    ensure!(
+        remedy.contains(&bmc.fingerprint),
+        "the fingerprint is not told: {shown}"
+    );
+    set(words(&bmc.fingerprint))?;
+    let power = interrupt::until("the BMC to answer", patience::SHORT, || {
+        let power = lab.cli.json(&["node", "power", "web-1", "status"])?;
+        Ok((power["state"] == "off").then_some(power))
+    });
+    power.explain(|| lab.picture(node)).map(drop)
+}
+
+fn power(lab: &Lab, words: &[&str]) -> Result<Value> {
+    let mut all = vec!["node", "power"];
+    all.extend(words);
+    lab.cli.json(&all)
+}
