@@ -24,7 +24,6 @@ const RETRIES: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A service may ask for more time than this; it gets no more at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 pub(super) const ROOT: &str = "/redfish/v1/";
 
 /// Who asks, and whom.
@@ -250,11 +249,11 @@ impl Client {
             if_match: None,
         };
         let root = self.send(&root, HeaderMap::new()).await?;
-        // Who does not even show this knows no sessions: everybody can read it.
-        if root.status == StatusCode::UNAUTHORIZED {
+        // A service with sessions says where they are. One without may answer such a request as it answers all that come
+        // without a password, which says nothing about this one.
+        let Some(path) = link(&root.body["Links"]["Sessions"]) else {
             return Ok(Proof::Basic);
-        }
-        let path = link(&root.body["Links"]["Sessions"]).unwrap_or_else(|| SESSIONS.to_owned());
+        };
         let body = json!({ "UserName": self.access.user, "Password": &*self.access.password });
         let request = Request {
             method: Method::POST,
