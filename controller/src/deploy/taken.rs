@@ -244,7 +244,11 @@ impl Deployments {
                 policy: wipe.to_wire().into(),
                 after: wire::AfterWipe::Unspecified.into(),
             }),
-            Terms::Rescue { .. } => unreachable!("no rescue is made yet"),
+            // Of a database that a newer controller has written.
+            Terms::Rescue { .. } => {
+                let text = "this version of the controller has no rescues".to_owned();
+                return Err(doing("make the task")(sqlx::Error::Protocol(text)).into());
+            }
         };
         Ok(wire::Task {
             task_id: deployment.task_id.clone(),
