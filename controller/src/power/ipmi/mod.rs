@@ -16,6 +16,9 @@ use super::{
     redfish::plain,
 };
 
+/// Takes what one command has printed.
+type ReadsPart = fn(&str, &mut Hardware);
+
 const PROGRAM: &str = "ipmitool";
 /// What IPMI 2.0 has room for.
 pub(super) const LONGEST_PASSWORD: usize = 20;
@@ -116,7 +119,7 @@ impl Ipmi {
             ..Hardware::default()
         };
         // The server is described all the same when a part of this is not there.
-        let parts: [(&[&str], fn(&str, &mut Hardware)); 3] = [
+        let parts: [(&[&str], ReadsPart); 3] = [
             (&["mc", "info"], parse::controller),
             (&["fru", "print", "0"], parse::unit),
             (&["-c", "sdr", "list"], parse::sensors),
