@@ -298,6 +298,8 @@ impl App {
 
     /// Ends the database cleanly; the last thing a controller does.
     pub async fn close(&self) {
+        self.nodes.keep_seen().await;
+        self.events.close().await;
         db::close(&self.db).await;
     }
 }

@@ -136,6 +136,7 @@ async fn write_key(
         details: json!({ "image_id": image.id, "disk": chosen.role, "data_key_id": key.id().to_string() }),
     };
     events.append(noted).await?;
+    events.close().await;
     let digits = Zeroizing::new(hex::encode(key.expose()));
     write_private(output, &digits).map_err(|source| ImageKeyCommandError::Write {
         path: output.to_owned(),

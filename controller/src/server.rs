@@ -15,7 +15,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
+    time::{error::Elapsed, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,13 @@ const HEADER_LIMIT: Duration = Duration::from_secs(30);
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
+/// Handshakes at a time. A fleet that comes back all at once stands in line here: the few that are in work end soon, instead
+/// of all of them too late.
+const HANDSHAKES: usize = 64;
+/// A handshake that takes longer waits for its peer and for no processor, and makes room for another one.
+const HANDSHAKE_TURN: Duration = Duration::from_millis(250);
+/// The longest that a connection stands in that line; its peer calls again.
+const LINE_LIMIT: Duration = Duration::from_secs(20);
 /// An agent has up to nine connections at once (one session, eight fetches).
 const MAX_CONNECTIONS: usize = 20_000;
 /// What one connection gathers before it writes to its socket: a piece of a pack in a few calls instead of one for
@@ -142,6 +149,7 @@ impl Server {
     /// Serves until the controller ends.
     pub async fn run(mut self) -> Ended {
         let (open, slots) = (Open::default(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let line = Arc::new(Semaphore::new(HANDSHAKES));
         loop {
             let accepted = tokio::select! {
                 () = self.shutdown.cancelled() => break,
@@ -161,11 +169,11 @@ impl Server {
                 continue;
             };
             let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
-            let (gently, here) = (self.shutdown.clone(), open.clone());
+            let (gently, here, line) = (self.shutdown.clone(), open.clone(), Arc::clone(&line));
             open.connections.spawn(async move {
                 tokio::select! {
                     () = here.at_once.cancelled() => {}
-                    () = connection(acceptor, router, stream, address, gently, &here) => {}
+                    () = connection(acceptor, router, stream, (address, &line), gently, &here) => {}
                 }
                 drop(slot);
             });
@@ -180,25 +188,23 @@ async fn connection(
     acceptor: TlsAcceptor,
     router: Router,
     stream: TcpStream,
-    address: SocketAddr,
+    (address, line): (SocketAddr, &Semaphore),
     shutdown: CancellationToken,
     open: &Open,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%address, %error, "TCP_NODELAY was refused");
     }
-    let shaken = timeout(
-        HANDSHAKE_LIMIT,
-        acceptor.accept_with(stream, |c| c.set_buffer_limit(Some(TLS_BUFFER_BYTES))),
-    );
     let shaken = tokio::select! {
         () = shutdown.cancelled() => return,
-        shaken = shaken => shaken,
+        shaken = shake_hands(&acceptor, stream, line) => shaken,
     };
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+        Err(_) => {
+            return tracing::debug!(%address, "TLS handshake took too long, or stood in line for too long");
+        }
     };
     let peer = Peer {
         node_id: leaf_of(&stream).and_then(node_id_of),
@@ -224,6 +230,29 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%address, error, "connection ended");
     }
+}
+
+/// Whoever has said nothing yet stands in no line, and whoever says it slowly is in nobody's way.
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    line: &Semaphore,
+) -> Result<io::Result<TlsStream<TcpStream>>, Elapsed> {
+    match timeout(HANDSHAKE_LIMIT, stream.readable()).await? {
+        Ok(()) => {}
+        Err(error) => return Ok(Err(error)),
+    }
+    let mut turn = timeout(LINE_LIMIT, line.acquire()).await?.ok();
+    let shaken = timeout(
+        HANDSHAKE_LIMIT,
+        acceptor.accept_with(stream, |c| c.set_buffer_limit(Some(TLS_BUFFER_BYTES))),
+    );
+    tokio::pin!(shaken);
+    tokio::select! {
+        shaken = &mut shaken => return shaken,
+        () = tokio::time::sleep(HANDSHAKE_TURN) => drop(turn.take()),
+    }
+    shaken.await
 }
 
 /// The client certificate, verified.

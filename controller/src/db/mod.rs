@@ -2,7 +2,8 @@
 //!
 //! Writers begin with `BEGIN IMMEDIATE` (sqlx: `begin_with`), so that two of them wait for each other instead of
 //! failing when a reader turns into a writer. `synchronous = FULL`: what has been acknowledged to an agent survives
-//! a power cut.
+//! a power cut. Changes with events, which are nearly all, go through the [`writer`], which keeps the same promise with fewer
+//! flushes.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,6 +15,10 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+pub mod writer;
+
+pub use writer::Writer;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 

@@ -63,10 +63,19 @@ struct Moved {
     at: Timestamp,
 }
 
+/// What the figures of a task are about.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    pub task_id: String,
+    pub deployment_id: String,
+    pub project_id: String,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<String, Session>,
     moved: HashMap<String, Moved>,
+    subjects: HashMap<String, Subject>,
     opened: u64,
 }
 
@@ -276,8 +285,22 @@ impl Hub {
             .map(|moved| moved.at)
     }
 
-    /// Forgets the figures of a node.
+    /// What the figures of a task are about, if that was noted since its deployment began.
+    pub(super) fn subject(&self, node_id: &str, task_id: &str) -> Option<Subject> {
+        let inner = self.inner();
+        let known = inner.subjects.get(node_id);
+        known.filter(|known| known.task_id == task_id).cloned()
+    }
+
+    /// Notes what the figures of a node are about.
+    pub(super) fn set_subject(&self, node_id: &str, subject: Subject) {
+        self.inner().subjects.insert(node_id.to_owned(), subject);
+    }
+
+    /// Forgets the figures of a node, and what they were about.
     pub(super) fn forget_progress(&self, node_id: &str) {
-        self.inner().moved.remove(node_id);
+        let mut inner = self.inner();
+        inner.moved.remove(node_id);
+        inner.subjects.remove(node_id);
     }
 }

@@ -13,7 +13,7 @@ use super::{
     certificate,
     decide::Outcome,
     error::DeployError,
-    figures::{figures, loads},
+    figures::figures,
     held::stays_on_hold,
     hello::connected_message,
     hub::{Outgoing, Seat},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     backup::hold_of,
-    events::{Change, DatabaseError, NewEvent, NodeProgress, Progress, doing},
+    events::{Change, DatabaseError, NewEvent, doing},
     inventory::{Disk, NodeProblem},
 };
 
@@ -56,7 +56,6 @@ impl Deployments {
         ca_pem: &str,
         controller_version: &str,
     ) -> Result<Seat, DeployError> {
-        self.nodes.record_agent(node_id, hello).await?;
         let seat = self.hub.open(node_id, outbox, ca_pem);
         let welcome = wire::Welcome {
             node_id: node_id.to_owned(),
@@ -80,6 +79,9 @@ impl Deployments {
     async fn greet(&self, seat: &Seat, hello: &wire::Hello) -> Result<(), DeployError> {
         let node_id = seat.node_id.as_str();
         let mut change = self.events.begin().await?;
+        self.nodes
+            .record_agent(change.connection(), node_id, hello)
+            .await?;
         let deployment = running_of(change.connection(), node_id).await?;
         let details = json!({
             "agent_version": clip(&hello.agent_version), "task_id": clip(&hello.task_id), "defects": hello.defects.len(),
@@ -162,7 +164,7 @@ impl Deployments {
         if !self.hub.close(seat) {
             return Ok(());
         }
-        self.nodes.seen(&seat.node_id).await?;
+        self.nodes.seen(&seat.node_id);
         let mut change = self.events.begin().await?;
         let deployment = running_of(change.connection(), &seat.node_id).await?;
         change
@@ -190,58 +192,6 @@ impl Deployments {
         let (task_id, sequence) = (outcome.task_id.clone(), outcome.sequence);
         self.take(node_id, &task_id, sequence, Numbered::Outcome(Box::new(outcome)))
             .await
-    }
-
-    /// Takes figures; they live in memory only.
-    pub async fn take_progress(&self, node_id: &str, progress: wire::Progress) -> Result<(), DeployError> {
-        let mut connection = self
-            .db
-            .acquire()
-            .await
-            .map_err(doing("read the node's deployment"))?;
-        let Some(deployment) = running_of(&mut connection, node_id).await? else {
-            return Ok(());
-        };
-        if deployment.task_id != progress.task_id {
-            return Ok(());
-        }
-        let now = self.clock.now();
-        self.hub.note_progress(
-            node_id,
-            &progress.task_id,
-            progress.bytes_done,
-            progress.bytes_fetched,
-            now,
-        );
-        let limited_by = match progress.limited_by() {
-            wire::Limit::Unspecified => "",
-            wire::Limit::Network => "network",
-            wire::Limit::Cpu => "cpu",
-            wire::Limit::Disk => "disk",
-        };
-        let step = Step::of_wire(progress.step()).unwrap_or(deployment.step);
-        self.events.progress(NodeProgress {
-            node_id: node_id.to_owned(),
-            deployment_id: deployment.id,
-            project_id: deployment.project_id,
-            progress: Progress {
-                step: step.to_string(),
-                bytes_done: progress.bytes_done,
-                bytes_total: progress.bytes_total,
-                bytes_fetched: progress.bytes_fetched,
-                bytes_to_fetch: progress.bytes_to_fetch,
-                bytes_written: progress.bytes_written,
-                data_bytes_per_second: progress.data_bytes_per_second,
-                eta_seconds: progress.eta_seconds,
-                retries: progress.retries,
-                limited_by: limited_by.to_owned(),
-                limiting: clip(&progress.limiting),
-                stalled: clip(&progress.stalled),
-                loads: progress.loads.map(loads).unwrap_or_default(),
-                chunks_kept: progress.chunks_kept,
-            },
-        });
-        Ok(())
     }
 
     async fn take(

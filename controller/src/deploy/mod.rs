@@ -41,6 +41,7 @@ mod network_nics;
 mod plan;
 mod power;
 mod preflight;
+mod progress;
 mod record;
 mod removal;
 mod report;

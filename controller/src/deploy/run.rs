@@ -22,6 +22,8 @@ use crate::{
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is kept when nodes were last heard of, in ticks.
+const SEEN_EVERY: u64 = 10;
 /// How often the keys of deleted images are looked for, in ticks.
 const KEYS_EVERY: u64 = 5;
 
@@ -35,6 +37,9 @@ pub async fn run(app: App) {
         }
         if number.is_multiple_of(KEYS_EVERY) {
             app.deployments.destroy_image_keys().await;
+        }
+        if number.is_multiple_of(SEEN_EVERY) {
+            app.nodes.keep_seen().await;
         }
         app.deployments.scrub().await;
         number += 1;

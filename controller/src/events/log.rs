@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::progress::ProgressBoard;
-use crate::clock::Clock;
+use crate::{clock::Clock, db::Writer};
 
 /// The database refused an operation.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,7 @@ pub struct EventPage {
 #[derive(Debug, Clone)]
 pub struct EventLog {
     pub(super) db: SqlitePool,
+    writer: Writer,
     clock: Clock,
     /// Rung when events were written.
     pub(super) bell: watch::Sender<u64>,
@@ -135,6 +136,7 @@ impl EventLog {
     #[must_use]
     pub fn new(db: SqlitePool, clock: Clock) -> Self {
         Self {
+            writer: Writer::beside(&db),
             db,
             clock,
             bell: watch::Sender::new(0),
@@ -151,11 +153,7 @@ impl EventLog {
 
     /// As [`EventLog::begin`], for somebody: the events name him.
     pub async fn begin_by(&self, author: Author) -> Result<Change, DatabaseError> {
-        let tx = self
-            .db
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(doing("begin a change"))?;
+        let tx = self.writer.begin().await.map_err(doing("begin a change"))?;
         Ok(Change {
             tx,
             log: self.clone(),
@@ -218,6 +216,17 @@ impl EventLog {
             message: event.message,
             details,
         })
+    }
+
+    /// What changes go through.
+    #[cfg(test)]
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Closes the connection that changes go through.
+    pub async fn close(&self) {
+        self.writer.close().await;
     }
 
     /// Wakes all followers: there are new events.
@@ -324,7 +333,11 @@ impl Change {
     pub async fn commit(self) -> Result<(), DatabaseError> {
         #[cfg(test)]
         crate::testing::crash::here()?;
-        self.tx.commit().await.map_err(doing("commit a change"))?;
+        self.log
+            .writer
+            .commit(self.tx)
+            .await
+            .map_err(doing("commit a change"))?;
         #[cfg(test)]
         crate::testing::crash::here()?;
         if self.tells {

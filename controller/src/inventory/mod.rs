@@ -9,6 +9,8 @@ mod enroll;
 mod identity;
 mod node;
 mod nodes;
+mod said;
+mod seen;
 mod service;
 #[cfg(test)]
 mod tests;

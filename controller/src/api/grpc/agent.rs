@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use imprint_proto::agent::v1::{
     AgentMessage, ControllerMessage, Hello,
     agent_message::Message,
@@ -41,11 +42,14 @@ pub fn register(routes: &mut RoutesBuilder, app: &App) {
 #[derive(Debug, Clone)]
 struct AgentService(App);
 
-type Answers = mpsc::Sender<Result<ControllerMessage, Status>>;
+/// On the heap, as a queue has room for dozens of messages before there is the first: a session that has nothing to say is
+/// small.
+type Answer = Result<Box<ControllerMessage>, Box<Status>>;
+type Answers = mpsc::Sender<Answer>;
 
 #[tonic::async_trait]
 impl Agent for AgentService {
-    type SessionStream = ReceiverStream<Result<ControllerMessage, Status>>;
+    type SessionStream = BoxStream<'static, Result<ControllerMessage, Status>>;
 
     async fn session(
         &self,
@@ -61,7 +65,8 @@ impl Agent for AgentService {
         let (answers, stream) = mpsc::channel(OUTBOX);
         let app = self.0.clone();
         tokio::spawn(async move { run(&app, &node_id, request.into_inner(), &answers).await });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let open = |answer: Answer| answer.map(|message| *message).map_err(|status| *status);
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(open))))
     }
 }
 
@@ -96,7 +101,7 @@ async fn run(app: &App, node_id: &str, mut inbound: Streaming<AgentMessage>, ans
 }
 
 async fn last_word(answers: &Answers, status: Status) {
-    if answers.send(Err(status)).await.is_err() {
+    if answers.send(Err(Box::new(status))).await.is_err() {
         tracing::debug!("the agent did not hear why its session ended");
     }
 }
@@ -110,18 +115,19 @@ async fn attend(
 ) -> Result<(), Status> {
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let version = env!("CARGO_PKG_VERSION");
-    let seat = app
-        .deployments
-        .attach(node_id, hello, outbox, app.authority.ca_pem(), version)
-        .await
-        .map_err(|error| fault(&error))?;
+    // What is done once is on the heap while it lasts, and so is what a message leads to: a session mostly waits.
+    let seat = Box::pin(
+        app.deployments
+            .attach(node_id, hello, outbox, app.authority.ca_pem(), version),
+    )
+    .await
+    .map_err(|error| fault(&error))?;
     let ended = converse(app, &seat, inbound, ReceiverStream::new(outgoing), answers).await;
     let reason = match &ended {
         Ok(()) => "the agent ended it".to_owned(),
         Err(status) => status.message().trim_end_matches('.').to_owned(),
     };
-    app.deployments
-        .detach(&seat, &reason)
+    Box::pin(app.deployments.detach(&seat, &reason))
         .await
         .map_err(|error| fault(&error))?;
     ended
@@ -147,7 +153,7 @@ async fn converse(
             () = app.shutdown.cancelled() => return Err(Status::unavailable("The controller ends; call again.")),
             Some(out) = outgoing.next() => {
                 let Outgoing::Message(message) = out;
-                if answers.send(Ok(*message)).await.is_err() {
+                if answers.send(Ok(message)).await.is_err() {
                     return Err(Status::unavailable("The connection to the agent is lost."));
                 }
             }
@@ -156,9 +162,9 @@ async fn converse(
                 heard = tokio::time::Instant::now();
                 if last_noted.elapsed() > Duration::from_secs(60) {
                     last_noted = heard;
-                    app.nodes.seen(&seat.node_id).await.map_err(|error| fault(&error))?;
+                    app.nodes.seen(&seat.node_id);
                 }
-                handle(app, &seat.node_id, message).await?;
+                Box::pin(handle(app, &seat.node_id, message)).await?;
             }
             () = tokio::time::sleep_until(heard + silence) => {
                 return Err(Status::deadline_exceeded(format!("The agent was silent for {} seconds.", silence.as_secs())));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{deploy::*, inventory::NodeState};
 
-/// As many as the pool has.
+/// As many as the pool has, beside the one that changes go through.
 const CONNECTIONS: usize = 8;
 
 /// Nothing can be written to the database any more, or it can again.
@@ -19,6 +19,7 @@ async fn limit(rig: &Rig, full: bool) {
     for _ in 0..CONNECTIONS {
         all.push(rig.app().db.acquire().await.unwrap());
     }
+    all.push(rig.app().events.writer().line().acquire().await.unwrap());
     for connection in &mut all {
         sqlx::query(AssertSqlSafe(format!("PRAGMA query_only = {full}")))
             .execute(&mut **connection)
