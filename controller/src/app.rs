@@ -250,7 +250,7 @@ impl App {
                 config.tokens.clone(),
             ),
             api_tokens,
-            boot_tokens: BootTokens::new(db.clone(), clock.clone(), &config),
+            boot_tokens: BootTokens::new(db.clone(), events.writer().clone(), clock.clone(), &config),
             authority,
             image_keys,
             catalog,

@@ -112,7 +112,9 @@ async fn fill(from: &Path, data_dir: &Path, clock: &Clock) -> Result<Restored, B
         });
     }
     let pool = db::open(&waiting, false).await?;
-    let marked = mark(&pool, &list, clock).await;
+    let events = EventLog::new(pool.clone(), clock.clone());
+    let marked = mark(&pool, &events, &list, clock).await;
+    events.close().await;
     db::close(&pool).await;
     let (nodes, deployments) = marked?;
     Store::create(data_dir)?;
@@ -153,7 +155,12 @@ fn place(path: &str) -> Option<PathBuf> {
 }
 
 /// Puts nodes on hold and has the events go on far ahead, in one transaction.
-async fn mark(db: &SqlitePool, list: &List, clock: &Clock) -> Result<(u64, u64), BackupError> {
+async fn mark(
+    db: &SqlitePool,
+    events: &EventLog,
+    list: &List,
+    clock: &Clock,
+) -> Result<(u64, u64), BackupError> {
     let mut connection = db.acquire().await.map_err(BackupError::database("open"))?;
     check(&mut connection).await?;
     drop(connection);
@@ -161,7 +168,6 @@ async fn mark(db: &SqlitePool, list: &List, clock: &Clock) -> Result<(u64, u64),
         what: "prepare",
         source: error.source,
     };
-    let events = EventLog::new(db.clone(), clock.clone());
     let mut change = events.begin().await.map_err(failed)?;
     let now = clock.now_ms();
     let marked: Result<(u64, u64), DatabaseError> = async {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::facts::{BootFacts, same_uuid};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::Writer;
 use crate::identity::KeyDigest;
 use imprint_proto::agent::v1::Fingerprint;
 
@@ -35,6 +36,7 @@ const REPEAT: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Clone)]
 pub struct BootTokens {
     db: SqlitePool,
+    writer: Writer,
     clock: Clock,
     lifetime: SignedDuration,
     waiting: Arc<Mutex<HashMap<String, Waiting>>>,
@@ -144,12 +146,13 @@ pub enum IssueError {
 }
 
 impl BootTokens {
-    /// Tokens kept in `db`, each good for the configured time.
-    pub fn new(db: SqlitePool, clock: Clock, config: &Config) -> Self {
+    /// Tokens kept in `db`, which the writer is beside, each good for the configured time.
+    pub fn new(db: SqlitePool, writer: Writer, clock: Clock, config: &Config) -> Self {
         let seconds = i64::try_from(config.timeouts.boot_token_seconds).unwrap_or(i64::from(u32::MAX));
         let lifetime = SignedDuration::from_secs(seconds);
         Self {
             db,
+            writer,
             clock,
             lifetime,
             waiting: Arc::default(),
@@ -166,7 +169,7 @@ impl BootTokens {
             .checked_sub(REMEMBER)
             .unwrap_or(Timestamp::MIN)
             .as_millisecond();
-        let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         sqlx::query(
             "UPDATE boot_tokens SET superseded_at = ? WHERE mac = ? AND spent_at IS NULL AND superseded_at IS NULL",
         )
@@ -189,7 +192,7 @@ impl BootTokens {
         .bind(expires_at.as_millisecond())
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
+        self.writer.commit(tx, || {}).await?;
         let pending = Waiting {
             token: token.clone(),
             facts: facts.clone(),
@@ -267,9 +270,9 @@ impl BootTokens {
         machine: &Fingerprint,
         key: &KeyDigest,
     ) -> Result<Redeemed, RedeemError> {
-        let mut tx = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         let redeemed = self.redeem(&mut tx, token, machine, key).await?;
-        tx.commit().await?;
+        self.writer.commit(tx, || {}).await?;
         Ok(redeemed)
     }
 

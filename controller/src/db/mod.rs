@@ -3,7 +3,7 @@
 //! Writers begin with `BEGIN IMMEDIATE` (sqlx: `begin_with`), so that two of them wait for each other instead of
 //! failing when a reader turns into a writer. `synchronous = FULL`: what has been acknowledged to an agent survives
 //! a power cut. Changes with events, which are nearly all, go through the [`writer`], which keeps the same promise with fewer
-//! flushes.
+//! flushes. None of the database's files but its log may be opened here: closing them would give up SQLite's locks.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+mod flush;
 pub mod writer;
 
 pub use writer::Writer;

@@ -2,26 +2,21 @@
 //!
 //! SQLite has one writer at a time. Writers on connections of their own would wait for each other by sleeping and asking
 //! again, and would hold the connections that readers wait for. So changes stand in line for one connection, in the order
-//! in which they came. Their commits write to the log without flushing it; whoever has committed then waits for a flush
-//! that has begun after that. A flush takes milliseconds, so under load one serves many commits: a fleet that comes back
-//! all at once waits for a few hundred of them, and not for ten thousand.
+//! in which they came. Their commits write to the log without flushing it; whoever has committed then waits for a
+//! [`Flush`] that has begun after that. A flush takes milliseconds, so under load one serves many commits: a fleet that
+//! comes back all at once waits for a few hundred of them, and not for ten thousand.
+//!
+//! Readers see a change once it is committed, which is a moment before it is durable. Whoever promises something on the
+//! strength of what he read, such as an acknowledgement or a cursor, waits for [`Writer::settled`].
 
-use std::{
-    fs::File,
-    io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     sqlite::{SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+
+use super::flush::{Disk, FileSystem, Flush};
 
 /// The longest that a change stands in line.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +32,10 @@ impl Writer {
     /// For the database of a pool.
     #[must_use]
     pub fn beside(pool: &SqlitePool) -> Self {
+        Self::onto(pool, FileSystem)
+    }
+
+    fn onto(pool: &SqlitePool, disk: impl Disk) -> Self {
         let options = pool
             .connect_options()
             .as_ref()
@@ -48,13 +47,15 @@ impl Writer {
         let line = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(PATIENCE)
+            // To stand in line is what a fleet does that comes back all at once, and no news.
+            .acquire_slow_threshold(PATIENCE)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
             .connect_lazy_with(options);
         Self {
             line,
-            flush: Arc::new(Flush::of(PathBuf::from(log))),
+            flush: Arc::new(Flush::of(PathBuf::from(log), pool.clone(), disk)),
         }
     }
 
@@ -66,13 +67,40 @@ impl Writer {
         self.line.begin_with("BEGIN IMMEDIATE").await
     }
 
-    /// Commits, and returns once that would survive a loss of power.
+    /// Commits, and returns once that would survive a loss of power. What has begun is ended even when nobody waits for it
+    /// any more, with `then` if it is durable.
+    ///
+    /// # Errors
+    /// When that is not certain. Then it may have been committed all the same, and nobody may act on that before
+    /// [`Self::settled`].
+    pub async fn commit(
+        &self,
+        tx: Transaction<'static, Sqlite>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), sqlx::Error> {
+        let flush = Arc::clone(&self.flush);
+        to_its_end(async move {
+            let number = flush.begins();
+            let committed = tx.commit().await;
+            flush.has_ended(number);
+            committed?;
+            flush.durable(number).await?;
+            then();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns once all that can be read now would survive a loss of power; mostly that is at once.
     ///
     /// # Errors
     /// When that is not certain.
-    pub async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<(), sqlx::Error> {
-        tx.commit().await?;
-        self.flush.durable().await.map_err(sqlx::Error::Io)
+    pub async fn settled(&self) -> Result<(), sqlx::Error> {
+        let Some(number) = self.flush.open_until() else {
+            return Ok(());
+        };
+        let flush = Arc::clone(&self.flush);
+        to_its_end(async move { Ok(flush.durable(number).await?) }).await
     }
 
     /// Its one connection.
@@ -81,117 +109,19 @@ impl Writer {
         &self.line
     }
 
-    /// Closes its connection.
+    /// Closes its connection, once the change that has it is over.
     pub async fn close(&self) {
         self.line.close().await;
     }
 }
 
-/// Flushes of the database's log, each for all who wait.
-#[derive(Debug)]
-struct Flush {
-    log: PathBuf,
-    committed: AtomicU64,
-    flushed: AtomicU64,
-    turn: Mutex<()>,
-}
-
-impl Flush {
-    fn of(log: PathBuf) -> Self {
-        Self {
-            log,
-            committed: AtomicU64::new(0),
-            flushed: AtomicU64::new(0),
-            turn: Mutex::const_new(()),
-        }
-    }
-
-    /// Returns once a flush has ended that began after this was called.
-    async fn durable(&self) -> io::Result<()> {
-        let mine = self.committed.fetch_add(1, SeqCst) + 1;
-        let _turn = self.turn.lock().await;
-        if self.flushed.load(SeqCst) >= mine {
-            return Ok(());
-        }
-        let up_to = self.committed.load(SeqCst);
-        let log = self.log.clone();
-        // Opened each time: SQLite removes the file when all connections are closed, and makes another one.
-        let flushed = tokio::task::spawn_blocking(move || match File::open(&log) {
-            Ok(file) => file.sync_data(),
-            // Then it has been written back into the database, and that was flushed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        });
-        flushed.await.map_err(io::Error::other)??;
-        self.flushed.fetch_max(up_to, SeqCst);
-        Ok(())
-    }
+/// Work that nobody can leave half done: whoever stops to wait for it does not stop it.
+async fn to_its_end(
+    work: impl Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+) -> Result<(), sqlx::Error> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|error| Err(sqlx::Error::Io(io::Error::other(error))))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::db;
-
-    #[tokio::test]
-    async fn changes_stand_in_line_and_all_of_them_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let pool = db::open(dir.path(), true).await.unwrap();
-        let writer = Writer::beside(&pool);
-        sqlx::query("CREATE TABLE counted (n INTEGER)")
-            .execute(&pool)
-            .await
-            .unwrap();
-        sqlx::query("INSERT INTO counted VALUES (0)")
-            .execute(&pool)
-            .await
-            .unwrap();
-        let changes = (0..200).map(|_| {
-            let writer = writer.clone();
-            tokio::spawn(async move {
-                let mut tx = writer.begin().await.unwrap();
-                let n: i64 = sqlx::query_scalar("SELECT n FROM counted")
-                    .fetch_one(&mut *tx)
-                    .await
-                    .unwrap();
-                sqlx::query("UPDATE counted SET n = ?")
-                    .bind(n + 1)
-                    .execute(&mut *tx)
-                    .await
-                    .unwrap();
-                writer.commit(tx).await.unwrap();
-            })
-        });
-        for change in changes.collect::<Vec<_>>() {
-            change.await.unwrap();
-        }
-        let n: i64 = sqlx::query_scalar("SELECT n FROM counted")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-        assert_eq!(n, 200);
-        assert_eq!(
-            writer.flush.flushed.load(SeqCst),
-            200,
-            "each waited for a flush after its commit"
-        );
-        let dropped = writer.begin().await.unwrap();
-        drop(dropped);
-        assert!(
-            writer.begin().await.is_ok(),
-            "a change that is dropped leaves the line free"
-        );
-        writer.close().await;
-    }
-
-    #[tokio::test]
-    async fn nobody_is_told_by_a_flush_that_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        // A folder cannot be opened as a log: `sync_data` of it works, so the way to it is made impossible instead.
-        let file = dir.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let flush = Flush::of(file.join("log"));
-        assert!(flush.durable().await.is_err());
-        assert_eq!(flush.flushed.load(SeqCst), 0);
-    }
-}
+mod tests;

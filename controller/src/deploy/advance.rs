@@ -261,21 +261,28 @@ impl Deployments {
     ) -> Result<Option<wire::Task>, DeployError> {
         let task = self.task_of(deployment, ca_pem).await?;
         self.note_volume_use(deployment).await?;
+        let mut change = self.events.begin().await?;
         let noted = sqlx::query(
             "UPDATE deployment_tasks SET sent_at = COALESCE(sent_at, ?1) WHERE task_id = ?2 AND EXISTS \
              (SELECT 1 FROM deployments WHERE task_id = ?2 AND state = 'running' AND cancel_requested_at IS NULL)",
         )
         .bind(self.clock.now_ms())
         .bind(&deployment.task_id)
-        .execute(&self.db)
+        .execute(change.connection())
         .await
         .map_err(doing("note that the task is sent"))?;
+        change.commit().await?;
         Ok((noted.rows_affected() == 1).then_some(task))
     }
 
     /// Does what was decided. Doing it twice is harmless.
     pub(super) async fn act(&self, deployment: &Deployment, effects: &[Effect]) -> Result<(), DeployError> {
         let (node_id, task_id) = (&deployment.node_id, &deployment.task_id);
+        if deployment.state != DeploymentState::Running {
+            // Figures may have come in while the end was not committed.
+            self.hub.forget_progress(node_id);
+            self.events.forget_progress(node_id);
+        }
         for effect in effects {
             #[cfg(test)]
             crate::testing::crash::here()?;

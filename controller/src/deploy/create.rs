@@ -61,6 +61,8 @@ impl Deployments {
         if let Some(key) = key {
             let mut connection = self.db.acquire().await.map_err(doing("look for the request"))?;
             if let Some(id) = earlier(&mut connection, key, &hash).await? {
+                drop(connection);
+                self.events.settled().await?;
                 return self.get(&by.viewer(), &id).await;
             }
         }
@@ -74,6 +76,7 @@ impl Deployments {
             && let Some(id) = earlier(change.connection(), key, &hash).await?
         {
             drop(change);
+            self.events.settled().await?;
             return self.get(&by.viewer(), &id).await;
         }
         // Read once more: from here on nobody else can change it.

@@ -69,7 +69,12 @@ pub(super) struct Subject {
     pub task_id: String,
     pub deployment_id: String,
     pub project_id: String,
+    /// When the table said so.
+    pub asked_at: Timestamp,
 }
+
+/// How long that is taken for true: the deployment may be about to end just when the table is asked.
+const SUBJECT_HOLDS: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -285,11 +290,12 @@ impl Hub {
             .map(|moved| moved.at)
     }
 
-    /// What the figures of a task are about, if that was noted since its deployment began.
-    pub(super) fn subject(&self, node_id: &str, task_id: &str) -> Option<Subject> {
+    /// What the figures of a task are about, if that was noted a short time ago.
+    pub(super) fn subject(&self, node_id: &str, task_id: &str, now: Timestamp) -> Option<Subject> {
         let inner = self.inner();
-        let known = inner.subjects.get(node_id);
-        known.filter(|known| known.task_id == task_id).cloned()
+        let known = inner.subjects.get(node_id)?;
+        let holds = now.duration_since(known.asked_at).abs() < SUBJECT_HOLDS;
+        (known.task_id == task_id && holds).then(|| known.clone())
     }
 
     /// Notes what the figures of a node are about.
@@ -302,5 +308,30 @@ impl Hub {
         let mut inner = self.inner();
         inner.moved.remove(node_id);
         inner.subjects.remove(node_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_figures_are_about_is_asked_again_in_time() {
+        let hub = Hub::default();
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let noted = || Subject {
+            task_id: "t".to_owned(),
+            deployment_id: "d".to_owned(),
+            project_id: "p".to_owned(),
+            asked_at: now,
+        };
+        let known = |task: &str, after: i64| hub.subject("n", task, now + SignedDuration::from_secs(after));
+        hub.set_subject("n", noted());
+        assert!(known("t", 0).is_some() && known("t", 9).is_some());
+        for (task, after) in [("other", 0), ("t", 10), ("t", -10)] {
+            assert!(known(task, after).is_none(), "{task} after {after} s");
+        }
+        hub.forget_progress("n");
+        assert!(known("t", 0).is_none());
     }
 }

@@ -164,8 +164,8 @@ impl Deployments {
         if !self.hub.close(seat) {
             return Ok(());
         }
-        self.nodes.seen(&seat.node_id);
         let mut change = self.events.begin().await?;
+        self.nodes.record_seen(change.connection(), &seat.node_id).await?;
         let deployment = running_of(change.connection(), &seat.node_id).await?;
         change
             .append(NewEvent {
@@ -237,6 +237,8 @@ impl Deployments {
         if sequence <= task.taken {
             let deployment = load(change.connection(), &task.deployment_id).await?;
             drop(change);
+            // It was taken: that is certain only when it would survive a loss of power.
+            self.events.settled().await?;
             if is_outcome && goes_on && deployment.is_none_or(|deployment| is_unwanted(&deployment)) {
                 self.hub.send(node_id, cancel(task_id, ENDED));
             }

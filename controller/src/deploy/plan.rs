@@ -112,13 +112,15 @@ impl Deployments {
         getrandom::fill(bytes.as_mut_slice())
             .map_err(|error| doing("make a report token")(sqlx::Error::Io(std::io::Error::other(error))))?;
         let token = Zeroizing::new(hex::encode(bytes.as_slice()));
+        let mut change = self.events.begin().await?;
         sqlx::query("INSERT INTO report_tokens (token_hash, deployment_id, created_at) VALUES (?, ?, ?)")
             .bind(blake3::hash(token.as_bytes()).as_bytes().as_slice())
             .bind(deployment_id)
             .bind(self.clock.now_ms())
-            .execute(&self.db)
+            .execute(change.connection())
             .await
             .map_err(doing("keep the report token"))?;
+        change.commit().await?;
         Ok(token)
     }
 }

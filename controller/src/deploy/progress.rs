@@ -1,6 +1,7 @@
 //! Figures of agents that write: they live in memory only.
 
 use imprint_proto::agent::v1 as wire;
+use jiff::Timestamp;
 
 use super::{
     Deployments, error::DeployError, figures::loads, hub::Subject, intake::clip, record::running_of,
@@ -11,10 +12,10 @@ use crate::events::{NodeProgress, Progress, doing};
 impl Deployments {
     /// Takes figures; they live in memory only.
     pub async fn take_progress(&self, node_id: &str, progress: wire::Progress) -> Result<(), DeployError> {
-        let Some(subject) = self.subject_of(node_id, &progress.task_id).await? else {
+        let now = self.clock.now();
+        let Some(subject) = self.subject_of(node_id, &progress.task_id, now).await? else {
             return Ok(());
         };
-        let now = self.clock.now();
         self.hub.note_progress(
             node_id,
             &progress.task_id,
@@ -54,9 +55,14 @@ impl Deployments {
     }
 
     /// What the figures of a task are about, while it is the present one of its node. They come twice a second from each
-    /// node that writes: the table is asked once.
-    async fn subject_of(&self, node_id: &str, task_id: &str) -> Result<Option<Subject>, DeployError> {
-        if let Some(subject) = self.hub.subject(node_id, task_id) {
+    /// node that writes: the table is asked once in a while.
+    async fn subject_of(
+        &self,
+        node_id: &str,
+        task_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Subject>, DeployError> {
+        if let Some(subject) = self.hub.subject(node_id, task_id, now) {
             return Ok(Some(subject));
         }
         let mut connection = self
@@ -72,6 +78,7 @@ impl Deployments {
                     task_id: deployment.task_id,
                     deployment_id: deployment.id,
                     project_id: deployment.project_id,
+                    asked_at: now,
                 };
                 self.hub.set_subject(node_id, subject.clone());
                 subject

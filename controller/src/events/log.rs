@@ -219,9 +219,21 @@ impl EventLog {
     }
 
     /// What changes go through.
-    #[cfg(test)]
-    pub(crate) fn writer(&self) -> &Writer {
+    #[must_use]
+    pub fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Returns once all that can be read now would survive a loss of power: for those who promise something on the strength
+    /// of it.
+    ///
+    /// # Errors
+    /// When that is not certain.
+    pub async fn settled(&self) -> Result<(), DatabaseError> {
+        self.writer
+            .settled()
+            .await
+            .map_err(doing("make certain of what was read"))
     }
 
     /// Closes the connection that changes go through.
@@ -236,10 +248,12 @@ impl EventLog {
 
     /// The id of the newest event, 0 when there is none.
     pub async fn newest(&self) -> Result<i64, DatabaseError> {
-        sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM events")
+        let newest = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM events")
             .fetch_one(&self.db)
             .await
-            .map_err(doing("read the newest event"))
+            .map_err(doing("read the newest event"))?;
+        self.settled().await?;
+        Ok(newest)
     }
 
     /// A page of events from the cursor on.
@@ -270,6 +284,8 @@ impl EventLog {
             .fetch_all(&self.db)
             .await
             .map_err(doing("list events"))?;
+        // A cursor is for good: no other event may get the number of one that was handed out.
+        self.settled().await?;
         let mut items = rows
             .iter()
             .map(event_of)
@@ -329,20 +345,24 @@ impl Change {
         log.append_in(&mut self.tx, &self.author, event).await
     }
 
-    /// Makes the change and its events durable, then wakes the followers if there are any events.
+    /// Makes the change and its events durable, then wakes the followers if there are any events. Whoever stops to wait for
+    /// it stops nothing.
+    ///
+    /// # Errors
+    /// When it is not certain that the change is kept. It may be there all the same.
     pub async fn commit(self) -> Result<(), DatabaseError> {
         #[cfg(test)]
         crate::testing::crash::here()?;
-        self.log
-            .writer
-            .commit(self.tx)
-            .await
-            .map_err(doing("commit a change"))?;
+        let Self { tx, log, tells, .. } = self;
+        let writer = log.writer.clone();
+        let wake = move || {
+            if tells {
+                log.ring();
+            }
+        };
+        writer.commit(tx, wake).await.map_err(doing("commit a change"))?;
         #[cfg(test)]
         crate::testing::crash::here()?;
-        if self.tells {
-            self.log.ring();
-        }
         Ok(())
     }
 }

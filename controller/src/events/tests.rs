@@ -276,3 +276,22 @@ async fn what_happens_to_a_node_is_its_projects_whoever_did_it() {
     let of_nothing = app.events.append_by(operator, event("x", None)).await.unwrap();
     assert_eq!(of_nothing.project_id.as_deref(), Some("platform"));
 }
+
+#[tokio::test]
+async fn a_change_whose_caller_has_gone_still_wakes_followers() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let mut bell = app.events.bell();
+    bell.borrow_and_update();
+    let mut change = app.events.begin().await.unwrap();
+    let written = change.append(event("kept", None)).await.unwrap();
+    let mut commit = Box::pin(change.commit());
+    assert!(futures::poll!(&mut commit).is_pending());
+    drop(commit);
+    tokio::time::timeout(std::time::Duration::from_secs(60), bell.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    let page = app.events.list(&EventQuery::default()).await.unwrap();
+    assert_eq!(page.items.last(), Some(&written));
+}

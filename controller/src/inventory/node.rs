@@ -143,7 +143,7 @@ pub struct Node {
     pub problem: Option<NodeProblem>,
     /// The current or the last deployment.
     pub deployment_id: Option<String>,
-    /// When it was last heard of.
+    /// When it was last heard of; about a minute behind while its agent is connected.
     pub last_seen_at: Option<Timestamp>,
     /// When it was first heard of.
     pub created_at: Timestamp,

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use sqlx::SqliteConnection;
+
 use super::nodes::Nodes;
 use crate::{
     api::rest::problem::chain,
@@ -32,9 +34,28 @@ impl Nodes {
         let noted: Vec<(String, i64)> = noted.into_iter().collect();
         for some in noted.chunks(AT_ONCE) {
             if let Err(error) = self.keep_some(some).await {
-                tracing::warn!(error = %chain(&error), "when nodes were last heard of is not kept");
+                tracing::warn!(error = %chain(&error), "when nodes were last heard of is not kept yet");
+                let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+                for (id, at) in some {
+                    seen.entry(id.clone()).or_insert(*at);
+                }
             }
         }
+    }
+
+    /// Keeps in a change that a node was heard of.
+    pub(crate) async fn record_seen(
+        &self,
+        connection: &mut SqliteConnection,
+        node_id: &str,
+    ) -> Result<(), DatabaseError> {
+        sqlx::query("UPDATE nodes SET last_seen_at = ? WHERE id = ?")
+            .bind(self.clock.now_ms())
+            .bind(node_id)
+            .execute(connection)
+            .await
+            .map_err(doing("keep when the node was seen"))?;
+        Ok(())
     }
 
     async fn keep_some(&self, noted: &[(String, i64)]) -> Result<(), DatabaseError> {

@@ -1,4 +1,5 @@
 use imprint_proto::agent::v1::Fingerprint;
+use jiff::SignedDuration;
 
 use super::*;
 use crate::{
@@ -373,4 +374,70 @@ async fn what_is_learned_beside_a_session_is_kept_and_is_no_event() {
             .filter(|event| event.kind.starts_with("node.inventory."));
         assert_eq!(told.count(), events);
     }
+}
+
+#[tokio::test]
+async fn what_is_known_needs_no_change_and_signs_of_life_are_kept_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::for_test(dir.path()).await;
+    let print = fingerprint(UUID_A, "SN-A", &["52:54:00:ab:cd:01"]);
+    let node = app.nodes.enroll(&print, "1").await.unwrap();
+    let inventory = Inventory {
+        disks: vec![Disk::default()],
+        ..Inventory::default()
+    };
+    app.nodes.record_inventory(&node.id, &inventory).await.unwrap();
+    let last_seen = || async {
+        let found = app.nodes.get(&node.id).await.unwrap();
+        found.last_seen_at.unwrap()
+    };
+    let before = last_seen().await;
+
+    // Somebody has the line, for as long as this takes.
+    let change = app.events.begin().await.unwrap();
+    app.clock.advance(SignedDuration::from_secs(30));
+    app.nodes.record_inventory(&node.id, &inventory).await.unwrap();
+    drop(change);
+    assert_eq!(last_seen().await, before, "in memory alone so far");
+
+    let read_only = |on: bool| {
+        let line = app.events.writer().line().clone();
+        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA query_only = {on}"));
+        async move { sqlx::query(pragma).execute(&line).await.unwrap() }
+    };
+    read_only(true).await;
+    app.nodes.keep_seen().await;
+    assert_eq!(last_seen().await, before, "the database took nothing");
+    read_only(false).await;
+    app.nodes.keep_seen().await;
+    assert_eq!(last_seen().await, before + SignedDuration::from_secs(30));
+
+    // What is older than what is known is left aside.
+    app.nodes.seen(&node.id);
+    app.clock.advance(SignedDuration::from_secs(5));
+    let mut change = app.events.begin().await.unwrap();
+    app.nodes
+        .record_seen(change.connection(), &node.id)
+        .await
+        .unwrap();
+    change.commit().await.unwrap();
+    app.nodes.keep_seen().await;
+    assert_eq!(last_seen().await, before + SignedDuration::from_secs(35));
+    app.nodes.seen(&node.id);
+    app.clock.advance(SignedDuration::from_secs(5));
+    app.nodes.seen(&node.id);
+    let db = app.db.clone();
+    app.close().await;
+    assert!(db.is_closed());
+    let kept = crate::db::open(dir.path(), false).await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT last_seen_at FROM nodes WHERE id = ?")
+        .bind(&node.id)
+        .fetch_one(&kept)
+        .await
+        .unwrap();
+    assert_eq!(
+        kept,
+        (before + SignedDuration::from_secs(40)).as_millisecond(),
+        "the end of the controller keeps them"
+    );
 }

@@ -227,6 +227,26 @@ async fn a_node_is_known_by_a_certificate_of_our_ca_only() {
     assert!(client.get(server.url("/healthz")).send().await.is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shakes_hands_slowly_is_in_nobodys_way() {
+    use tokio::io::AsyncWriteExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    let port = server.base.rsplit(':').next().unwrap().to_owned();
+    let mut slow = Vec::new();
+    // If each kept its turn to the end of its handshake, the last would have theirs after the line's limit.
+    for _ in 0..3 * HANDSHAKES {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+        // The beginning of a handshake.
+        stream.write_all(&[22]).await.unwrap();
+        slow.push(stream);
+    }
+    let answer = server.client().get(server.url("/healthz")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(slow);
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_message() {
     let dir = tempfile::tempdir().unwrap();

@@ -78,7 +78,7 @@ pub struct NodeView {
     problem: Option<NodeProblem>,
     /// Set: nothing is begun on it.
     maintenance: Option<Maintenance>,
-    /// When it was last heard of.
+    /// When it was last heard of; about a minute behind while its agent is connected.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen_at: Option<Timestamp>,
     /// The agent that called last.

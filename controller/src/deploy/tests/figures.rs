@@ -1,6 +1,6 @@
 //! What the metrics make of deployments.
 
-use imprint_proto::agent::v1::{Step as S, StepKind as K};
+use imprint_proto::agent::v1::{self as wire, Step as S, StepKind as K};
 use jiff::SignedDuration;
 
 use super::rig::*;
@@ -113,4 +113,48 @@ async fn a_failure_that_the_agent_tells_is_no_missed_deadline() {
     agent.outcome(&task.task_id, failure(S::Write, true)).await;
     assert_eq!(rig.count("deployment.failed").await, 1);
     assert_eq!(rig.count("deployment.deadline-missed").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_that_come_late_are_nobodys() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    let task_id = agent.task().await.task_id;
+    let deployments = &rig.app().deployments;
+    let shown = || rig.app().events.progress_of(&machine.node_id, &deployment.id);
+    let says = |bytes_done: u64| {
+        let progress = wire::Progress {
+            task_id: task_id.clone(),
+            bytes_done,
+            ..wire::Progress::default()
+        };
+        deployments.take_progress(&machine.node_id, progress)
+    };
+    for done in [1, 2] {
+        says(done).await.unwrap();
+        assert_eq!(shown().map(|progress| progress.bytes_done), Some(done));
+    }
+    rig.clock.advance(SignedDuration::from_mins(11));
+    deployments.reconcile().await.unwrap();
+    let ended = rig.deployment(&deployment.id).await;
+    assert_eq!(ended.state, crate::deploy::DeploymentState::Failed);
+    assert_eq!(shown(), None);
+    says(3).await.unwrap();
+    assert_eq!(shown(), None, "the task has ended");
+
+    // They came when the end was decided and not committed yet: its effects forget them.
+    let subject = crate::deploy::hub::Subject {
+        task_id: task_id.clone(),
+        deployment_id: deployment.id.clone(),
+        project_id: String::new(),
+        asked_at: rig.clock.now(),
+    };
+    deployments.hub.set_subject(&machine.node_id, subject);
+    says(4).await.unwrap();
+    assert!(shown().is_some());
+    deployments.act(&ended, &[]).await.unwrap();
+    assert_eq!(shown(), None);
+    says(5).await.unwrap();
+    assert_eq!(shown(), None, "what they are about is forgotten as well");
 }
