@@ -1,14 +1,10 @@
 //! ATA commands through SCSI's generic interface: IDENTIFY DEVICE and those of the security feature set.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, BorrowedFd},
-    time::Duration,
-};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use nix::libc;
 
-use super::health::raw;
+use super::scsi;
 
 /// The only block that these commands carry.
 pub type Block = [u8; 512];
@@ -48,56 +44,21 @@ impl Answer {
 /// # Errors
 /// When the device is no ATA disk, the bridge before it does not pass the command on, or it takes longer than `timeout`.
 pub fn command(device: BorrowedFd<'_>, command: u8, data: Data<'_>, timeout: Duration) -> io::Result<Answer> {
-    const CHECK_CONDITION: u8 = 2;
-    const NONE: i32 = -1;
-    const TO_DEVICE: i32 = -2;
-    const FROM_DEVICE: i32 = -3;
     let bytes = descriptor(command, &data);
-    let (direction, length, address) = match data {
-        Data::None => (NONE, 0, std::ptr::null_mut()),
-        Data::In(block) => (FROM_DEVICE, 512, block.as_mut_ptr()),
-        Data::Out(block) => (TO_DEVICE, 512, block.as_ptr().cast_mut()),
+    let data = match data {
+        Data::None => scsi::Data::None,
+        Data::In(block) => scsi::Data::In(block),
+        Data::Out(block) => scsi::Data::Out(block),
     };
-    let mut sense = [0_u8; 64];
-    let mut request = raw::Generic {
-        interface: i32::from(b'S'),
-        direction,
-        command_length: 16,
-        sense_length: 64,
-        iovec_count: 0,
-        length,
-        data: address,
-        command: bytes.as_ptr(),
-        sense: sense.as_mut_ptr(),
-        timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-        flags: 0,
-        pack_id: 0,
-        user: std::ptr::null_mut(),
-        status: 0,
-        masked_status: 0,
-        message_status: 0,
-        sense_written: 0,
-        host_status: 0,
-        driver_status: 0,
-        residue: 0,
-        duration: 0,
-        info: 0,
-    };
-    // SAFETY: the descriptor is open for the call; the request has the kernel's layout, each of its lengths is that of
-    // the buffer beside it, and all of them live until it returns. The kernel writes to `data` only for `FROM_DEVICE`,
-    // where it comes from a mutable borrow that lasts for the call.
-    unsafe { raw::sg_io(device.as_raw_fd(), &raw mut request) }?;
-    if request.host_status != 0 || !matches!(request.status, 0 | CHECK_CONDITION) {
-        return Err(io::Error::from_raw_os_error(libc::EIO));
-    }
-    match answer(&sense) {
+    let done = scsi::send(device, &bytes, data, timeout)?;
+    match answer(&done.sense) {
         Some(answer) => Ok(answer),
         // Good, and the bridge does not show the registers of what is good.
-        None if request.status == 0 && request.residue == 0 => Ok(Answer {
+        None if done.good && done.residue == 0 => Ok(Answer {
             status: 0x50,
             error: 0,
         }),
-        None if is_unknown(&sense) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        None if is_unknown(&done.sense) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         None => Err(io::Error::from_raw_os_error(libc::EIO)),
     }
 }

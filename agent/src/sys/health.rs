@@ -3,9 +3,12 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
+    time::Duration,
 };
 
 use nix::libc;
+
+use super::scsi;
 
 pub(super) mod raw {
     /// `struct nvme_passthru_cmd` of linux/nvme_ioctl.h.
@@ -32,39 +35,11 @@ pub(super) mod raw {
         pub result: u32,
     }
 
-    /// `sg_io_hdr_t` of scsi/sg.h.
-    #[repr(C)]
-    pub struct Generic {
-        pub interface: i32,
-        pub direction: i32,
-        pub command_length: u8,
-        pub sense_length: u8,
-        pub iovec_count: u16,
-        pub length: u32,
-        pub data: *mut u8,
-        pub command: *const u8,
-        pub sense: *mut u8,
-        pub timeout_ms: u32,
-        pub flags: u32,
-        pub pack_id: i32,
-        pub user: *mut nix::libc::c_void,
-        pub status: u8,
-        pub masked_status: u8,
-        pub message_status: u8,
-        pub sense_written: u8,
-        pub host_status: u16,
-        pub driver_status: u16,
-        pub residue: i32,
-        pub duration: u32,
-        pub info: u32,
-    }
-
     nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, AdminCommand);
-    nix::ioctl_readwrite_bad!(sg_io, 0x2285, Generic);
 }
 
 /// A disk that does not answer in this time says nothing.
-const TIMEOUT_MS: u32 = 3000;
+const TIMEOUT: Duration = Duration::from_secs(3);
 const PAGE: usize = 512;
 
 /// The health log (page 0x02) of an NVMe controller, through the device file of it or of a namespace.
@@ -82,7 +57,7 @@ pub fn nvme_log(device: BorrowedFd<'_>) -> io::Result<[u8; PAGE]> {
         address: (&raw mut log) as u64,
         length: u32::try_from(PAGE).expect("512"),
         cdw10: double_words << 16 | HEALTH,
-        timeout_ms: TIMEOUT_MS,
+        timeout_ms: 3000,
         ..raw::AdminCommand::default()
     };
     // SAFETY: the descriptor is open for the call; the command has the kernel's layout, and the kernel writes `length`
@@ -157,9 +132,6 @@ fn ata(device: BorrowedFd<'_>, command: &Command, data: &mut [u8]) -> io::Result
     const CHECK: u8 = 0x20;
     /// From the device, in blocks, as many as the count says.
     const INWARDS: u8 = 0x08 | 0x04 | 0x02;
-    const NONE: i32 = -1;
-    const FROM_DEVICE: i32 = -3;
-    const CHECK_CONDITION: u8 = 2;
     let reads = !data.is_empty();
     let bytes = [
         PASS_THROUGH,
@@ -180,46 +152,21 @@ fn ata(device: BorrowedFd<'_>, command: &Command, data: &mut [u8]) -> io::Result
         command.command,
         0,
     ];
-    let mut sense = [0_u8; 64];
-    let mut request = raw::Generic {
-        interface: i32::from(b'S'),
-        direction: if reads { FROM_DEVICE } else { NONE },
-        command_length: 16,
-        sense_length: 64,
-        iovec_count: 0,
-        length: u32::try_from(data.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        data: data.as_mut_ptr(),
-        command: bytes.as_ptr(),
-        sense: sense.as_mut_ptr(),
-        timeout_ms: TIMEOUT_MS,
-        flags: 0,
-        pack_id: 0,
-        user: std::ptr::null_mut(),
-        status: 0,
-        masked_status: 0,
-        message_status: 0,
-        sense_written: 0,
-        host_status: 0,
-        driver_status: 0,
-        residue: 0,
-        duration: 0,
-        info: 0,
+    let data = if reads {
+        scsi::Data::In(data)
+    } else {
+        scsi::Data::None
     };
-    // SAFETY: the descriptor is open for the call; the request has the kernel's layout, each of its lengths is that of
-    // the buffer beside it, and all of them live until it returns.
-    unsafe { raw::sg_io(device.as_raw_fd(), &raw mut request) }?;
-    if request.host_status != 0 || !matches!(request.status, 0 | CHECK_CONDITION) {
-        return Err(io::Error::from_raw_os_error(libc::EIO));
-    }
+    let done = scsi::send(device, &bytes, data, TIMEOUT)?;
     if reads {
         // Data with a complaint, or less than a page, is none.
-        return if request.status == 0 && request.residue == 0 {
+        return if done.good && done.residue == 0 {
             Ok(None)
         } else {
             Err(io::Error::from_raw_os_error(libc::EIO))
         };
     }
-    Ok(registers(&sense))
+    Ok(registers(&done.sense))
 }
 
 /// Registers in the sense data: a descriptor 0x09 of the descriptor format (0x72), or the fixed format (0x70), which
@@ -241,11 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layouts_are_the_kernels() {
-        assert_eq!(
-            (size_of::<raw::AdminCommand>(), size_of::<raw::Generic>()),
-            (72, 88)
-        );
+    fn the_layout_is_the_kernels() {
+        assert_eq!(size_of::<raw::AdminCommand>(), 72);
     }
 
     #[test]

@@ -20,5 +20,6 @@ pub mod nvme;
 pub mod packet;
 pub mod reboot;
 pub mod reread;
+pub mod scsi;
 pub mod stream_copy;
 pub mod uring;

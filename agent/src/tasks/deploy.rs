@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Surroundings, Tasks, choice,
+    course::Course,
     disk::{self, Trouble},
     image::{self, ImageWrite},
-    record::{FinishedStep, Record},
-    report::{self, Reporter, StepFailure},
+    record::Record,
+    report::{self, StepFailure},
     volume,
 };
 use crate::{
@@ -28,10 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Deploy<'a> {
     around: &'a Surroundings,
-    tasks: &'a Tasks,
     task: &'a DeployTask,
-    cancel: &'a CancellationToken,
-    reporter: Reporter,
+    course: Course<'a>,
 }
 
 impl<'a> Deploy<'a> {
@@ -44,10 +43,13 @@ impl<'a> Deploy<'a> {
     ) -> Self {
         Self {
             around,
-            tasks,
             task,
-            cancel,
-            reporter: tasks.reporter(),
+            course: Course::new(
+                tasks,
+                cancel,
+                "the deployment was cancelled",
+                "deploy again when wanted",
+            ),
         }
     }
 
@@ -59,7 +61,7 @@ impl<'a> Deploy<'a> {
                 self.disarm(record, failure).await;
             }
             if !failure.is_clean_cancel(record.touched) {
-                self.reporter.failed(failure);
+                self.course.reporter.failed(failure);
             }
         }
         result
@@ -75,8 +77,8 @@ impl<'a> Deploy<'a> {
             None => false,
         };
         if self.task.reboot {
-            self.check_cancelled(Step::Reboot)?;
-            self.reporter.started(
+            self.course.check_cancelled(Step::Reboot)?;
+            self.course.reporter.started(
                 Step::Reboot,
                 "all is flushed; the machine restarts once the controller has the outcome",
             );
@@ -96,7 +98,7 @@ impl<'a> Deploy<'a> {
         {
             self.await_volume(record, expected).await?;
         }
-        self.check_cancelled(Step::ClaimDisk)?;
+        self.course.check_cancelled(Step::ClaimDisk)?;
         let began = Instant::now();
         let claimed = record.is_finished(Step::ClaimDisk);
         let disk = if claimed {
@@ -115,7 +117,7 @@ impl<'a> Deploy<'a> {
             record.set_former(&claim.former);
             record.disk = Some(disk.clone());
             record.identity = claim.identity;
-            self.finished(
+            self.course.finished(
                 record,
                 Step::ClaimDisk,
                 began,
@@ -129,7 +131,7 @@ impl<'a> Deploy<'a> {
         match DiskContentSource::try_from(self.task.content) {
             Ok(DiskContentSource::Unspecified) => self.write(record, claim.target, &disk).await,
             Ok(source) => self.take_content(record, source, &disk),
-            Err(_) => Err(self.failure(
+            Err(_) => Err(self.course.failure(
                 Step::Write,
                 format!(
                     "the task says {} of the disk's content, which this agent does not know",
@@ -157,7 +159,7 @@ impl<'a> Deploy<'a> {
         // The partitions that boot entries name are still there.
         record.set_former(&[]);
         record.written = true;
-        self.finished(record, Step::Write, began, detail);
+        self.course.finished(record, Step::Write, began, detail);
         Ok(())
     }
 
@@ -169,7 +171,7 @@ impl<'a> Deploy<'a> {
         disk: &Disk,
     ) -> Result<(), StepFailure> {
         let began = Instant::now();
-        self.reporter.started(
+        self.course.reporter.started(
             Step::Write,
             &format!("image {} onto {}", self.image().name, disk.kernel_name),
         );
@@ -178,21 +180,21 @@ impl<'a> Deploy<'a> {
             around: self.around,
             image: self.image(),
             task_id: &task_id,
-            reporter: &self.reporter,
-            progress: &self.tasks.progress,
-            image_key: &self.tasks.image_key,
-            cancel: self.cancel,
+            reporter: &self.course.reporter,
+            progress: &self.course.tasks.progress,
+            image_key: &self.course.tasks.image_key,
+            cancel: self.course.cancel,
         };
         let prepared = write.prepare().await?;
         let touched_before = std::mem::replace(&mut record.touched, true);
-        self.tasks.save(record);
+        self.course.tasks.save(record);
         let figures = write.write(device, prepared).await.map_err(|failure| {
             // The engine may refuse before it has done anything to the disk.
             record.touched = touched_before || failure.touched;
             image::failed(failure)
         })?;
         record.written = true;
-        self.tasks.image_key.forget();
+        self.course.tasks.image_key.forget();
         let mut detail = format!(
             "{} MiB fetched, {} MiB written, {} MiB zeroed, proven and flushed",
             figures.bytes_fetched >> 20,
@@ -204,7 +206,7 @@ impl<'a> Deploy<'a> {
             detail.push_str(&kept);
         }
         record.figures = Some(figures);
-        self.finished(record, Step::Write, began, &detail);
+        self.course.finished(record, Step::Write, began, &detail);
         Ok(())
     }
 
@@ -216,11 +218,11 @@ impl<'a> Deploy<'a> {
         )?;
         let root = &self.around.root;
         let pause = disk::READINGS_APART;
-        let disk = volume::wait(expected, root, || self.read_disks(), pause, self.cancel)
+        let disk = volume::wait(expected, root, || self.read_disks(), pause, self.course.cancel)
             .await
-            .map_err(|trouble| self.trouble(Step::AttachVolume, trouble))?;
+            .map_err(|trouble| self.course.trouble(Step::AttachVolume, trouble))?;
         let detail = format!("the volume {} is {}", expected.name, volume::title(&disk));
-        self.finished(record, Step::AttachVolume, began, &detail);
+        self.course.finished(record, Step::AttachVolume, began, &detail);
         Ok(())
     }
 
@@ -232,7 +234,7 @@ impl<'a> Deploy<'a> {
     /// The one disk that the task's rule names.
     async fn choose(&self) -> Result<Disk, StepFailure> {
         let rule = self.task.disk.clone().unwrap_or_default();
-        self.reporter.started(
+        self.course.reporter.started(
             Step::ClaimDisk,
             &if rule.text.is_empty() {
                 "looking for the one disk of this machine".to_owned()
@@ -241,20 +243,20 @@ impl<'a> Deploy<'a> {
             },
         );
         let read = || self.read_disks();
-        let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
+        let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.course.cancel)
             .await
-            .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+            .map_err(|trouble| self.course.trouble(Step::ClaimDisk, trouble))?;
         volume::mark(&rule.volumes, &mut disks);
         if let Some(expected) = &self.task.volume {
             let place = volume::recognise(expected, &disks)
-                .map_err(|missing| self.failure(Step::ClaimDisk, missing.seen, missing.remedy))?;
+                .map_err(|missing| self.course.failure(Step::ClaimDisk, missing.seen, missing.remedy))?;
             disks[place].volume_id.clone_from(&expected.volume_id);
         }
         let chosen = choice::choose(&rule, self.image(), disks);
         let (disk, notes) =
-            chosen.map_err(|(cause, remedy)| self.failure(Step::ClaimDisk, cause, &remedy))?;
+            chosen.map_err(|(cause, remedy)| self.course.failure(Step::ClaimDisk, cause, &remedy))?;
         for note in notes {
-            self.reporter.note(Step::ClaimDisk, &note);
+            self.course.reporter.note(Step::ClaimDisk, &note);
         }
         Ok(disk)
     }
@@ -289,7 +291,7 @@ impl<'a> Deploy<'a> {
         if !record.is_finished(Step::Seed) {
             let began = self.begin(Step::Seed, "identity of the machine")?;
             record.seeded = true;
-            self.tasks.save(record);
+            self.course.tasks.save(record);
             let (system, plan) = (Arc::clone(&system), plan.clone());
             let done = self.finishing(Step::Seed, move || system.seed(&plan)).await?;
             self.done(record, Step::Seed, began, &done);
@@ -338,18 +340,19 @@ impl<'a> Deploy<'a> {
 
     /// The disk could boot, and tell secrets, and must not.
     async fn disarm(&self, record: &mut Record, failure: &mut StepFailure) {
-        let disarmed = self.tasks.disarm(record, failure.hung).await;
+        let disarmed = self.course.tasks.disarm(record, failure.hung).await;
         failure.head_cleared = disarmed.head_cleared;
         disarmed.tell(&mut failure.cause, &mut failure.remedy);
         if disarmed.erased > 0 {
-            self.reporter.note(
+            self.course.reporter.note(
                 Step::Seed,
                 "user-data and report token were overwritten on the disk",
             );
         }
         // A clean cancel has no words of its own.
         for trouble in disarmed.troubles {
-            self.reporter
+            self.course
+                .reporter
                 .note(failure.step, &format!("{}: {}", trouble.cause, trouble.remedy));
         }
     }
@@ -361,56 +364,16 @@ impl<'a> Deploy<'a> {
     }
 
     fn begin(&self, step: Step, detail: &str) -> Result<Instant, StepFailure> {
-        self.check_cancelled(step)?;
-        self.reporter.started(step, detail);
+        self.course.check_cancelled(step)?;
+        self.course.reporter.started(step, detail);
         Ok(Instant::now())
     }
 
     fn done(&self, record: &mut Record, step: Step, began: Instant, done: &Done) {
         for note in &done.notes {
-            self.reporter.note(step, note);
+            self.course.reporter.note(step, note);
         }
-        self.finished(record, step, began, &done.detail);
-    }
-
-    /// First the record, then the report: a step that is reported as done is not done again.
-    fn finished(&self, record: &mut Record, step: Step, began: Instant, detail: &str) {
-        record.finished.push(FinishedStep {
-            step: step as i32,
-            seconds: began.elapsed().as_secs_f64(),
-        });
-        self.tasks.save(record);
-        self.reporter.finished(step, detail);
-    }
-
-    fn check_cancelled(&self, step: Step) -> Result<(), StepFailure> {
-        if self.cancel.is_cancelled() {
-            return Err(self.failure(
-                step,
-                "the deployment was cancelled".to_owned(),
-                "deploy again when wanted",
-            ));
-        }
-        Ok(())
-    }
-
-    fn failure(&self, step: Step, cause: String, remedy: &str) -> StepFailure {
-        StepFailure {
-            step,
-            cause,
-            remedy: remedy.to_owned(),
-            head_cleared: false,
-            retryable: false,
-            cancelled: self.cancel.is_cancelled(),
-            hung: false,
-        }
-    }
-
-    fn trouble(&self, step: Step, trouble: Trouble) -> StepFailure {
-        StepFailure {
-            hung: trouble.hung,
-            ..self.failure(step, trouble.cause, &trouble.remedy)
-        }
+        self.course.finished(record, step, began, &done.detail);
     }
 
     async fn finishing<T: Send + 'static>(
@@ -431,6 +394,6 @@ impl<'a> Deploy<'a> {
     ) -> Result<T, StepFailure> {
         disk::blocking(disk::STEP_LIMIT, work)
             .await
-            .map_err(|trouble| self.trouble(step, trouble))
+            .map_err(|trouble| self.course.trouble(step, trouble))
     }
 }

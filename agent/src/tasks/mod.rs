@@ -21,6 +21,7 @@ use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod choice;
+mod course;
 pub mod deploy;
 pub(crate) mod disk;
 mod image;

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Surroundings, Tasks,
+    course::Course,
     disk::{self, Trouble},
-    record::{FinishedStep, Record},
-    report::{Reporter, StepFailure},
+    record::Record,
+    report::StepFailure,
     volume,
 };
 use crate::{
@@ -50,10 +51,8 @@ const TOLD: usize = 8;
 #[derive(Debug)]
 pub(super) struct Wipe<'a> {
     around: &'a Surroundings,
-    tasks: &'a Tasks,
     task: &'a WipeTask,
-    cancel: &'a CancellationToken,
-    reporter: Reporter,
+    course: Course<'a>,
 }
 
 /// A disk that is free.
@@ -76,10 +75,8 @@ impl<'a> Wipe<'a> {
     ) -> Self {
         Self {
             around,
-            tasks,
             task,
-            cancel,
-            reporter: tasks.reporter(),
+            course: Course::new(tasks, cancel, "the wipe was cancelled", "wipe again when wanted"),
         }
     }
 
@@ -93,7 +90,7 @@ impl<'a> Wipe<'a> {
         if let Err(failure) = &result
             && !failure.is_clean_cancel(false)
         {
-            self.reporter.failed(failure);
+            self.course.reporter.failed(failure);
         }
         result
     }
@@ -108,17 +105,20 @@ impl<'a> Wipe<'a> {
         let began = Instant::now();
         if disks.is_empty() {
             // Only where the task allows it.
-            self.reporter.note(
+            self.course.reporter.note(
                 Step::Wipe,
                 "this machine has no local disk: nothing is to be wiped",
             );
         }
         let titles: Vec<String> = disks.iter().map(|released| title(&released.disk)).collect();
-        self.reporter
+        self.course
+            .reporter
             .started(Step::Wipe, &format!("{}: {}", words(policy), few(&titles)));
         *certificates = self.wipe(record.task_id(), policy, disks).await;
         for certificate in &*certificates {
-            self.reporter.note(Step::Wipe, &certificate::line(certificate));
+            self.course
+                .reporter
+                .note(Step::Wipe, &certificate::line(certificate));
         }
         let failed: Vec<&WipeCertificate> = certificates
             .iter()
@@ -135,7 +135,7 @@ impl<'a> Wipe<'a> {
                 certificates.len(),
                 few(&causes)
             );
-            return Err(self.failure(Step::Wipe, cause, &first.remedy));
+            return Err(self.course.failure(Step::Wipe, cause, &first.remedy));
         }
         let detail = match policy {
             WipePolicy::Quick => format!(
@@ -144,15 +144,15 @@ impl<'a> Wipe<'a> {
             ),
             _ => format!("{} disks wiped, and that is proven", certificates.len()),
         };
-        self.finish(record, Step::Wipe, began, &detail);
+        self.course.finished(record, Step::Wipe, began, &detail);
         let next = match self.task.after() {
             AfterWipe::Unspecified => None,
             AfterWipe::Restart => Some("the machine restarts once the controller has the outcome"),
             AfterWipe::PowerOff => Some("the machine loses power once the controller has the outcome"),
         };
         if let Some(next) = next {
-            self.check_cancelled(Step::Reboot)?;
-            self.reporter.started(Step::Reboot, next);
+            self.course.check_cancelled(Step::Reboot)?;
+            self.course.reporter.started(Step::Reboot, next);
         }
         Ok(Success {
             no_first_boot_report: true,
@@ -164,7 +164,7 @@ impl<'a> Wipe<'a> {
         let known = AfterWipe::try_from(self.task.after).is_ok();
         match WipePolicy::try_from(self.task.policy) {
             Ok(policy) if policy != WipePolicy::Unspecified && known => Ok(policy),
-            _ => Err(self.failure(
+            _ => Err(self.course.failure(
                 Step::ClaimDisk,
                 format!(
                     "the task says {} of how to wipe and {} of what comes next, which this agent does not know",
@@ -177,37 +177,40 @@ impl<'a> Wipe<'a> {
 
     /// Finds the disks and stops what holds them. All is known to be possible before anything is stopped.
     async fn claim(&self, record: &mut Record) -> Result<Vec<Released>, StepFailure> {
-        self.check_cancelled(Step::ClaimDisk)?;
+        self.course.check_cancelled(Step::ClaimDisk)?;
         let began = Instant::now();
         let again = record.is_finished(Step::ClaimDisk);
         if !again {
-            self.reporter
+            self.course
+                .reporter
                 .started(Step::ClaimDisk, "looking for the disks to wipe");
         }
         let read = || {
             let root = self.around.root.clone();
             disk::blocking(disk::STEP_LIMIT, move || Ok(inventory::disks(&root)))
         };
-        let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.cancel)
+        let mut disks = disk::settled(read, disk::READINGS_APART, disk::SETTLE_LIMIT, self.course.cancel)
             .await
-            .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+            .map_err(|trouble| self.course.trouble(Step::ClaimDisk, trouble))?;
         volume::mark(&self.task.volumes, &mut disks);
-        let Selection { disks, notes } = select::select(self.task, &disks)
-            .map_err(|refusal| self.failure(Step::ClaimDisk, refusal.cause, &refusal.remedy))?;
+        let Selection { disks, notes } = select::select(self.task, &disks).map_err(|refusal| {
+            self.course
+                .failure(Step::ClaimDisk, refusal.cause, &refusal.remedy)
+        })?;
         let places = self.around.places.clone();
         let released = disk::blocking(disk::STEP_LIMIT, move || release(&places, disks))
             .await
-            .map_err(|trouble| self.trouble(Step::ClaimDisk, trouble))?;
+            .map_err(|trouble| self.course.trouble(Step::ClaimDisk, trouble))?;
         if !again {
             for note in notes {
-                self.reporter.note(Step::ClaimDisk, &note);
+                self.course.reporter.note(Step::ClaimDisk, &note);
             }
             for one in released.iter().filter(|one| !one.stopped.is_empty()) {
                 let note = format!("{}: stopped {}", title(&one.disk), one.stopped.join(", "));
-                self.reporter.note(Step::ClaimDisk, &note);
+                self.course.reporter.note(Step::ClaimDisk, &note);
             }
             let titles: Vec<String> = released.iter().map(|one| title(&one.disk)).collect();
-            self.finish(
+            self.course.finished(
                 record,
                 Step::ClaimDisk,
                 began,
@@ -243,7 +246,7 @@ impl<'a> Wipe<'a> {
         let vouching = self.vouch(newest.clone());
         let passing_on = self.pass_on(task_id, newest);
         tokio::select! {
-            certificates = wipe::wipe_all(jobs, wipe::POLL, progress, self.cancel) => certificates,
+            certificates = wipe::wipe_all(jobs, wipe::POLL, progress, self.course.cancel) => certificates,
             never = passing_on => match never {},
             never = vouching => match never {},
         }
@@ -265,7 +268,7 @@ impl<'a> Wipe<'a> {
             }
             before = Some((now, progress.bytes_done));
             task_id.clone_into(&mut progress.task_id);
-            self.tasks.progress.send_replace(Some(progress));
+            self.course.tasks.progress.send_replace(Some(progress));
             tokio::time::sleep(PROGRESS_APART).await;
         }
     }
@@ -277,48 +280,8 @@ impl<'a> Wipe<'a> {
             let alone = by_themselves(&newest.borrow());
             if !alone.is_empty() {
                 let note = format!("at work by themselves, as told: {}", few(&alone));
-                self.reporter.note(Step::Wipe, &note);
+                self.course.reporter.note(Step::Wipe, &note);
             }
-        }
-    }
-
-    /// First the record, then the report: a step that is reported as done is not reported again.
-    fn finish(&self, record: &mut Record, step: Step, began: Instant, detail: &str) {
-        record.finished.push(FinishedStep {
-            step: step.into(),
-            seconds: began.elapsed().as_secs_f64(),
-        });
-        self.tasks.save(record);
-        self.reporter.finished(step, detail);
-    }
-
-    fn check_cancelled(&self, step: Step) -> Result<(), StepFailure> {
-        if self.cancel.is_cancelled() {
-            return Err(self.failure(
-                step,
-                "the wipe was cancelled".to_owned(),
-                "wipe again when wanted",
-            ));
-        }
-        Ok(())
-    }
-
-    fn failure(&self, step: Step, cause: String, remedy: &str) -> StepFailure {
-        StepFailure {
-            step,
-            cause,
-            remedy: remedy.to_owned(),
-            head_cleared: false,
-            retryable: false,
-            cancelled: self.cancel.is_cancelled(),
-            hung: false,
-        }
-    }
-
-    fn trouble(&self, step: Step, trouble: Trouble) -> StepFailure {
-        StepFailure {
-            hung: trouble.hung,
-            ..self.failure(step, trouble.cause, &trouble.remedy)
         }
     }
 }
