@@ -13,6 +13,7 @@ mod base;
 mod contents;
 mod cpio;
 mod elf;
+mod media;
 mod modules;
 mod pack;
 mod recipe;
@@ -35,7 +36,7 @@ const WORKING_MEMORY_MIB: u64 = 320;
 pub struct RamdiskOptions {
     /// Root of the sources: `ramdisk/` and `systemd/` are below it.
     pub source_dir: PathBuf,
-    /// Gets `vmlinuz`, `initrd.img` and `ramdisk.json`.
+    /// Gets `vmlinuz`, `initrd.img` and `ramdisk.json`; `media.iso` and `media.json` for servers that start from a CD.
     pub out_dir: PathBuf,
     /// Keeps extracted packages between builds.
     pub cache_dir: PathBuf,
@@ -107,6 +108,14 @@ pub fn build(options: &RamdiskOptions) -> Result<RamdiskFiles> {
     pack::pack(&tree, &files.initrd, options.level)?;
     replace(&files.vmlinuz, |to| fs::copy(&base.kernel, to).map(drop))?;
     replace(&files.manifest, |to| fs::write(to, &json))?;
+    let work = options.cache_dir.join("media");
+    let layout = media::make(
+        &files.vmlinuz,
+        &files.initrd,
+        &work,
+        &options.out_dir.join("media.iso"),
+    )?;
+    replace(&options.out_dir.join("media.json"), |to| fs::write(to, &layout))?;
     let bytes = fs::metadata(&files.vmlinuz)?.len() + fs::metadata(&files.initrd)?.len();
     ensure!(
         bytes < MAX_BYTES,
