@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     copy::{Copies, transfer::Transfers},
     db,
-    deploy::{Deployments, Secrets},
+    deploy::{Deployments, Hub, Secrets},
     events::EventLog,
     export::Exports,
     guests::Guests,
@@ -199,12 +199,14 @@ impl App {
             },
             backend,
         );
+        let hub = Hub::default();
         let power = Power::new(
             db.clone(),
             clock.clone(),
             events.clone(),
             nodes.clone(),
             image_keys.clone(),
+            hub.clone(),
         );
         let deployments = Deployments::new(
             db.clone(),
@@ -214,6 +216,7 @@ impl App {
             catalog.clone(),
             volumes.clone(),
             power.clone(),
+            hub,
             Secrets {
                 request_key,
                 image_keys: image_keys.clone(),

@@ -112,7 +112,9 @@ pub struct BootConfig {
     pub listen: SocketAddr,
     /// The base URL of boot HTTP as machines see it: `http://…`.
     pub public_url: Url,
-    /// Folder with `vmlinuz`, `initrd.img` and `ramdisk.json`.
+    /// The same as BMCs see it, which read CDs from it: `http://…`.
+    pub media_url: Url,
+    /// Folder with `vmlinuz`, `initrd.img` and `ramdisk.json`; `media.iso` and `media.json` for CDs.
     pub ramdisk_dir: PathBuf,
     /// Folder with `undionly.kpxe` and `snponly.efi`.
     pub ipxe_dir: PathBuf,
@@ -244,6 +246,7 @@ impl Config {
             boot: BootConfig {
                 listen: any,
                 public_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),
+                media_url: Url::parse("http://127.0.0.1:8080").expect("a constant URL parses"),
                 ramdisk_dir: PathBuf::from(read::DEFAULT_RAMDISK_DIR),
                 ipxe_dir: PathBuf::from(read::DEFAULT_IPXE_DIR),
                 uefi_loader: UefiLoader::Ipxe,

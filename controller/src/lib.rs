@@ -48,6 +48,7 @@ pub mod lifecycle;
 pub mod matching;
 pub mod metrics;
 pub mod power;
+mod range;
 pub mod server;
 pub mod setup;
 pub mod store;

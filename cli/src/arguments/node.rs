@@ -116,6 +116,7 @@ the one that is not trusted. With --instructions alone the server is powered by 
 Examples:
   imprint node set-bmc web-07 https://10.0.9.7 --user imprint --password-file bmc.password --fingerprint 5f3e…
   pass show bmc | imprint node set-bmc web-08 10.0.9.8 --kind ipmi --user imprint --password-stdin
+  imprint node set-bmc web-11 https://10.0.9.11 --user imprint --password-file bmc.password --boot cd
   imprint node set-bmc web-09 --instructions 'rack 4, unit 12; call +49 30 1234'
   imprint node set-bmc web-07 --none")]
     SetBmc {
@@ -139,15 +140,19 @@ Examples:
 Examples:
   imprint node media web-07 https://images.example.net/rescue.iso
   imprint node power web-07 cycle --boot cd
+  imprint node media web-07 --ramdisk
   imprint node media web-07 --eject")]
     Media {
         /// Id, name, UUID, serial or MAC
         node: String,
         /// http(s)://… of the image, as the BMC reaches it
-        #[arg(value_name = "URL", required_unless_present = "eject")]
+        #[arg(value_name = "URL", required_unless_present_any = ["eject", "ramdisk"])]
         image: Option<String>,
-        /// Nothing is to be inside
+        /// The ramdisk, made for this server: where the network has no PXE
         #[arg(long, conflicts_with = "image")]
+        ramdisk: bool,
+        /// Nothing is to be inside
+        #[arg(long, conflicts_with_all = ["image", "ramdisk"])]
         eject: bool,
     },
     /// Switch a server by its BMC

@@ -23,19 +23,22 @@ impl BmcKind {
     }
 }
 
-/// How a server boots from the network.
+/// How a server boots the ramdisk.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum NetworkBoot {
+pub enum RamdiskBoot {
     Pxe,
     UefiHttp,
+    /// From a virtual CD that the controller makes for it
+    Cd,
 }
 
-impl NetworkBoot {
+impl RamdiskBoot {
     /// As the API spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pxe => "pxe",
             Self::UefiHttp => "uefi-http",
+            Self::Cd => "cd",
         }
     }
 }
@@ -123,9 +126,9 @@ pub struct NewBmc {
     /// Which of its systems, by id or path, when it has several
     #[arg(long, value_name = "ID", requires = "address")]
     pub system: Option<String>,
-    /// How it boots from the network [default: pxe]
+    /// How it boots the ramdisk: from the network, or from a virtual CD that the controller makes for it [default: pxe]
     #[arg(long, value_enum, value_name = "HOW")]
-    pub boot: Option<NetworkBoot>,
+    pub boot: Option<RamdiskBoot>,
     /// What people have to know who power it by hand ("rack 4, unit 12")
     #[arg(long, value_name = "TEXT")]
     pub instructions: Option<String>,

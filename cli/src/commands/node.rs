@@ -101,8 +101,9 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
         NodeCommand::Media {
             node,
             image,
+            ramdisk,
             eject: _,
-        } => power::media(client, &node, image, output).await,
+        } => power::media(client, &node, image, ramdisk, output).await,
         NodeCommand::Power { wanted } => power::power(client, wanted, output).await,
         NodeCommand::Approve { node, name } => {
             let mut body = Map::new();

@@ -120,11 +120,21 @@ pub async fn bmc(client: &Client, node: &str, hardware: bool, output: &Output) -
     output.result(&bmc, || table::bmc(&bmc).render())
 }
 
-pub async fn media(client: &Client, node: &str, url: Option<String>, output: &Output) -> Result<(), Fault> {
-    let body = Map::from_iter([("url".to_owned(), url.into())]);
+pub async fn media(
+    client: &Client,
+    node: &str,
+    url: Option<String>,
+    ramdisk: bool,
+    output: &Output,
+) -> Result<(), Fault> {
+    let body = Map::from_iter([
+        ("url".to_owned(), url.into()),
+        ("ramdisk".to_owned(), ramdisk.into()),
+    ]);
     let media = client.put(&["v1", "nodes", node, "bmc", "media"], &body).await?;
     output.result(&media, || match media["url"].as_str() {
         Some(url) => format!("the virtual CD of {node} holds {url}\n"),
+        None if media["ramdisk"] == true => format!("the virtual CD of {node} holds the ramdisk\n"),
         None => format!("the virtual CD of {node} is empty\n"),
     })
 }

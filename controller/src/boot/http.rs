@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::script;
 use super::site::{Answer, BootSite, Said};
 use super::tftp;
+use crate::range::{self, Range};
 
 pub mod listen;
 
@@ -33,6 +34,7 @@ pub fn router(site: BootSite) -> Router {
         .route("/boot/node.ipxe", get(node))
         .route("/boot/identity/{nonce}", get(identity))
         .route("/boot/extra/{number}", get(extra))
+        .route("/boot/media/{file}", get(media))
         .route("/ramdisk/{file}", get(ramdisk))
         .route("/ipxe/{file}", get(ipxe))
         .with_state(Arc::new(site))
@@ -98,6 +100,63 @@ async fn identity(State(site): Site, Path(nonce): Path<String>) -> Response {
             StatusCode::NOT_FOUND,
             "this boot identity was used, replaced or expired; boot again\n",
         ),
+    }
+}
+
+/// A CD made for one server. BMCs read it in ranges, some of them whole.
+async fn media(State(site): Site, Path(file): Path<String>, asked: HeaderMap) -> Response {
+    let made = file.strip_suffix(".iso").and_then(|nonce| site.media(nonce));
+    let (size, filled) = match made {
+        Some(Ok(made)) => made,
+        Some(Err(_)) => {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the controller cannot make this CD, see its log\n",
+            );
+        }
+        None => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "this CD was used, replaced or has expired; the controller makes another one for the next start\n",
+            );
+        }
+    };
+    let asked = asked.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let (status, part) = match range::read(asked, size) {
+        Ok(Range::Whole) => (StatusCode::OK, 0..size),
+        Ok(Range::Part(part)) => (StatusCode::PARTIAL_CONTENT, part),
+        Err(range::Unsatisfiable) => {
+            let mut response = text(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "the CD ends before this range\n",
+            );
+            described(&mut response, format!("bytes */{size}"));
+            return response;
+        }
+    };
+    let (length, told) = (
+        part.end - part.start,
+        format!("bytes {}-{}/{size}", part.start, part.end - 1),
+    );
+    let mut response = Body::from_stream(filled.stream(part)).into_response();
+    *response.status_mut() = status;
+    if status == StatusCode::PARTIAL_CONTENT {
+        described(&mut response, told);
+    }
+    no_store(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-iso9660-image"),
+    );
+    response
+}
+
+fn described(response: &mut Response, range: String) {
+    if let Ok(value) = HeaderValue::from_str(&range) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
     }
 }
 

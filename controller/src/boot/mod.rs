@@ -15,6 +15,7 @@ pub mod dhcp;
 pub mod facts;
 pub mod http;
 pub mod identity_initrd;
+pub mod media;
 pub mod script;
 pub mod serve;
 pub mod site;

@@ -7,10 +7,13 @@ use futures::future::BoxFuture;
 
 use super::facts::{self, BootAction, BootFacts};
 use super::identity_initrd::{self, Identity};
+use super::media::{Filled, Media, MediaError};
 use super::script::Scripts;
-use super::tokens::BootTokens;
+use super::tokens::{BootTokens, PendingIdentity};
+use crate::api::rest::problem::chain;
 use crate::config::UefiLoader;
 use imprint_hardware::model::LocalBoot;
+use zeroize::Zeroizing;
 
 /// Decides what a machine boots; an error is a sentence for its screen.
 pub type Decide = Arc<dyn Fn(BootFacts) -> BoxFuture<'static, Result<BootAction, String>> + Send + Sync>;
@@ -135,7 +138,16 @@ impl BootSite {
     /// The identity initrd of a nonce; `None` when it was used, replaced or has expired.
     pub(super) fn identity(&self, nonce: &str) -> Option<Result<Vec<u8>, serde_json::Error>> {
         let pending = self.tokens.pending(nonce)?;
-        let built = identity_initrd::build(&Identity {
+        let built = self.archive(&pending);
+        match &built {
+            Ok(_) => tracing::info!(mac = %pending.facts.mac, "boot identity handed out"),
+            Err(error) => tracing::error!(%error, "cannot encode a boot identity"),
+        }
+        Some(built.map(|archive| archive.to_vec()))
+    }
+
+    fn archive(&self, pending: &PendingIdentity) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+        identity_initrd::build(&Identity {
             version: 1,
             controller_url: &self.controller_url,
             ca_pem: &self.ca_pem,
@@ -143,12 +155,21 @@ impl BootSite {
             boot_token: &pending.token,
             issued_at: pending.issued_at,
             node_hint: pending.facts.mac.as_str(),
+        })
+    }
+
+    /// The CD of a nonce; `None` when it was used, replaced or has expired, or was not made for a CD.
+    pub(super) fn media(&self, nonce: &str) -> Option<Result<(u64, Filled), MediaError>> {
+        let pending = self.tokens.pending(nonce)?;
+        let own = pending.kernel_arguments.as_ref()?;
+        let made = Media::open(&self.ramdisk_dir).and_then(|media| {
+            let identity = self.archive(&pending).map_err(MediaError::Identity)?;
+            let script = self.scripts.grub_media(&pending.facts, own);
+            Ok((media.bytes(), media.fill(&identity, &script)?))
         });
-        match &built {
-            Ok(_) => tracing::info!(mac = %pending.facts.mac, "boot identity handed out"),
-            Err(error) => tracing::error!(%error, "cannot encode a boot identity"),
-        }
-        Some(built.map(|archive| archive.to_vec()))
+        Some(made.inspect_err(|error| {
+            tracing::error!(mac = %pending.facts.mac, error = %chain(error), remedy = error.remedy(), "cannot make a CD of the ramdisk");
+        }))
     }
 }
 

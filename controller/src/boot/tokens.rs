@@ -1,6 +1,6 @@
 //! Boot tokens: the one-time secrets by which a machine in the ramdisk proves that this controller booted it.
 //!
-//! A token is made when `node.ipxe` is answered with the ramdisk, handed out inside the identity initrd under a nonce
+//! A token is made when `node.ipxe` is answered with the ramdisk, or a BMC is given a CD of it ([`BootTokens::issue_for_media`]), handed out inside the identity initrd under a nonce
 //! that only that script names, and exchanged once, over TLS, for a certificate. It is bound to the MAC address of the
 //! boot NIC and, where the firmware gives one, to the SMBIOS UUID. Once spent it belongs to the public key it was spent
 //! for: an agent whose answer was lost asks again with the same key and is answered again. The database keeps its digest only; the plain
@@ -39,6 +39,8 @@ pub struct BootTokens {
     writer: Writer,
     clock: Clock,
     lifetime: SignedDuration,
+    /// Of a token on a CD: a server may take its time to read it.
+    media_lifetime: SignedDuration,
     waiting: Arc<Mutex<HashMap<String, Waiting>>>,
 }
 
@@ -46,6 +48,8 @@ pub struct BootTokens {
 struct Waiting {
     token: Zeroizing<String>,
     facts: BootFacts,
+    /// On a CD: what its script is to say. `None`: the script came before the token.
+    kernel_arguments: Option<Vec<String>>,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -66,6 +70,8 @@ pub struct PendingIdentity {
     pub facts: BootFacts,
     /// When it was made.
     pub issued_at: Timestamp,
+    /// On a CD: what the kernel of this server needs besides.
+    pub kernel_arguments: Option<Vec<String>>,
 }
 
 /// A token that was accepted; no other key can use it from now on.
@@ -150,21 +156,42 @@ impl BootTokens {
     pub fn new(db: SqlitePool, writer: Writer, clock: Clock, config: &Config) -> Self {
         let seconds = i64::try_from(config.timeouts.boot_token_seconds).unwrap_or(i64::from(u32::MAX));
         let lifetime = SignedDuration::from_secs(seconds);
+        let boot = i64::try_from(config.timeouts.boot_seconds).unwrap_or(i64::from(u32::MAX));
         Self {
             db,
             writer,
             clock,
             lifetime,
+            media_lifetime: lifetime.max(SignedDuration::from_secs(boot)),
             waiting: Arc::default(),
         }
     }
 
     /// Makes a token for the machine and invalidates the unused ones it had.
     pub async fn issue(&self, facts: &BootFacts) -> Result<IssuedToken, IssueError> {
+        self.make(facts, None, self.lifetime).await
+    }
+
+    /// The same for a CD of the ramdisk, good for as long as a deployment waits for its server.
+    pub async fn issue_for_media(
+        &self,
+        facts: &BootFacts,
+        kernel_arguments: Vec<String>,
+    ) -> Result<IssuedToken, IssueError> {
+        self.make(facts, Some(kernel_arguments), self.media_lifetime)
+            .await
+    }
+
+    async fn make(
+        &self,
+        facts: &BootFacts,
+        kernel_arguments: Option<Vec<String>>,
+        lifetime: SignedDuration,
+    ) -> Result<IssuedToken, IssueError> {
         let token = Zeroizing::new(random_hex()?);
         let nonce = random_hex()?;
         let now = self.clock.now();
-        let expires_at = now.checked_add(self.lifetime).unwrap_or(Timestamp::MAX);
+        let expires_at = now.checked_add(lifetime).unwrap_or(Timestamp::MAX);
         let forget = now
             .checked_sub(REMEMBER)
             .unwrap_or(Timestamp::MIN)
@@ -196,6 +223,7 @@ impl BootTokens {
         let pending = Waiting {
             token: token.clone(),
             facts: facts.clone(),
+            kernel_arguments,
             issued_at: now,
             expires_at,
         };
@@ -215,6 +243,7 @@ impl BootTokens {
             token: found.token.clone(),
             facts: found.facts.clone(),
             issued_at: found.issued_at,
+            kernel_arguments: found.kernel_arguments.clone(),
         })
     }
 

@@ -87,6 +87,10 @@ fn complete_boot(
         Some(url) => checked_url(url, "boot.public_url", "http", problems),
         None => derived_url("boot.public_url", "http", listen, seen_at, host, problems),
     };
+    let media_url = match boot.media_url {
+        Some(url) => checked_url(url, "boot.media_url", "http", problems),
+        None => public_url.clone(),
+    };
     let tftp_listen = match boot.tftp_listen {
         Some(OnOff::Off) => None,
         Some(OnOff::On(address)) => Some(address),
@@ -102,6 +106,7 @@ fn complete_boot(
     Some(BootConfig {
         listen,
         public_url: public_url?,
+        media_url: media_url?,
         ramdisk_dir: boot
             .ramdisk_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_RAMDISK_DIR)),

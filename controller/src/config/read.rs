@@ -65,6 +65,7 @@ pub(super) struct Written {
 pub(super) struct WrittenBoot {
     pub listen: Option<SocketAddr>,
     pub public_url: Option<Url>,
+    pub media_url: Option<Url>,
     pub ramdisk_dir: Option<PathBuf>,
     pub ipxe_dir: Option<PathBuf>,
     pub uefi_loader: Option<LoaderKind>,
@@ -363,6 +364,7 @@ fn written_boot(mut keys: Keys<'_>) -> WrittenBoot {
     let boot = WrittenBoot {
         listen: keys.text("listen", "\"0.0.0.0:8080\""),
         public_url: keys.text("public_url", "\"http://10.0.0.1:8080\""),
+        media_url: keys.text("media_url", "\"http://10.9.0.1:8080\""),
         ramdisk_dir: keys
             .text("ramdisk_dir", "\"/usr/lib/imprint/ramdisk\"")
             .map(|AbsolutePath(p)| p),

@@ -110,6 +110,7 @@ impl Deployments {
             purpose: deployment.purpose,
             now: self.clock.now(),
             agent: self.hub.agent(&deployment.node_id, &deployment.task_id),
+            called_at: self.hub.called_at(&deployment.node_id),
             powered: deployment.step > Step::Power,
             power: task.power,
             step: deployment.step,
@@ -288,8 +289,8 @@ impl Deployments {
             crate::testing::crash::here()?;
             match effect {
                 // What a BMC does not do stops no deployment: its server may boot all the same.
-                Effect::BootRamdisk => {
-                    if let Err(error) = self.power.boot_ramdisk(&deployment.id, node_id).await {
+                Effect::BootRamdisk | Effect::SwitchOn => {
+                    if let Err(error) = self.power.have_boot(&deployment.id, node_id, *effect).await {
                         tracing::error!(deployment.id = deployment.id, error = %chain(&error), "a BMC could not be asked");
                     }
                 }

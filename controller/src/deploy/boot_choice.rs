@@ -108,6 +108,23 @@ impl Deployments {
         Ok(self.matching.hardware_model(inventory.as_ref()).await?)
     }
 
+    /// What a ramdisk is bound to that a server does not ask for by itself, and what its kernel needs besides. `None`: no
+    /// address of it is known.
+    pub(crate) async fn ramdisk_facts(
+        &self,
+        node: &Node,
+    ) -> Result<(Option<BootFacts>, Vec<String>), DeployError> {
+        let word = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (uuid, serial) = (word(&node.smbios_uuid), word(&node.serial));
+        let mac = node.macs.first();
+        let facts = mac.and_then(|mac| BootFacts::parse(mac, &uuid, &serial, "").ok());
+        let model = self.model_at_boot(node).await?;
+        Ok((
+            facts,
+            model.map(|model| model.boot_arguments()).unwrap_or_default(),
+        ))
+    }
+
     /// The machine has asked what to boot: it has power.
     async fn note_power(&self, id: &str) -> Result<(), DeployError> {
         let mut change = self.events.begin().await?;

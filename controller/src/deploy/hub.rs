@@ -33,6 +33,7 @@ struct Session {
     outbox: mpsc::Sender<Outgoing>,
     superseded: CancellationToken,
     ca_pem: Arc<str>,
+    opened_at: Timestamp,
     busy_with: Option<String>,
     task_sent: Option<(String, Timestamp)>,
     cancel_sent: Option<String>,
@@ -95,7 +96,7 @@ impl Hub {
 
     /// Opens a session; a former one of the same node is told to end.
     #[must_use]
-    pub fn open(&self, node_id: &str, outbox: mpsc::Sender<Outgoing>, ca_pem: &str) -> Seat {
+    pub fn open(&self, node_id: &str, outbox: mpsc::Sender<Outgoing>, ca_pem: &str, now: Timestamp) -> Seat {
         let mut inner = self.inner();
         inner.opened += 1;
         let number = inner.opened;
@@ -105,6 +106,7 @@ impl Hub {
             outbox,
             superseded: superseded.clone(),
             ca_pem: ca_pem.into(),
+            opened_at: now,
             // Nothing is sent before it is known what the agent holds.
             busy_with: Some(String::new()),
             task_sent: None,
@@ -134,8 +136,9 @@ impl Hub {
         mine
     }
 
-    /// Ends the session of a node that is not known any more.
-    pub(super) fn dismiss(&self, node_id: &str) {
+    /// Ends the session of a node that is not known any more, or is switched off: its agent could be silent for a while
+    /// before anybody noticed.
+    pub(crate) fn dismiss(&self, node_id: &str) {
         if let Some(session) = self.inner().sessions.get(node_id) {
             session.superseded.cancel();
         }
@@ -145,6 +148,12 @@ impl Hub {
     #[must_use]
     pub fn is_connected(&self, node_id: &str) -> bool {
         self.inner().sessions.contains_key(node_id)
+    }
+
+    /// Since when the agent's session is open.
+    pub(super) fn called_at(&self, node_id: &str) -> Option<Timestamp> {
+        let inner = self.inner();
+        inner.sessions.get(node_id).map(|session| session.opened_at)
     }
 
     /// How many sessions are open.

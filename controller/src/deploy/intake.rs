@@ -56,7 +56,7 @@ impl Deployments {
         ca_pem: &str,
         controller_version: &str,
     ) -> Result<Seat, DeployError> {
-        let seat = self.hub.open(node_id, outbox, ca_pem);
+        let seat = self.hub.open(node_id, outbox, ca_pem, self.clock.now());
         let welcome = wire::Welcome {
             node_id: node_id.to_owned(),
             controller_version: controller_version.to_owned(),

@@ -149,6 +149,7 @@ impl Deployments {
         catalog: Catalog,
         volumes: Volumes,
         power: Power,
+        hub: Hub,
         Secrets {
             request_key,
             image_keys,
@@ -167,7 +168,7 @@ impl Deployments {
             volumes,
             power,
             db,
-            hub: Hub::default(),
+            hub,
             events,
             nodes,
             catalog,

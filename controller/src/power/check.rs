@@ -32,7 +32,7 @@ pub struct NewBmc {
     pub ca_pem: Option<String>,
     /// The address may be http://.
     pub plain_http: bool,
-    /// How it boots from the network; `None`: by PXE.
+    /// How it boots the ramdisk; `None`: by PXE.
     pub boot: Option<BootTarget>,
     /// What people have to know who power it by hand.
     pub instructions: String,
@@ -89,8 +89,8 @@ impl NewBmc {
                 return Err(format!("{what} is no line of at most {LONGEST_TEXT} bytes"));
             }
         }
-        if !matches!(new.boot, None | Some(BootTarget::Pxe | BootTarget::UefiHttp)) {
-            return Err("it boots from the network by pxe or uefi-http".to_owned());
+        if new.boot == Some(BootTarget::Disk) {
+            return Err("it boots the ramdisk by pxe, uefi-http or cd, and not from its disk".to_owned());
         }
         new.quirks.check()?;
         match new.kind {
@@ -187,8 +187,12 @@ impl NewBmc {
         if self.system.is_some() || self.has_tls() {
             return Err("system, fingerprint, CAs and plain_http are of Redfish".to_owned());
         }
-        if self.boot == Some(BootTarget::UefiHttp) {
-            return Err("IPMI knows no uefi-http".to_owned());
+        match self.boot {
+            Some(BootTarget::UefiHttp) => return Err("IPMI knows no uefi-http".to_owned()),
+            Some(BootTarget::Cd) => {
+                return Err("IPMI puts nothing into a virtual cd; Redfish does".to_owned());
+            }
+            Some(BootTarget::Pxe | BootTarget::Disk) | None => {}
         }
         // A name that a program takes for an option.
         if self.user.starts_with('-') {
@@ -297,10 +301,17 @@ mod tests {
             ),
             (
                 NewBmc {
-                    boot: Some(BootTarget::Cd),
+                    boot: Some(BootTarget::Disk),
                     ..redfish("10.0.0.5")
                 },
-                "pxe or uefi-http",
+                "pxe, uefi-http or cd",
+            ),
+            (
+                NewBmc {
+                    boot: Some(BootTarget::Cd),
+                    ..ipmi("10.0.0.5")
+                },
+                "virtual cd",
             ),
             (
                 NewBmc {

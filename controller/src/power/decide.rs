@@ -109,8 +109,12 @@ fn looked(plan: Plan, state: PowerState) -> Decision {
     let already = |what| Decision::Done(Reason::new(format!("it was {what} already")));
     match (state, plan.wish) {
         (PowerState::On, PowerWish::On) if plan.boot.is_none() => already("on"),
+        (PowerState::On, PowerWish::On) => Decision::Done(Reason {
+            why: "it was on already, and boots nothing anew".to_owned(),
+            remedy: "cycle switches it off for that.".to_owned(),
+        }),
         (PowerState::Off, PowerWish::Off) => already("off"),
-        (PowerState::On, PowerWish::On | PowerWish::Cycle) if plan.boot.is_some() => Decision::Go(Stage::Try),
+        (PowerState::On, PowerWish::Cycle) if plan.boot.is_some() => Decision::Go(Stage::Try),
         (PowerState::On, _) => Decision::Go(Stage::Off),
         (PowerState::Off, _) => after_off(plan),
         (PowerState::Changing, _) => Decision::Stay(Reason::new("the power of the server is just changing")),
@@ -313,10 +317,14 @@ mod tests {
             let expected = if wish == PowerWish::Off { PowerState::Off } else { PowerState::On };
             prop_assert_eq!(server.state, expected);
             prop_assert!(server.switched.len() <= 2, "{:?}", server.switched);
-            let restarts = was_on && (wish == PowerWish::Cycle || boot.is_some());
-            prop_assert_eq!(server.switched.contains(&Switch::Off), restarts);
+            prop_assert_eq!(server.switched.contains(&Switch::Off), was_on && wish == PowerWish::Cycle);
             // Set last while it is off: some forget it after a minute.
-            prop_assert_eq!(server.booted, match boot { None => 0, Some(_) if was_on => 2, Some(_) => 1 });
+            let booted = match (boot, was_on, wish) {
+                (None, ..) | (_, true, PowerWish::On) => 0,
+                (Some(_), true, _) => 2,
+                (Some(_), false, _) => 1,
+            };
+            prop_assert_eq!(server.booted, booted);
         }
 
         /// Whatever is said and however long ago: who waits says for what, and nothing is waited for in the end.

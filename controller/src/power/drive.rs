@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
+use sqlx::AssertSqlSafe;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
-    ActionState, Bmc, BmcError, BmcRecord, Power, PowerAction, PowerError, Stage, action,
+    ActionState, Bmc, BmcError, BmcRecord, BootTarget, Power, PowerAction, PowerError, PowerState, Stage,
+    action,
     bmc::Override,
+    cd,
     decide::{Decision, Facts, Plan, Reason, decide, overridden},
 };
 use crate::{api::rest::problem::chain, app::App, events::doing, inventory::Node};
@@ -53,14 +56,14 @@ pub async fn run(app: App) {
     loop {
         for (id, what) in due(&app.power).await {
             if let Some(claim) = Claim::of(&busy, &id) {
-                let (power, slots) = (app.power.clone(), Arc::clone(&slots));
+                let (app, slots) = (app.clone(), Arc::clone(&slots));
                 working.spawn(async move {
                     let _claim = claim;
                     // Never closed.
                     let Ok(_slot) = slots.acquire().await else { return };
                     let done = match what {
-                        Due::Action => power.carry_out(&id).await,
-                        Due::Override => power.take_back(&id).await,
+                        Due::Action => app.power.carry_out(&app, &id).await,
+                        Due::Override => app.power.take_back(&id).await,
                     };
                     if let Err(error) = done {
                         tracing::error!(id, error = %chain(&error), "a change of power does not go on");
@@ -83,7 +86,7 @@ pub async fn run(app: App) {
 enum Due {
     /// A change of power, by its id.
     Action,
-    /// An override of the boot order that stays, by the id of its node.
+    /// An override of the boot order that stays, or a CD, by the id of its node.
     Override,
 }
 
@@ -93,7 +96,7 @@ async fn due(power: &Power) -> Vec<(String, Due)> {
     let overrides = sqlx::query_scalar(
         "SELECT b.node_id FROM bmcs b JOIN nodes n ON n.id = b.node_id \
          LEFT JOIN deployments d ON d.id = n.deployment_id AND d.state = 'running' \
-         WHERE b.boot_left AND NOT EXISTS (SELECT 1 FROM power_actions p WHERE p.node_id = b.node_id AND p.state = 'running') \
+         WHERE (b.boot_left OR b.media_left) AND NOT EXISTS (SELECT 1 FROM power_actions p WHERE p.node_id = b.node_id AND p.state = 'running') \
          AND (d.phase = 'agent-works' OR (d.id IS NULL OR d.phase <> 'await-agent') \
          AND NOT EXISTS (SELECT 1 FROM power_actions p WHERE p.node_id = b.node_id AND p.ended_at > ?))",
     )
@@ -120,20 +123,22 @@ const SETTLED_MS: i64 = if cfg!(test) { 0 } else { 10 * 60 * 1000 };
 struct Open {
     bmc: Box<dyn Bmc>,
     record: BmcRecord,
+    /// The CD is in the drive.
+    has_cd: bool,
 }
 
 impl Power {
     /// Works on a change of power until it ends.
-    async fn carry_out(&self, id: &str) -> Result<(), PowerError> {
+    async fn carry_out(&self, app: &App, id: &str) -> Result<(), PowerError> {
         let mut open: Option<Open> = None;
-        let worked = self.work(id, &mut open).await;
+        let worked = self.work(app, id, &mut open).await;
         if let Some(open) = open {
             open.bmc.close().await;
         }
         worked
     }
 
-    async fn work(&self, id: &str, open: &mut Option<Open>) -> Result<(), PowerError> {
+    async fn work(&self, app: &App, id: &str, open: &mut Option<Open>) -> Result<(), PowerError> {
         let mut pause = POLL;
         loop {
             let Some(action) = self
@@ -151,7 +156,11 @@ impl Power {
             {
                 match self.converse(&node, &record).await {
                     Ok(Some(bmc)) => {
-                        let before = open.replace(Open { bmc, record });
+                        let before = open.replace(Open {
+                            bmc,
+                            record,
+                            has_cd: false,
+                        });
                         if let Some(before) = before {
                             before.bmc.close().await;
                         }
@@ -170,9 +179,9 @@ impl Power {
                     }
                 }
             }
-            let Some(open) = open.as_ref() else { return Ok(()) };
+            let Some(open) = open.as_mut() else { return Ok(()) };
             let before = (action.stage, action.asked_at);
-            let (ended, quiet) = self.step(&action, &node, open).await?;
+            let (ended, quiet) = self.step(app, &action, &node, open).await?;
             if ended {
                 return Ok(());
             }
@@ -190,7 +199,13 @@ impl Power {
     }
 
     /// One look and what follows from it. Whether the change of power has ended, and whether the BMC is silent.
-    async fn step(&self, action: &PowerAction, node: &Node, open: &Open) -> Result<(bool, bool), PowerError> {
+    async fn step(
+        &self,
+        app: &App,
+        action: &PowerAction,
+        node: &Node,
+        open: &mut Open,
+    ) -> Result<(bool, bool), PowerError> {
         let plan = Plan {
             wish: action.action,
             force: action.force,
@@ -208,6 +223,9 @@ impl Power {
             patience: quirks.power(),
         };
         let quiet = facts.look.is_err();
+        if facts.look == Ok(PowerState::Off) {
+            self.hub.dismiss(&node.id);
+        }
         match decide(plan, action.stage, &facts) {
             Decision::Stay(reason) => {
                 self.explain(action, &reason).await?;
@@ -230,10 +248,29 @@ impl Power {
                     }
                 }
             }
+            // What an operator has put in is booted as it is.
+            Decision::Boot(BootTarget::Cd) if action.deployment_id.is_some() && !open.has_cd => {
+                // Noted before: whatever comes of it, somebody looks whether it is to go.
+                self.leave(&node.id, "media_left", true).await?;
+                match cd::insert(app, node, open.bmc.as_ref()).await {
+                    Ok(()) => {
+                        open.has_cd = true;
+                        Ok((false, false))
+                    }
+                    Err(no) if no.passes && !facts.late => {
+                        self.explain(action, &no.reason).await?;
+                        Ok((false, true))
+                    }
+                    Err(no) => {
+                        self.end(action, ActionState::Failed, &no.reason).await?;
+                        Ok((true, false))
+                    }
+                }
+            }
             Decision::Boot(target) => {
                 let came = open.bmc.boot_once(target).await;
                 if matches!(came, Ok(Override::Stays)) {
-                    self.leave_override(&node.id, true).await?;
+                    self.leave(&node.id, "boot_left", true).await?;
                 }
                 let (next, note) = overridden(action.stage, action.deployment_id.is_some(), facts.late, came);
                 match next {
@@ -331,43 +368,50 @@ impl Power {
         Ok(())
     }
 
-    async fn leave_override(&self, node_id: &str, left: bool) -> Result<(), PowerError> {
-        sqlx::query("UPDATE bmcs SET boot_left = ? WHERE node_id = ?")
-            .bind(left)
-            .bind(node_id)
-            .execute(&self.db)
-            .await
-            .map_err(doing("keep whether the boot order is overridden"))?;
+    /// Keeps in a column of the BMC whether something of the controller's is left there.
+    async fn leave(&self, node_id: &str, column: &'static str, left: bool) -> Result<(), PowerError> {
+        sqlx::query(AssertSqlSafe(format!(
+            "UPDATE bmcs SET {column} = ? WHERE node_id = ?"
+        )))
+        .bind(left)
+        .bind(node_id)
+        .execute(&self.db)
+        .await
+        .map_err(doing("keep what is left at the BMC"))?;
         Ok(())
     }
 
-    /// Takes an override of the boot order back that stays. One that cannot be taken back is left: the controller answers
-    /// the server's network boot with what it is to boot.
+    /// Takes an override of the boot order back that stays, and the CD out. What cannot be taken back is left: the controller
+    /// answers the server's network boot with what it is to boot, and a CD that was used proves nobody any more.
     async fn take_back(&self, node_id: &str) -> Result<(), PowerError> {
         let node = self.nodes.get(node_id).await?;
         let record = self.bmc_of(node_id).await?;
-        if !record.boot_left {
-            return Ok(());
+        let left = [("boot_left", record.boot_left), ("media_left", record.media_left)];
+        for (column, _) in left.into_iter().filter(|(_, left)| *left) {
+            let done = match self.converse(&node, &record).await {
+                Ok(Some(bmc)) => {
+                    let done = if column == "boot_left" {
+                        bmc.boot_as_ordered().await
+                    } else {
+                        bmc.set_media(None).await
+                    };
+                    bmc.close().await;
+                    done
+                }
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            match done {
+                Err(error @ BmcError::Silent { .. }) => {
+                    tracing::warn!(node.id = node_id, %error, column, "something of the controller's is still at the BMC");
+                }
+                Err(error) => {
+                    tracing::error!(node.id = node_id, %error, remedy = error.remedy(), column, "something of the controller's stays at the BMC");
+                    self.leave(node_id, column, false).await?;
+                }
+                Ok(()) => self.leave(node_id, column, false).await?,
+            }
         }
-        let done = match self.converse(&node, &record).await {
-            Ok(Some(bmc)) => {
-                let done = bmc.boot_as_ordered().await;
-                bmc.close().await;
-                done
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        match done {
-            Err(error @ BmcError::Silent { .. }) => {
-                tracing::warn!(node.id = node_id, %error, "the boot order is still overridden");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(node.id = node_id, %error, remedy = error.remedy(), "the boot order stays overridden");
-                self.leave_override(node_id, false).await
-            }
-            Ok(()) => self.leave_override(node_id, false).await,
-        }
+        Ok(())
     }
 }

@@ -31,6 +31,14 @@ pub enum PowerError {
         /// What it waits for.
         why: String,
     },
+    /// There is no CD of the ramdisk for the server, or it does not get into its drive.
+    #[error("{why}")]
+    NoCd {
+        /// Why.
+        why: String,
+        /// What can be done.
+        remedy: String,
+    },
     /// The BMC.
     #[error(transparent)]
     Bmc(#[from] BmcError),
@@ -75,6 +83,13 @@ impl From<PowerError> for Problem {
                 "The power of the server is just changed",
                 detail,
                 "Wait until that has ended: GET /v1/nodes/{node}/power tells when it is given up.",
+            ),
+            PowerError::NoCd { remedy, .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-cd",
+                "The server has no CD of the ramdisk",
+                detail,
+                remedy,
             ),
             PowerError::Bmc(error) => Self::new(
                 match error {

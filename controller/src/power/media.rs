@@ -3,8 +3,8 @@
 use serde_json::json;
 use url::Url;
 
-use super::{BmcRecord, Power, PowerError};
-use crate::{events::NewEvent, identity::Caller};
+use super::{BmcRecord, PowerError, cd};
+use crate::{app::App, events::NewEvent, identity::Caller};
 
 const LONGEST_URL: usize = 1000;
 
@@ -26,34 +26,78 @@ fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-impl Power {
-    /// Puts an image into the virtual CD of a server, or takes it out; waits until that is done.
-    pub async fn set_media(&self, by: &Caller, wanted: &str, url: Option<&str>) -> Result<(), PowerError> {
-        if let Some(url) = url {
-            check(url).map_err(PowerError::Invalid)?;
+/// What is to be in the virtual CD of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media<'a> {
+    /// Nothing.
+    Nothing,
+    /// An image, by its http(s)://… as the BMC reaches it.
+    Image(&'a str),
+    /// The ramdisk, made for this server.
+    Ramdisk,
+}
+
+impl<'a> Media<'a> {
+    /// As callers say it.
+    ///
+    /// # Errors
+    /// When both are wanted.
+    pub fn of(image: Option<&'a str>, ramdisk: bool) -> Result<Self, PowerError> {
+        match (image, ramdisk) {
+            (None, false) => Ok(Self::Nothing),
+            (Some(url), false) => Ok(Self::Image(url)),
+            (None, true) => Ok(Self::Ramdisk),
+            (Some(_), true) => Err(PowerError::Invalid(
+                "a drive takes an image or the ramdisk, not both".to_owned(),
+            )),
         }
-        let node = self.nodes.find(&by.viewer(), wanted).await?;
-        let record: BmcRecord = self.bmc_of(&node.id).await?;
-        let Some(bmc) = self.converse(&node, &record).await? else {
-            return Err(PowerError::ByHand(record.by_hand(&node.name)));
-        };
-        let done = bmc.set_media(url).await;
-        bmc.close().await;
-        done?;
-        let message = match url {
-            Some(url) => format!("The virtual CD of node {} holds {url}.", node.name),
-            None => format!("The virtual CD of node {} is empty.", node.name),
-        };
-        let event = NewEvent {
-            kind: "node.media",
-            node_id: Some(&node.id),
-            deployment_id: None,
-            message,
-            details: json!({ "url": url }),
-        };
-        self.events.append_by(by.author(), event).await?;
-        Ok(())
     }
+}
+
+/// Changes what is in the virtual CD of a server; waits until that is done.
+///
+/// # Errors
+/// When it has no BMC, or the BMC does not do it.
+pub async fn set_media(app: &App, by: &Caller, wanted: &str, media: Media<'_>) -> Result<(), PowerError> {
+    if let Media::Image(url) = media {
+        check(url).map_err(PowerError::Invalid)?;
+    }
+    let power = &app.power;
+    let node = power.nodes.find(&by.viewer(), wanted).await?;
+    let record: BmcRecord = power.bmc_of(&node.id).await?;
+    let Some(bmc) = power.converse(&node, &record).await? else {
+        return Err(PowerError::ByHand(record.by_hand(&node.name)));
+    };
+    let done = match media {
+        Media::Nothing => bmc.set_media(None).await.map_err(PowerError::from),
+        Media::Image(url) => bmc.set_media(Some(url)).await.map_err(PowerError::from),
+        Media::Ramdisk => cd::insert(app, &node, bmc.as_ref())
+            .await
+            .map_err(PowerError::from),
+    };
+    bmc.close().await;
+    done?;
+    let (message, url) = match media {
+        Media::Nothing => (format!("The virtual CD of node {} is empty.", node.name), None),
+        Media::Image(url) => (
+            format!("The virtual CD of node {} holds {url}.", node.name),
+            Some(url),
+        ),
+        // Its address is as secret as what is on it.
+        Media::Ramdisk => (
+            format!("The virtual CD of node {} holds the ramdisk.", node.name),
+            None,
+        ),
+    };
+    let event = NewEvent {
+        kind: "node.media",
+        node_id: Some(&node.id),
+        deployment_id: None,
+        message,
+        details: json!({ "url": url, "ramdisk": media == Media::Ramdisk }),
+    };
+    power.events.append_by(by.author(), event).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod action;
 mod ask;
 mod bmc;
+mod cd;
 mod check;
 mod conversation;
 mod decide;
@@ -42,10 +43,11 @@ pub use check::NewBmc;
 pub use drive::run;
 pub use error::BmcError;
 pub use fault::PowerError;
+pub use media::{Media, set_media};
 pub use quirks::BmcQuirks;
 pub use record::{BmcKind, BmcRecord};
 
-use crate::{clock::Clock, events::EventLog, identity::ImageKeys, inventory::Nodes};
+use crate::{clock::Clock, deploy::Hub, events::EventLog, identity::ImageKeys, inventory::Nodes};
 
 /// The power of all nodes; cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub struct Power {
     nodes: Nodes,
     /// Wraps the keys of passwords.
     keys: ImageKeys,
+    /// A server that is off has no agent.
+    hub: Hub,
     /// Rung when something is to be done.
     bell: Arc<Notify>,
 }
@@ -63,13 +67,21 @@ pub struct Power {
 impl Power {
     /// The BMCs of the database.
     #[must_use]
-    pub fn new(db: SqlitePool, clock: Clock, events: EventLog, nodes: Nodes, keys: ImageKeys) -> Self {
+    pub fn new(
+        db: SqlitePool,
+        clock: Clock,
+        events: EventLog,
+        nodes: Nodes,
+        keys: ImageKeys,
+        hub: Hub,
+    ) -> Self {
         Self {
             db,
             clock,
             events,
             nodes,
             keys,
+            hub,
             bell: Arc::default(),
         }
     }

@@ -58,6 +58,8 @@ pub struct BmcRecord {
     /// An override of the boot order that stays is still to be taken back.
     #[serde(skip)]
     pub(super) boot_left: bool,
+    /// The controller's own CD is in the virtual drive.
+    pub(super) media_left: bool,
 }
 
 impl BmcRecord {
@@ -80,6 +82,7 @@ impl BmcRecord {
             set_at: None,
             sealed: None,
             boot_left: false,
+            media_left: false,
         }
     }
 
@@ -137,6 +140,7 @@ impl sqlx::FromRow<'_, SqliteRow> for BmcRecord {
             set_at: Some(timestamp_from_ms(row.try_get("set_at")?)),
             sealed,
             boot_left: row.try_get("boot_left")?,
+            media_left: row.try_get("media_left")?,
         })
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     app::App,
     identity::Permission,
-    power::{BmcQuirks, BmcRecord, BootTarget, NewBmc, PowerAction, PowerError, WantedPower},
+    power::{self, BmcQuirks, BmcRecord, BootTarget, Media, NewBmc, PowerAction, PowerError, WantedPower},
     words::UnknownWord,
 };
 
@@ -187,11 +187,12 @@ impl Power for PowerService {
     ) -> Result<Response<SetMediaResponse>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::WriteNodes)?;
-        let SetMediaRequest { node, url } = request.into_inner();
+        let SetMediaRequest { node, url, ramdisk } = request.into_inner();
         let wanted = Some(url.as_str()).filter(|url| !url.is_empty());
-        let set = self.0.power.set_media(&caller, &node, wanted).await;
+        let wanted = Media::of(wanted, ramdisk).map_err(status::<PowerError>)?;
+        let set = power::set_media(&self.0, &caller, &node, wanted).await;
         set.map_err(status::<PowerError>)?;
-        Ok(Response::new(SetMediaResponse { url }))
+        Ok(Response::new(SetMediaResponse { url, ramdisk }))
     }
 
     async fn get_power(&self, request: Request<GetPowerRequest>) -> Result<Response<WirePower>, Status> {

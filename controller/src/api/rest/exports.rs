@@ -19,7 +19,6 @@ use super::{
     auth::Caller,
     images::idempotency_key,
     problem::{Problem, ProblemDocument},
-    store::range::{self, Range, Unsatisfiable},
 };
 use crate::{
     app::App,
@@ -28,6 +27,7 @@ use crate::{
     export::{ExportFault, ExportRequest, FileSum, OpenedDisk},
     identity::Permission,
     jobs::Job,
+    range::{self, Range, Unsatisfiable},
 };
 
 const SUM_HEADER: &str = "repr-digest";

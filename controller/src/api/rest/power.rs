@@ -21,8 +21,8 @@ use crate::{
     app::App,
     identity::Permission,
     power::{
-        BmcKind, BmcQuirks, BmcRecord, BootTarget, Hardware, NewBmc, NodePower, PowerAction, PowerWish,
-        WantedPower,
+        self, BmcKind, BmcQuirks, BmcRecord, BootTarget, Hardware, Media, NewBmc, NodePower, PowerAction,
+        PowerWish, WantedPower,
     },
 };
 
@@ -79,7 +79,8 @@ struct BmcRequest {
     /// The address is http://: whoever is in the management network can read the password.
     #[serde(default)]
     plain_http: bool,
-    /// How it boots from the network: `pxe`, or `uefi-http`; `pxe` when it is left out.
+    /// How it boots the ramdisk: from the network by `pxe` or `uefi-http`, or from a virtual `cd` that the controller makes for
+    /// it; `pxe` when it is left out.
     boot: Option<BootTarget>,
     /// What people have to know who power it by hand.
     #[serde(default)]
@@ -104,7 +105,7 @@ struct PowerRequest {
     /// With `off`: without asking the system to shut down.
     #[serde(default)]
     force: bool,
-    /// With `on` and `cycle`: what it boots this once. A server that is on is switched off before.
+    /// With `on` and `cycle`: what it boots this once. With `cycle` a server that is on is switched off before, with `on` it is left alone.
     boot: Option<BootTarget>,
 }
 
@@ -114,6 +115,9 @@ struct PowerRequest {
 struct BmcMedia {
     /// http(s)://… of an image of a CD, as the BMC reaches it; null: nothing.
     url: Option<String>,
+    /// The ramdisk instead, made for this server, which has to start from it before long: what proves the server on it expires.
+    #[serde(default)]
+    ramdisk: bool,
 }
 
 /// What is known of the BMC of a server; `manual` when nothing is. The password is told by nothing.
@@ -230,7 +234,7 @@ async fn get_bmc_hardware(
         (status = 200, description = "As it is now", body = BmcMedia),
         (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "It has no BMC", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "That is no address of an image", body = ProblemDocument,
+        (status = 422, description = "That is no address of an image, or the server has no CD of the ramdisk", body = ProblemDocument,
          content_type = "application/problem+json"),
         (status = 503, description = "The BMC does not do it", body = ProblemDocument,
          content_type = "application/problem+json"),
@@ -244,7 +248,8 @@ async fn set_media(
 ) -> Result<Json<BmcMedia>, Problem> {
     caller.require(Permission::WriteNodes)?;
     let Json(media) = body?;
-    app.power.set_media(&caller, &node, media.url.as_deref()).await?;
+    let wanted = Media::of(media.url.as_deref(), media.ramdisk)?;
+    power::set_media(&app, &caller, &node, wanted).await?;
     Ok(Json(media))
 }
 

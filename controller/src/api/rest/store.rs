@@ -18,12 +18,10 @@ use super::{
 use crate::{
     app::App,
     identity::{Permission, Viewer},
+    range::{self, Range, Unsatisfiable},
     server::Peer,
     store::{StoreError, StoreObject},
 };
-
-pub(super) mod range;
-use range::{Range, Unsatisfiable};
 
 /// Paths of this part.
 pub fn router() -> Router<App> {

@@ -369,3 +369,76 @@ async fn a_missing_ramdisk_says_how_to_make_it() {
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("cargo xtask ramdisk"));
 }
+
+#[tokio::test]
+async fn a_cd_is_of_one_server_and_read_in_ranges() {
+    let lab = Lab::ramdisk().await;
+    let facts = BootFacts::parse(MAC, "", "", "").unwrap();
+    let own = vec!["nomodeset".to_owned()];
+    let issued = lab.tokens.issue_for_media(&facts, own.clone()).await.unwrap();
+    let path = format!("/boot/media/{}.iso", issued.nonce);
+    assert_eq!(lab.get(&path).await.status, 503, "nobody has built the CD");
+    let roomy = r#"{"version":1,"bytes":90000,"areas":{"identity.img":{"offset":2048,"bytes":65536},"node.cfg":{"offset":69632,"bytes":2048}}}"#;
+    lab.write("ramdisk/media.json", roomy.as_bytes());
+    lab.write("ramdisk/media.iso", &[7; 90000]);
+    let whole = lab.get(&path).await;
+    assert_eq!((whole.status, whole.body.len()), (200, 90000));
+    assert_eq!(whole.headers["accept-ranges"], "bytes");
+    assert_eq!(whole.headers["cache-control"], "no-store");
+    let entries = read(&whole.body[2048..2048 + 65536]);
+    let (_, _, json) = entries.iter().find(|(name, ..)| name == IDENTITY_PATH).unwrap();
+    let identity: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!(identity["boot_token"], issued.token.as_str());
+    let script = lab.site.scripts.grub_media(&facts, &own);
+    assert!(whole.body[69632..].starts_with(script.as_bytes()));
+    assert!(
+        whole.body[..2048]
+            .iter()
+            .chain(&whole.body[71680..])
+            .all(|byte| *byte == 7)
+    );
+
+    let ask = async |range: &str| {
+        let request = Request::get(&path)
+            .header("range", range)
+            .body(Body::empty())
+            .unwrap();
+        let response = router(lab.site.clone()).oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (
+            status,
+            headers,
+            to_bytes(response.into_body(), 1 << 20).await.unwrap(),
+        )
+    };
+    let (status, headers, part) = ask("bytes=2000-4095").await;
+    assert_eq!((status, &part[..]), (206, &whole.body[2000..4096]));
+    assert_eq!(headers["content-range"], "bytes 2000-4095/90000");
+    let (status, headers, _) = ask("bytes=90000-").await;
+    assert_eq!(
+        (status, headers["content-range"].to_str().unwrap()),
+        (416, "bytes */90000")
+    );
+
+    // The identity of a network boot is no CD, and a CD that was used is gone.
+    let nonce = lab.identity_path().await;
+    let nonce = nonce.rsplit('/').next().unwrap();
+    assert_eq!(lab.get(&format!("/boot/media/{nonce}.iso")).await.status, 404);
+    assert_eq!(
+        lab.get(&path).await.status,
+        404,
+        "the same server was given a newer token"
+    );
+    assert_eq!(lab.get("/boot/media/x").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_cd_waits_as_long_as_a_deployment() {
+    let lab = Lab::ramdisk().await;
+    let facts = BootFacts::parse(MAC, "", "", "").unwrap();
+    let issued = lab.tokens.issue_for_media(&facts, Vec::new()).await.unwrap();
+    lab.clock.advance(SignedDuration::from_secs(1799));
+    assert!(lab.tokens.pending(&issued.nonce).is_some());
+    lab.clock.advance(SignedDuration::from_secs(2));
+    assert!(lab.tokens.pending(&issued.nonce).is_none());
+}

@@ -63,6 +63,24 @@ echo \"Imprint: cannot load kernel and ramdisk\"
 "
         )
     }
+
+    /// What GRUB does on a CD that was made for a machine.
+    pub fn grub_media(&self, facts: &BootFacts, own: &[String]) -> String {
+        let arguments = self.arguments(own, quoted);
+        format!(
+            "echo \"Imprint: {mac} boots the ramdisk from its CD\"
+if linux /imprint/vmlinuz {arguments}; then
+  if initrd /imprint/initrd.img /imprint/identity.img; then
+    boot
+  fi
+fi
+echo \"Imprint: cannot load kernel and ramdisk\"
+sleep 30
+exit
+",
+            mac = facts.mac.as_str(),
+        )
+    }
 }
 
 /// Leaves the network boot.
@@ -121,6 +139,20 @@ echo \"Imprint: cannot load kernel and ramdisk\"
 ";
         let script = scripts().grub_ramdisk(&facts(), "abc123", &own, "deployment of debian-12");
         assert_eq!(script, expected);
+    }
+
+    #[test]
+    fn a_cd_boots_what_is_on_it() {
+        let own = ["a;reboot".to_owned(), "two words".to_owned()];
+        let script = scripts().grub_media(&facts(), &own);
+        assert!(script.contains(
+            "if linux /imprint/vmlinuz console=tty0 console=ttyS0,115200 quiet panic=30 nomodeset"
+        ));
+        assert!(
+            script.contains(" 'a;reboot'; then\n") && !script.contains("two words"),
+            "{script}"
+        );
+        assert!(script.contains("/imprint/initrd.img /imprint/identity.img"));
     }
 
     #[test]

@@ -2,46 +2,11 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use super::*;
+use super::{
+    testing::{at, begun},
+    *,
+};
 use crate::{inventory::NodeState, lifecycle::NodeEvent, testing::generated};
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-/// One second after the deployment began; nothing has happened.
-fn begun() -> Facts {
-    Facts {
-        purpose: Purpose::Install,
-        turn: Turn::Now,
-        now: at(1),
-        agent: Agent::Away,
-        powered: false,
-        power: PowerFact::default(),
-        step: Step::Power,
-        sent: false,
-        accepted: false,
-        resend: false,
-        restarted: false,
-        held: false,
-        attempt: 1,
-        outcome: None,
-        stays_until: None,
-        volume: VolumeFact::Ready,
-        data_disk: false,
-        up: false,
-        reported: None,
-        moved_at: at(0),
-        cancel_requested_at: None,
-        limits: Limits {
-            queue: SignedDuration::from_secs(1000),
-            boot: SignedDuration::from_secs(1000),
-            step: SignedDuration::from_secs(1000),
-            first_boot: SignedDuration::from_secs(1000),
-            cancel: SignedDuration::from_secs(1000),
-        },
-    }
-}
 
 /// The agent is there and has the task.
 fn works() -> Facts {
@@ -130,6 +95,7 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("the BMC has failed some time ago", Await, Facts { now: at(100), power: bmc(1, Some(TryState::Failed(at(0)))), ..begun() }),
         ("the BMC has failed too often", Await, Facts { now: at(100), power: bmc(3, Some(TryState::Failed(at(0)))), ..begun() }),
         ("the server has asked for the ramdisk", Await, boots.clone()),
+        ("the server has asked for the ramdisk and is silent, it has a BMC", Await, Facts { now: at(200), power: bmc(1, Some(TryState::Done(at(-60)))), ..boots.clone() }),
         ("the server never asked for the ramdisk", Await, late(begun())),
         ("the agent never called", Await, late(boots)),
         ("the agent calls", Await, Facts { agent: free(), ..begun() }),
@@ -147,6 +113,8 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("the agent works", Works, works()),
         ("nothing moves any more", Works, late(works())),
         ("the session is lost", Works, away(works())),
+        ("the session is lost for a while, the server has a BMC", Works, Facts { now: at(200), power: bmc(1, Some(TryState::Done(at(-60)))), ..away(works()) }),
+        ("the session is lost, the BMC says that the server is on", Works, Facts { now: at(200), power: bmc(2, Some(TryState::Done(at(130)))), ..away(works()) }),
         ("the session is lost and stays so", Works, late(away(works()))),
         ("the server was restarted in mid-work", Works, Facts { restarted: true, ..works() }),
         ("it was restarted once too often", Works, Facts { restarted: true, attempt: MAX_ATTEMPTS, ..works() }),
@@ -166,6 +134,7 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("cancelled, the agent says that it has stopped", Works, cancelled(Facts { outcome: Some(Outcome::Cancelled), ..works() })),
         ("cancelled, the agent never confirms", Works, late(cancelled(away(works())))),
         ("the system starts", Report, first.clone()),
+        ("the system does not report for a while, the server has a BMC", Report, Facts { now: at(200), power: bmc(1, Some(TryState::Done(at(-60)))), ..first.clone() }),
         ("the system never reports", Report, late(first.clone())),
         ("the system is up, its cloud-init goes on", Report, Facts { up: true, ..first.clone() }),
         ("cloud-init does not end", Report, late(Facts { up: true, ..first.clone() })),
@@ -203,6 +172,10 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
         }
         Decision::Act(Effect::BootRamdisk) => (
             "has the BMC boot the ramdisk: off, network boot once, on".to_owned(),
+            "",
+        ),
+        Decision::Act(Effect::SwitchOn) => (
+            "has the BMC switch the server on, should it be off".to_owned(),
             "",
         ),
         Decision::Act(Effect::SendTask) => ("sends the task".to_owned(), ""),

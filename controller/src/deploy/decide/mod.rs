@@ -16,12 +16,14 @@ mod document;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod waiting;
 
 pub use waiting::Waiting;
 
-use power::{ByBmc, by_bmc, in_vain};
+use power::{ByBmc, by_bmc, in_vain, on_again, said};
 pub use power::{LastTry, PowerFact, TryState};
 
 /// How often a machine that restarts in the middle of the work is given the task anew.
@@ -91,6 +93,8 @@ pub struct Facts {
     pub now: Timestamp,
     /// Where the agent is.
     pub agent: Agent,
+    /// When it called, where it is there.
+    pub called_at: Option<Timestamp>,
     /// The machine has asked the boot services what to boot since the deployment began.
     pub powered: bool,
     /// How its power is changed.
@@ -141,6 +145,8 @@ impl Facts {
 pub enum Effect {
     /// Have the BMC boot the ramdisk.
     BootRamdisk,
+    /// Have the BMC switch the server on, should it be off.
+    SwitchOn,
     /// Send the present task over the open session.
     SendTask,
     /// Tell the agent to stop.
@@ -253,7 +259,7 @@ fn await_agent(facts: &Facts) -> Decision {
         };
     }
     if facts.powered {
-        return wait(
+        return lost(
             facts,
             Waiting::AgentCall,
             facts.limits.boot,
@@ -331,12 +337,12 @@ fn agent_works(facts: &Facts) -> Decision {
         ),
         Agent::Connected { task_sent, .. }
             if (!task_sent || facts.resend && !facts.accepted)
-                && facts.now < later(facts.moved_at, facts.limits.step) =>
+                && facts.now < later(taking(facts).moved_at, facts.limits.step) =>
         {
             Decision::Act(Effect::SendTask)
         }
         Agent::Connected { .. } if !facts.accepted => wait(
-            facts,
+            &taking(facts),
             Waiting::Acceptance,
             facts.limits.step,
             "The agent did not take the task.",
@@ -353,19 +359,41 @@ fn agent_works(facts: &Facts) -> Decision {
             ),
             "Look at the agent's journal on the server's console, and at disk and network of the server; then {again}.",
         ),
-        Agent::Away => wait(
-            facts,
-            Waiting::AgentReturn(facts.step),
+        Agent::Away => {
             // A server that restarts has its firmware's checks before it.
-            facts.limits.step.max(facts.limits.boot),
-            &format!(
-                "The agent was lost in step {} and did not call again for {}.",
-                facts.step,
-                shown(facts.limits.step.max(facts.limits.boot))
-            ),
-            "Check the server's power and its network, restart it and {again}.",
-        ),
+            let limit = facts.limits.step.max(facts.limits.boot);
+            lost(
+                facts,
+                Waiting::AgentReturn(facts.step),
+                limit,
+                &format!(
+                    "The agent was lost in step {} and did not call again for {}.",
+                    facts.step,
+                    shown(limit)
+                ),
+                "Check the server's power and its network, restart it and {again}.",
+            )
+        }
     }
+}
+
+/// An agent that was away has the time to take its task from its call on. However often it goes and calls, that ends.
+fn taking(facts: &Facts) -> Facts {
+    let last = later(facts.moved_at, facts.limits.step.max(facts.limits.boot));
+    let called_at = facts.called_at.unwrap_or(facts.moved_at);
+    Facts {
+        moved_at: facts.moved_at.max(called_at.min(last)),
+        ..facts.clone()
+    }
+}
+
+/// Nobody is heard of where somebody should be: the power of the server may have failed, which its BMC can mend.
+fn lost(facts: &Facts, waiting_for: Waiting, limit: SignedDuration, cause: &str, remedy: &str) -> Decision {
+    if on_again(&facts.power, facts.now, facts.moved_at) && facts.now < later(facts.moved_at, limit) {
+        return Decision::Act(Effect::SwitchOn);
+    }
+    let cause = format!("{cause}{}", said(&facts.power, facts.moved_at));
+    wait(facts, waiting_for, limit, &cause, remedy)
 }
 
 /// The world has gone on without this database: what it takes for a server to be written may long be in service.
@@ -439,7 +467,7 @@ fn await_report(facts: &Facts) -> Decision {
             "Look at the server's console: does it still run, and reach the controller? Its /var/log/cloud-init-output.log says how far it is. Then {again}, or take the system as it is (imprint deployment accept).",
         );
     }
-    wait(
+    lost(
         facts,
         Waiting::FirstBootReport,
         facts.limits.first_boot,

@@ -11,6 +11,10 @@ pub const MAX_TRIES: u32 = 3;
 const GRACE: SignedDuration = SignedDuration::from_secs(15);
 /// How long a server with much memory may check it before it asks for the ramdisk.
 const BOOTS: SignedDuration = SignedDuration::from_mins(10);
+/// What was heard of a moment ago goes on by itself: a network that was cut comes back, and firmware takes its time.
+const QUIET: SignedDuration = SignedDuration::from_mins(2);
+/// How often a BMC is asked about one deployment at all: the starts of the ramdisk, and what was lost in the middle.
+const MAX_ALL: u32 = 2 * MAX_TRIES;
 /// After the first failure; longer after each further one.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -107,6 +111,46 @@ pub(super) fn by_bmc(power: &PowerFact, now: Timestamp, moved_at: Timestamp) -> 
     }
 }
 
+/// Whether a BMC is to switch a server on, should it be off: nothing was heard of it since `moved_at`, where somebody should
+/// have been. One that is on is left alone: whoever works there may only be cut off.
+pub(super) fn on_again(power: &PowerFact, now: Timestamp, moved_at: Timestamp) -> bool {
+    let PowerFact::Bmc { tries, last } = power else {
+        return false;
+    };
+    if *tries >= MAX_ALL || now < later(moved_at, QUIET) {
+        return false;
+    }
+    match last.as_ref().map(|last| last.state) {
+        None => true,
+        Some(TryState::Running) => false,
+        // That was before it was lost.
+        Some(TryState::Done(at) | TryState::Failed(at)) if at < moved_at => true,
+        Some(TryState::Done(at)) => now >= later(at, BOOTS),
+        Some(TryState::Failed(at)) => now >= later(at, pause(*tries)),
+    }
+}
+
+/// What a BMC has last said of a server that was lost since `moved_at`; empty when it was not asked.
+pub(super) fn said(power: &PowerFact, moved_at: Timestamp) -> String {
+    let PowerFact::Bmc { last: Some(last), .. } = power else {
+        return String::new();
+    };
+    match last.state {
+        TryState::Done(at) if at >= moved_at => {
+            format!(
+                " Its BMC says that it is on{}.",
+                if last.why.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", last.why)
+                }
+            )
+        }
+        TryState::Failed(at) if at >= moved_at => format!(" Its BMC has not helped: {}.", last.why),
+        TryState::Done(_) | TryState::Failed(_) | TryState::Running => String::new(),
+    }
+}
+
 /// Why a server has not booted the ramdisk in time, and what can be done, as far as its BMC knows.
 pub(super) fn in_vain(power: &PowerFact) -> Option<(String, String)> {
     let PowerFact::Bmc { last: Some(last), .. } = power else {
@@ -120,7 +164,7 @@ pub(super) fn in_vain(power: &PowerFact) -> Option<(String, String)> {
     Some(match last.state {
         TryState::Running | TryState::Failed(_) => (
             format!(
-                "The server did not boot the ramdisk from the network in time; its BMC has not switched it on: {}.",
+                "The server did not boot the ramdisk in time; its BMC has not switched it on: {}.",
                 last.why
             ),
             format!(
@@ -129,8 +173,8 @@ pub(super) fn in_vain(power: &PowerFact) -> Option<(String, String)> {
             ),
         ),
         TryState::Done(_) => (
-            format!("The BMC has switched the server on{note}, but it did not boot the ramdisk from the network in time."),
-            "Look at the server's console: does it try the network, and does DHCP answer? Put the network first in its boot order, then {again}."
+            format!("The BMC has switched the server on{note}, but it did not boot the ramdisk in time."),
+            "Look at the server's console: does it try the network, and does DHCP answer? Does it find its CD, where it is to boot one? Put the network first in its boot order, then {again}."
                 .to_owned(),
         ),
     })
@@ -204,6 +248,34 @@ mod tests {
             cause.contains("no answer") && remedy.contains("Look. Or power"),
             "{cause} {remedy}"
         );
+    }
+
+    #[test]
+    fn a_lost_server_is_switched_on_again_after_a_while() {
+        let fresh = PowerFact::Bmc { tries: 0, last: None };
+        // It was lost at second 1000.
+        for (power, second, asks) in [
+            (PowerFact::default(), 9000, false),
+            (fresh.clone(), 1119, false),
+            (fresh, 1120, true),
+            (tried(1, TryState::Done(at(900))), 1120, true),
+            (tried(1, TryState::Failed(at(900))), 1120, true),
+            (tried(1, TryState::Running), 9000, false),
+            (tried(2, TryState::Done(at(1120))), 1719, false),
+            (tried(2, TryState::Done(at(1120))), 1720, true),
+            (tried(2, TryState::Failed(at(1120))), 1359, false),
+            (tried(2, TryState::Failed(at(1120))), 1360, true),
+            (tried(MAX_ALL, TryState::Done(at(900))), 9000, false),
+        ] {
+            assert_eq!(
+                on_again(&power, at(second), at(1000)),
+                asks,
+                "{power:?} at {second}"
+            );
+        }
+        assert_eq!(said(&tried(1, TryState::Done(at(900))), at(1000)), "");
+        assert!(said(&tried(1, TryState::Done(at(1000))), at(1000)).contains("it is on: no answer"));
+        assert!(said(&tried(1, TryState::Failed(at(1000))), at(1000)).contains("not helped: no answer"));
     }
 
     proptest! {

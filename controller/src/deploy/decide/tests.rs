@@ -1,34 +1,14 @@
 use proptest::prelude::*;
 
-use super::*;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap()
-}
+use super::{
+    testing::{at, begun},
+    *,
+};
 
 fn facts() -> Facts {
     Facts {
-        purpose: Purpose::Install,
-        turn: Turn::Now,
-        stays_until: None,
         now: at(1000),
-        agent: Agent::Away,
-        powered: false,
-        power: PowerFact::default(),
-        step: Step::Power,
-        sent: false,
-        accepted: false,
-        resend: false,
-        restarted: false,
-        held: false,
-        attempt: 1,
-        outcome: None,
-        volume: VolumeFact::Ready,
-        data_disk: false,
-        up: false,
-        reported: None,
         moved_at: at(1000),
-        cancel_requested_at: None,
         limits: Limits {
             queue: SignedDuration::from_secs(1000),
             boot: SignedDuration::from_secs(1800),
@@ -36,6 +16,7 @@ fn facts() -> Facts {
             first_boot: SignedDuration::from_secs(900),
             cancel: SignedDuration::from_secs(90),
         },
+        ..begun()
     }
 }
 
@@ -572,6 +553,26 @@ prop_compose! {
             ..facts()
         }
     }
+}
+
+/// Who was away longer than a step may take has the time of one from its call on, and not for ever.
+#[test]
+fn an_agent_that_calls_late_has_the_time_to_take_its_task() {
+    let called = |at_second, now| Facts {
+        agent: connected(false, false, false),
+        called_at: Some(at(at_second)),
+        now: at(now),
+        sent: true,
+        ..facts()
+    };
+    let next = |facts: &Facts| word(&decide(Phase::AgentWorks, facts));
+    let sends = next(&called(1000, 1001));
+    assert_eq!(next(&called(1700, 1701)), sends);
+    assert_eq!(next(&called(1700, 2299)), sends);
+    assert_ne!(next(&called(1700, 2300)), sends);
+    // 1800 seconds after the last thing that moved, and 600 more, it is over, whenever it called.
+    assert_eq!(next(&called(3300, 3399)), sends);
+    assert_ne!(next(&called(3399, 3400)), sends);
 }
 
 proptest! {

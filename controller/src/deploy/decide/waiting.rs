@@ -65,7 +65,7 @@ impl fmt::Display for Waiting {
             Self::PowerByBmc(why) => {
                 write!(
                     f,
-                    "the server's BMC is to have it boot the ramdisk from the network: {why}"
+                    "the server's BMC is to have it boot the ramdisk: {why}"
                 )
             }
             Self::NetworkBoot(note) if note.is_empty() => {

@@ -24,9 +24,11 @@ enum Fault {
     NetworkCut(i64),
     ControllerKilled,
     StoreAway(i64),
+    /// It answers nobody, and the power of its server fails; people bring it back.
+    BmcAway(i64),
 }
 
-const FAULTS: [(Fault, &str); 7] = [
+const FAULTS: [(Fault, &str); 8] = [
     (Fault::AgentKilled, "agent killed"),
     (Fault::PowerCut(120), "power cut, 2 minutes"),
     (Fault::PowerCut(3600), "power cut, an hour"),
@@ -34,6 +36,7 @@ const FAULTS: [(Fault, &str); 7] = [
     (Fault::NetworkCut(3600), "network cut, an hour"),
     (Fault::ControllerKilled, "controller killed"),
     (Fault::StoreAway(60), "store away, 60 s"),
+    (Fault::BmcAway(600), "BMC unreachable, power cut, 10 minutes"),
 ];
 
 const STEPS: [Step; 10] = [
@@ -59,6 +62,8 @@ struct Cell<'a> {
     off_until: Timestamp,
     cut_until: Timestamp,
     idle_until: Timestamp,
+    /// How often a BMC was asked in vain.
+    asked: u64,
 }
 
 impl Cell<'_> {
@@ -93,6 +98,12 @@ impl Cell<'_> {
                 *self.rig = Some(rig);
             }
             Fault::StoreAway(seconds) => self.idle_until = until(seconds),
+            Fault::BmcAway(seconds) => {
+                self.off_until = until(seconds);
+                let rig = self.rig.as_ref().unwrap();
+                has_bmc(rig, &self.machine.node_id).await;
+                self.machine.loses_power(rig).await;
+            }
         }
     }
 
@@ -120,6 +131,7 @@ impl Cell<'_> {
             Power::Ramdisk(_) => self.in_the_ramdisk(cut, idle).await,
         }
         self.rig().app().deployments.reconcile().await.unwrap();
+        self.asked += power_ends(self.rig(), "failed", "nobody answers").await;
         self.machine.check(self.rig()).await;
     }
 
@@ -193,6 +205,15 @@ impl Cell<'_> {
         let first = self.orders().await;
         let state = self.ends().await;
         assert!(self.injected, "{:?} never struck at {}", self.fault, self.step);
+        let bmc = matches!(self.fault, Fault::BmcAway(_));
+        assert_eq!(
+            bmc,
+            self.asked > 0,
+            "{:?} at {}: the BMC was asked {} times",
+            self.fault,
+            self.step,
+            self.asked
+        );
         let mut story = match state {
             NodeState::Active => "active".to_owned(),
             NodeState::Failed => {
@@ -257,6 +278,7 @@ async fn every_step_outlives_every_fault() {
                 off_until: Timestamp::MIN,
                 cut_until: Timestamp::MIN,
                 idle_until: Timestamp::MIN,
+                asked: 0,
             };
             write!(table, " {} |", cell.told().await).unwrap();
         }

@@ -2,26 +2,13 @@
 
 use jiff::SignedDuration;
 
+use imprint_proto::agent::v1 as wire;
+
 use super::rig::*;
 use crate::{
-    deploy::{DeployRequest, Deployment, DeploymentState, Phase},
-    power::{BmcKind, NewBmc},
+    deploy::{DeployRequest, Deployment, DeploymentState, Effect, Phase},
+    power::NewBmc,
 };
-
-async fn has_bmc(rig: &Rig, machine: &Machine) {
-    let new = NewBmc {
-        kind: BmcKind::Redfish,
-        address: "https://127.0.0.1:1".to_owned(),
-        user: "root".to_owned(),
-        password: Some("secret".to_owned().into()),
-        ..NewBmc::manual("")
-    };
-    rig.app()
-        .power
-        .set_bmc(&admin(), &machine.node_id, new)
-        .await
-        .unwrap();
-}
 
 /// What BMCs were asked: what, what to boot, for which deployment, and how that stands.
 async fn asked(rig: &Rig) -> Vec<(String, String, String, String)> {
@@ -32,13 +19,7 @@ async fn asked(rig: &Rig) -> Vec<(String, String, String, String)> {
 }
 
 async fn ends(rig: &Rig, state: &str, why: &str) {
-    sqlx::query("UPDATE power_actions SET state = ?, why = ?, remedy = 'Look at it.', ended_at = ? WHERE state = 'running'")
-        .bind(state)
-        .bind(why)
-        .bind(rig.clock.now_ms())
-        .execute(&rig.app().db)
-        .await
-        .unwrap();
+    power_ends(rig, state, why).await;
 }
 
 /// A running system is to be replaced.
@@ -66,7 +47,7 @@ async fn why(rig: &Rig, machine: &Machine) -> String {
 async fn a_bmc_is_asked_once_and_a_server_that_boots_anyway_goes_on() {
     let rig = Rig::start().await;
     let (machine, _) = rig.active().await;
-    has_bmc(&rig, &machine).await;
+    has_bmc(&rig, &machine.node_id).await;
     let deployment = again(&rig, &machine).await;
     later(&rig, 1).await;
     assert!(asked(&rig).await.is_empty());
@@ -90,8 +71,12 @@ async fn a_bmc_is_asked_once_and_a_server_that_boots_anyway_goes_on() {
     assert!(why(&rig, &machine).await.contains("waits for it to ask"));
     // It has asked: nobody switches it off again.
     assert!(rig.boots_ramdisk().await);
-    later(&rig, 1200).await;
+    later(&rig, 119).await;
     assert_eq!(asked(&rig).await.len(), 2);
+    later(&rig, 1000).await;
+    let by_now = asked(&rig).await;
+    assert_eq!(by_now.len(), 3);
+    assert_eq!(by_now[2].0, "on", "only switched on, should it be off");
     let mut agent = rig.connect(&machine, hello("boot-2", "")).await;
     agent.task().await;
     assert_eq!(rig.deployment(&deployment.id).await.phase, Phase::AgentWorks);
@@ -101,7 +86,7 @@ async fn a_bmc_is_asked_once_and_a_server_that_boots_anyway_goes_on() {
 async fn a_bmc_that_never_helps_is_named_by_the_failure() {
     let rig = Rig::start().await;
     let (machine, _) = rig.active().await;
-    has_bmc(&rig, &machine).await;
+    has_bmc(&rig, &machine.node_id).await;
     let deployment = again(&rig, &machine).await;
     later(&rig, 20).await;
     for _ in 0..8 {
@@ -124,12 +109,12 @@ async fn a_bmc_that_never_helps_is_named_by_the_failure() {
 async fn nobody_is_switched_off_for_a_deployment_that_waits_no_more() {
     let rig = Rig::start().await;
     let (machine, _) = rig.active().await;
-    has_bmc(&rig, &machine).await;
+    has_bmc(&rig, &machine.node_id).await;
     let deployment = again(&rig, &machine).await;
     let app = rig.app();
     app.deployments.cancel(&admin(), &deployment.id).await.unwrap();
     app.power
-        .boot_ramdisk(&deployment.id, &machine.node_id)
+        .have_boot(&deployment.id, &machine.node_id, Effect::BootRamdisk)
         .await
         .unwrap();
     later(&rig, 60).await;
@@ -143,4 +128,50 @@ async fn nobody_is_switched_off_for_a_deployment_that_waits_no_more() {
     later(&rig, 60).await;
     assert!(asked(&rig).await.is_empty());
     assert!(why(&rig, &machine).await.contains("rack 4, unit 12"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_lost_in_mid_work_is_switched_on_again() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    has_bmc(&rig, &machine.node_id).await;
+    let deployment = rig.deploy(&machine).await;
+    let task = agent.task().await;
+    agent
+        .step(&task.task_id, wire::Step::ClaimDisk, wire::StepKind::Started)
+        .await;
+    drop(agent);
+    rig.until_away().await;
+    later(&rig, 119).await;
+    assert!(asked(&rig).await.is_empty(), "a network that was cut comes back");
+    later(&rig, 2).await;
+    let by_now = asked(&rig).await;
+    // Only switched on: whoever works there goes on.
+    let on = |boot: &str, state: &str| -> (String, String, String, String) {
+        ["on", boot, deployment.id.as_str(), state]
+            .map(str::to_owned)
+            .into()
+    };
+    assert_eq!(by_now, vec![on("pxe", "running")]);
+    ends(&rig, "done", "").await;
+    assert!(rig.boots_ramdisk().await);
+    later(&rig, 30).await;
+    let mut agent = rig.connect(&machine, hello("boot-2", "")).await;
+    let again = agent.task().await;
+    assert_ne!(again.task_id, task.task_id, "the machine has lost the first one");
+    agent
+        .step(&again.task_id, wire::Step::Write, wire::StepKind::Started)
+        .await;
+    agent.outcome(&again.task_id, success(&deployment)).await;
+    drop(agent);
+    rig.until_away().await;
+    assert_eq!(rig.deployment(&deployment.id).await.phase, Phase::AwaitReport);
+    later(&rig, 121).await;
+    let by_now: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT action, boot FROM power_actions ORDER BY id")
+            .fetch_all(&rig.app().db)
+            .await
+            .unwrap();
+    assert_eq!(by_now.len(), 2);
+    assert_eq!(by_now[1], ("on".to_owned(), None), "it has its own system");
 }

@@ -22,6 +22,7 @@ use crate::{
     deploy::{DeployRequest, Deployment},
     events::{Event, EventQuery},
     ingest::ImportRequest,
+    power::{BmcKind, NewBmc},
     testing::TestServer,
 };
 pub(super) use crate::{identity::Viewer, testing::admin};
@@ -500,6 +501,32 @@ pub(super) fn hello(boot_id: &str, task_id: &str) -> wire::Hello {
         start_count: 1,
         defects: Vec::new(),
     }
+}
+
+/// A BMC that answers nobody.
+pub(super) async fn has_bmc(rig: &Rig, node_id: &str) {
+    let new = NewBmc {
+        kind: BmcKind::Redfish,
+        address: "https://127.0.0.1:1".to_owned(),
+        user: "root".to_owned(),
+        password: Some("secret".to_owned().into()),
+        ..NewBmc::manual("")
+    };
+    rig.app().power.set_bmc(&admin(), node_id, new).await.unwrap();
+}
+
+/// How often a BMC was asked since: nobody asks them in these tests, and this is what comes of it.
+pub(super) async fn power_ends(rig: &Rig, state: &str, why: &str) -> u64 {
+    let ended = sqlx::query(
+        "UPDATE power_actions SET state = ?, why = ?, remedy = 'Look at it.', ended_at = ? WHERE state = 'running'",
+    )
+    .bind(state)
+    .bind(why)
+    .bind(rig.clock.now_ms())
+    .execute(&rig.app().db)
+    .await
+    .unwrap();
+    ended.rows_affected()
 }
 
 pub(super) fn fingerprint() -> wire::Fingerprint {

@@ -1,6 +1,9 @@
 //! What is walked through: a server, its agent, the connection and the controller, and how each event changes them.
 
-use super::super::*;
+use super::super::{
+    testing::{at, begun},
+    *,
+};
 
 /// Lost sessions (a restart of the controller is one), power cuts and cancellations in one run.
 pub(super) const MAX_FAULTS: u8 = 4;
@@ -129,10 +132,6 @@ pub(super) struct News {
     pub(super) reported: Option<bool>,
 }
 
-pub(super) fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
 pub(super) fn some_problem() -> NodeProblem {
     NodeProblem {
         step: "write".to_owned(),
@@ -162,17 +161,14 @@ impl World {
             } else {
                 Purpose::Install
             },
-            turn: Turn::Now,
             now: at(if self.late { 1000 } else { 1 }),
             agent,
             powered: self.powered,
-            power: PowerFact::default(),
             step: Step::Write,
             sent: self.sent,
             accepted: self.accepted,
             resend: self.session.is_some_and(|session| session.task_sent),
             restarted: news.restarted,
-            held: false,
             attempt: self.attempt.into(),
             outcome: news.outcome.map(|ending| match ending {
                 Ending::Success => Outcome::Success,
@@ -180,9 +176,7 @@ impl World {
                 Ending::Cancelled => Outcome::Cancelled,
             }),
             stays_until: (self.kind == Kind::Rescue).then(|| at(500)),
-            volume: VolumeFact::Ready,
             data_disk: self.kind != Kind::System,
-            up: false,
             reported: news.reported.map(|works| {
                 if works {
                     Report::Works
@@ -190,15 +184,12 @@ impl World {
                     Report::Fault(some_problem())
                 }
             }),
-            moved_at: at(0),
             cancel_requested_at: self.cancel.then(|| at(0)),
             limits: Limits {
-                queue: SignedDuration::from_secs(10),
-                boot: SignedDuration::from_secs(10),
-                step: SignedDuration::from_secs(10),
-                first_boot: SignedDuration::from_secs(10),
                 cancel: SignedDuration::from_secs(10),
+                ..begun().limits
             },
+            ..begun()
         }
     }
 
@@ -295,7 +286,9 @@ impl World {
                 session.task_on_its_way = Some(attempt);
                 self.sent = true;
             }
-            Effect::BootRamdisk => unreachable!("these servers are powered by hand"),
+            Effect::BootRamdisk | Effect::SwitchOn => {
+                unreachable!("these servers are powered by hand")
+            }
             Effect::SendCancel => {
                 if self.end.is_some() {
                     session.busy = true;

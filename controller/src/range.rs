@@ -2,16 +2,16 @@
 
 /// What to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::api::rest) enum Range {
+pub(crate) enum Range {
     Whole,
     Part(std::ops::Range<u64>),
 }
 
 /// The range begins behind the end.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::api::rest) struct Unsatisfiable;
+pub(crate) struct Unsatisfiable;
 
-pub(in crate::api::rest) fn read(header: Option<&str>, size: u64) -> Result<Range, Unsatisfiable> {
+pub(crate) fn read(header: Option<&str>, size: u64) -> Result<Range, Unsatisfiable> {
     let spec = header
         .and_then(|h| h.trim().strip_prefix("bytes="))
         .map(str::trim);
