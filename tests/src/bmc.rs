@@ -2,14 +2,14 @@
 //! QEMU's KCS interface. It answers what a real one answers, its LAN settings included, which QEMU's own one does not know.
 
 use std::fs::{self, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::process::Service;
+use crate::process::{self, Service};
 
 /// What manages a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum BmcSpec {
     WithoutLan,
     /// One that speaks Redfish, and switches the server by QMP.
     Redfish,
+    /// The same by sushy-tools, which somebody else has written; the server has a drive for CDs.
+    Sushy,
     /// One with these addresses in the management network.
     WithLan {
         /// Of its network card.
@@ -48,7 +50,7 @@ impl Bmc {
         let own = folder.join(format!("{name}.bmc"));
         fs::create_dir_all(own.join("state"))
             .context("cannot make a folder for the management controller")?;
-        let (port, lan_port) = (free_port()?, free_port()?);
+        let (port, lan_port) = (process::free_port()?, process::free_port()?);
         let settings = format!(
             "#!/bin/sh\n\
              [ \"$1\" = get ] || exit 0\n\
@@ -127,10 +129,4 @@ pub fn without_lan() -> [String; 4] {
         "isa-ipmi-kcs,bmc=bmc0",
     ]
     .map(str::to_owned)
-}
-
-/// A port that nobody has at this moment.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on the loopback")?;
-    Ok(listener.local_addr().context("no address of a listener")?.port())
 }

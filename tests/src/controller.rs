@@ -212,9 +212,11 @@ pub fn configuration(
     addresses: Addresses,
     options: &ControllerOptions,
 ) -> String {
-    let mode = match addresses {
-        Addresses::Foreign => "mode = \"proxy\"\n",
-        Addresses::Own => "mode = \"own\"\nrange = \"10.77.0.100-10.77.0.199\"\n",
+    let interface = format!("interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n");
+    let dhcp = match addresses {
+        Addresses::Foreign => format!("mode = \"proxy\"\n{interface}"),
+        Addresses::Plain => "mode = \"off\"\n".to_owned(),
+        Addresses::Own => format!("mode = \"own\"\nrange = \"10.77.0.100-10.77.0.199\"\n{interface}"),
     };
     let initrds: Vec<String> = options
         .extra_initrds
@@ -229,7 +231,7 @@ pub fn configuration(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
          kernel_args = [\"console=tty0\", \"console=ttyS0,115200\", \"no_timer_check\"]\nextra_initrds = [{}]\n{boot}\n\
-         [dhcp]\n{mode}interface = \"{BRIDGE}\"\nserver_address = \"{SERVER}\"\n\n{volumes}[timeouts]\n{timeouts}",
+         [dhcp]\n{dhcp}\n{volumes}[timeouts]\n{timeouts}",
         initrds.join(", "),
         boot = options.boot,
         timeouts = options.timeouts,

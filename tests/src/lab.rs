@@ -132,7 +132,8 @@ impl Lab {
         let taps = (0..spec.nics)
             .map(|_| self.network.tap(spec.switch_mtu))
             .collect::<Result<_>>()?;
-        Node::build(self.servers, spec, taps, self.parts.accel, self.folder.path())
+        let (accel, folder) = (self.parts.accel, self.folder.path());
+        Node::build(self.servers, spec, taps, accel, folder, &self.parts.target)
     }
 
     /// Plugs a machine that answers pings on a tagged VLAN into the network.

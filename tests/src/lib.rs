@@ -39,4 +39,5 @@ pub mod seed;
 pub mod ssh;
 pub mod story;
 pub mod summary;
+pub mod sushy;
 mod sys;

@@ -30,6 +30,8 @@ const QUICK: Duration = Duration::from_secs(10);
 pub enum Addresses {
     /// A DHCP server that is not ours and knows nothing of network boot: the controller works beside it (proxyDHCP).
     Foreign,
+    /// The same, and the controller answers nobody who wants to boot from the network.
+    Plain,
     /// The controller itself.
     Own,
 }
@@ -75,7 +77,7 @@ impl Network {
         ip(&["-6", "addr", "add", "fd77::1/64", "dev", BRIDGE, "nodad"])?;
         ip(&["link", "set", BRIDGE, "up"])?;
         match addresses {
-            Addresses::Foreign => network.foreign = Some(foreign_server(folder)?),
+            Addresses::Foreign | Addresses::Plain => network.foreign = Some(foreign_server(folder)?),
             Addresses::Own => network._advertiser = Some(advertiser(folder)?),
         }
         Ok(network)

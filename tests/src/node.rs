@@ -1,6 +1,8 @@
 //! A virtual server: QEMU with real firmware that boots over the network like a server in a rack. It is switched on
 //! and off, its cable is pulled and its serial port is read; nothing else is done to it.
 
+mod arguments;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,15 +12,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::accel::Accel;
-use crate::bmc::{self, Bmc, BmcSpec};
+use crate::bmc::{Bmc, BmcSpec};
 use crate::console::Console;
 use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
 use crate::process::Service;
 use crate::qmp::Qmp;
-use crate::redfish::qemu::{self, Qemu};
+use crate::redfish::qemu::Qemu;
 use crate::redfish::{self, Identity, LabBmc, Machine as _, Power, Served};
 use crate::sdi::{self, Card, CardPlace, SdiSpec};
+use crate::sushy::{self, Managed, Sushy};
 use crate::{interrupt, network, process};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
@@ -26,6 +29,8 @@ const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const OVMF_SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// Microsoft's keys are in it, and Secure Boot is on.
 const OVMF_SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+/// Where a virtual CD is put in.
+const CD_DRIVE: &str = "cd0";
 const QUICK: Duration = Duration::from_secs(10);
 
 /// What the server starts with.
@@ -146,6 +151,19 @@ impl NodeSpec {
     }
 }
 
+/// How a BMC is asked that speaks Redfish.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// https://HOST:PORT.
+    pub address: &'a str,
+    /// SHA-256 over its certificate, hex.
+    pub fingerprint: &'a str,
+    /// Who is let in.
+    pub user: &'static str,
+    /// With what.
+    pub password: &'static str,
+}
+
 /// A server in the rack, on or off.
 #[derive(Debug)]
 pub struct Node {
@@ -165,6 +183,7 @@ pub struct Node {
     boots: u32,
     bmc: Option<Bmc>,
     redfish: Option<LabBmc>,
+    sushy: Option<Sushy>,
     machine: Option<(Service, Qmp)>,
     /// Ends after the machine, which could not end in peace without it.
     card: Option<Card>,
@@ -172,13 +191,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Builds the server with empty disks; it is off.
+    /// Builds the server with empty disks; it is off. `target`: the build's folder, for programs of others.
     pub fn build(
         number: usize,
         spec: NodeSpec,
         taps: Vec<String>,
         accel: Accel,
         folder: &Path,
+        target: &Path,
     ) -> Result<Self> {
         let name = format!("node-{number}");
         let mut disks = Vec::new();
@@ -191,7 +211,7 @@ impl Node {
         }
         let bmc = match spec.bmc {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
-            BmcSpec::None | BmcSpec::WithoutLan | BmcSpec::Redfish => None,
+            BmcSpec::None | BmcSpec::WithoutLan | BmcSpec::Redfish | BmcSpec::Sushy => None,
         };
         let card = match spec.sdi {
             Some(sdi) => {
@@ -225,6 +245,22 @@ impl Node {
             }
             _ => None,
         };
+        let sushy = match spec.bmc {
+            BmcSpec::Sushy => {
+                let place = sushy::place(target).context(
+                    "sushy-tools are missing; `cargo xtask python-tools` makes them, as `cargo xtask lab run` does",
+                )?;
+                let disk = (!disks.is_empty()).then(|| disk::device_id(0));
+                let server = Qemu::at(redfish::socket(folder, &name), "nic0", disk).with_cd(CD_DRIVE);
+                let managed = Managed {
+                    name: &name,
+                    uuid: &uuid,
+                    server: Some(server),
+                };
+                Some(Sushy::start(&place, folder, managed)?)
+            }
+            _ => None,
+        };
         let macs: Vec<String> = (0..taps.len())
             .map(|nic| format!("52:54:00:77:{nic:02x}:{:02x}", 0x0f + number))
             .collect();
@@ -234,6 +270,7 @@ impl Node {
             macs,
             uuid,
             redfish,
+            sushy,
             folder: folder.to_owned(),
             name,
             disks,
@@ -279,11 +316,7 @@ impl Node {
 
     /// Plugs a server with a Redfish BMC in: the BMC lives, and the server is off until it switches it on.
     pub fn plug_into_mains(&mut self) -> Result<()> {
-        ensure!(
-            self.redfish.is_some(),
-            "{} is on as soon as it is plugged in",
-            self.name
-        );
+        self.access()?;
         self.power_on()
     }
 
@@ -295,12 +328,41 @@ impl Node {
             .served)
     }
 
+    /// How its BMC is asked that speaks Redfish, whoever wrote it.
+    pub fn access(&self) -> Result<Access<'_>> {
+        if let Some(sushy) = &self.sushy {
+            return Ok(Access {
+                address: &sushy.address,
+                fingerprint: &sushy.fingerprint,
+                user: sushy::USER,
+                password: sushy::PASSWORD,
+            });
+        }
+        let served = self.redfish()?;
+        Ok(Access {
+            address: &served.address,
+            fingerprint: &served.fingerprint,
+            user: redfish::USER,
+            password: redfish::PASSWORD,
+        })
+    }
+
     /// Whether a server with a Redfish BMC is on.
     pub fn has_power(&self) -> Result<bool> {
-        self.redfish()?;
+        Ok(self.look()?.power()? == Power::On)
+    }
+
+    /// Whether a CD is in the drive of a server with sushy-tools.
+    pub fn has_cd(&self) -> Result<bool> {
+        self.look()?.with_cd(CD_DRIVE).has_cd()
+    }
+
+    /// The server behind its BMC's back.
+    fn look(&self) -> Result<Qemu> {
+        self.access()?;
         // A socket of its own: the BMC keeps the other one.
         let look = redfish::socket(&self.folder, &self.name).with_extension("look");
-        Ok(Qemu::at(look, "nic0", None).power()? == Power::On)
+        Ok(Qemu::at(look, "nic0", None))
     }
 
     /// Switches the server off, as if somebody held the button.
@@ -463,99 +525,5 @@ impl Node {
 
     fn serial_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.serial", self.name, self.boots))
-    }
-
-    fn arguments(&self, socket: &Path) -> Vec<String> {
-        let mut arguments: Vec<String> = Vec::new();
-        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-        add("-machine", self.spec.firmware.machine().to_owned());
-        add("-accel", self.accel.argument().to_owned());
-        add("-name", self.name.clone());
-        add("-m", self.spec.memory_mib.to_string());
-        add("-smp", self.spec.processors.to_string());
-        add("-uuid", self.uuid.clone());
-        add(
-            "-smbios",
-            format!(
-                "type=1,manufacturer=Imprint,product=Lab server,serial=SN-{}",
-                self.name
-            ),
-        );
-        add("-display", "none".to_owned());
-        add(
-            "-chardev",
-            format!(
-                "socket,id=console,path={},server=on,wait=off,logfile={},logappend=off",
-                self.console_path().display(),
-                self.serial_path().display()
-            ),
-        );
-        add("-serial", "chardev:console".to_owned());
-        add("-qmp", format!("unix:{},server=on,wait=off", socket.display()));
-        add("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned());
-        add("-device", "virtio-rng-pci,rng=rng0".to_owned());
-        for (index, (tap, mac)) in self.taps.iter().zip(&self.macs).enumerate() {
-            add(
-                "-netdev",
-                format!("tap,id=net{index},ifname={tap},script=no,downscript=no"),
-            );
-            let card = format!("virtio-net-pci,id=nic{index},netdev=net{index},mac={mac}");
-            // Without QEMU's boot ROM it is the firmware that boots over the network, as in a real server.
-            let boots = match (index, self.spec.firmware) {
-                (0, Firmware::Bios) => ",bootindex=1",
-                (0, Firmware::Uefi | Firmware::SecureUefi) => ",bootindex=1,romfile=",
-                _ => ",romfile=",
-            };
-            add("-device", format!("{card}{boots}"));
-        }
-        if let Some((code, _)) = self.spec.firmware.ovmf() {
-            let vars = self.folder.join(format!("{}.vars", self.name));
-            add(
-                "-drive",
-                format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
-            );
-            add(
-                "-drive",
-                format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
-            );
-            if self.spec.firmware == Firmware::SecureUefi {
-                add(
-                    "-global",
-                    "driver=cfi.pflash01,property=secure,value=on".to_owned(),
-                );
-                add("-global", "ICH9-LPC.disable_s3=1".to_owned());
-            }
-            // The IPv6 attempt after a failed IPv4 one takes minutes.
-            add(
-                "-fw_cfg",
-                "name=opt/org.tianocore/IPv6PXESupport,string=n".to_owned(),
-            );
-        }
-        for (index, disk) in self.disks.iter().enumerate() {
-            arguments.extend(disk.arguments(index));
-        }
-        match &self.bmc {
-            Some(bmc) => arguments.extend(bmc.arguments()),
-            None if self.spec.bmc == BmcSpec::WithoutLan => arguments.extend(bmc::without_lan()),
-            None => {}
-        }
-        if self.redfish.is_some() {
-            let socket = redfish::socket(&self.folder, &self.name);
-            for place in [socket.with_extension("look"), socket] {
-                arguments.extend([
-                    "-qmp".to_owned(),
-                    format!("unix:{},server=on,wait=off", place.display()),
-                ]);
-            }
-            arguments.extend(qemu::ARGUMENTS.map(str::to_owned));
-        }
-        if let Some(sdi) = self.spec.sdi {
-            arguments.extend(sdi.arguments(&sdi::socket(&self.folder, &self.name)));
-        }
-        arguments.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
-        if self.spec.stop_at_reboot {
-            arguments.push("-no-reboot".to_owned());
-        }
-        arguments
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -231,6 +232,11 @@ fn wait_child(name: &str, child: &mut Child, timeout: Duration) -> Result<ExitSt
         }
         interrupt::pause(Duration::from_millis(20))?;
     }
+}
+/// A port that nobody has at this moment.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on the loopback")?;
+    Ok(listener.local_addr().context("no address of a listener")?.port())
 }
 
 /// The last lines of a file; what is not text is replaced.

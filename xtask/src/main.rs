@@ -215,6 +215,8 @@ fn run(command: Command) -> Result<bool> {
 }
 
 fn run_lab(source: &Path, names: Vec<String>, jobs: usize) -> Result<()> {
+    packages::install_missing()?;
+    python_tools::install(source)?;
     let lab = lab::prepare(source)?.with_images_of(source, &names)?;
     lab.become_lab("run", &[names, vec![format!("--jobs={jobs}")]].concat())
 }

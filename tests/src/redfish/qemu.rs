@@ -1,7 +1,8 @@
 //! A virtual server that a BMC switches by QMP. QEMU runs as long as the server is plugged in; a server that is off is paused
-//! and reset. Its boot order is disk, then network; an override goes before both, until the firmware has read it.
+//! and reset. Its boot order is disk, then network; an override goes before both, until the firmware has read it or until it is
+//! taken back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,7 @@ pub const TARGETS: [&str; 3] = ["None", "Pxe", "Hdd"];
 pub struct Qemu {
     socket: PathBuf,
     nic: &'static str,
+    cd: Option<&'static str>,
     disk: Option<String>,
     qmp: Option<Qmp>,
 }
@@ -31,8 +33,18 @@ impl Qemu {
         Self {
             socket,
             nic,
+            cd: None,
             disk,
             qmp: None,
+        }
+    }
+
+    /// The same with a drive for CDs.
+    #[must_use]
+    pub fn with_cd(self, device: &'static str) -> Self {
+        Self {
+            cd: Some(device),
+            ..self
         }
     }
 
@@ -47,12 +59,68 @@ impl Qemu {
         Ok(done)
     }
 
-    fn order(&mut self, device: &str, place: i32) -> Result<()> {
+    fn place(&mut self, device: &str, place: i32) -> Result<()> {
         let path = format!("/machine/peripheral/{device}");
+        let arguments = json!({ "path": path, "property": "bootindex", "value": place });
+        self.run("qom-set", &arguments).map(drop)
+    }
+
+    /// What it boots from: `first`, as Redfish calls it, then disk, then network. The firmware reads it when the server starts.
+    pub fn arrange(&mut self, first: Option<&str>) -> Result<()> {
+        let (nic, cd, disk) = (self.nic, self.cd, self.disk.clone());
+        let order: Vec<&str> = match first {
+            Some("Pxe") => vec![nic],
+            Some("Cd") => vec![cd.context("the server has no drive for CDs")?],
+            None | Some("" | "None" | "Hdd") => Vec::new(),
+            Some(other) => bail!("the server cannot boot {other}"),
+        };
         // A place that is taken is refused, also by who has it.
-        for value in [-1, place] {
-            let arguments = json!({ "path": path, "property": "bootindex", "value": value });
-            self.run("qom-set", &arguments)?;
+        let devices: Vec<&str> = disk.as_deref().into_iter().chain([nic]).chain(cd).collect();
+        for device in &devices {
+            self.place(device, -1)?;
+        }
+        let usual = disk.as_deref().into_iter().chain([nic]);
+        let rest = usual.filter(|device| !order.contains(device));
+        for (device, place) in order.iter().copied().chain(rest).zip(0..) {
+            self.place(device, place)?;
+        }
+        Ok(())
+    }
+
+    /// Starts it in the order that holds at this moment.
+    pub fn start(&mut self) -> Result<()> {
+        self.run("system_reset", &json!({}))?;
+        self.run("cont", &json!({})).map(drop)
+    }
+
+    /// Takes its power away.
+    pub fn stop(&mut self) -> Result<()> {
+        self.run("stop", &json!({}))?;
+        self.run("system_reset", &json!({})).map(drop)
+    }
+
+    /// Whether a CD is in its drive.
+    pub fn has_cd(&mut self) -> Result<bool> {
+        let drive = self.cd.context("the server has no drive for CDs")?;
+        let blocks = self.run("query-block", &json!({}))?;
+        let blocks = blocks.as_array().context("QEMU tells of no drives")?;
+        let named = |block: &&Value| block["qdev"].as_str().is_some_and(|path| path.contains(drive));
+        let found = blocks.iter().find(named);
+        Ok(found.with_context(|| format!("no drive {drive}: {blocks:?}"))?["inserted"].is_object())
+    }
+
+    /// Puts a CD into its drive, or takes it out.
+    pub fn change_cd(&mut self, image: Option<&Path>) -> Result<()> {
+        let drive = self.cd.context("the server has no drive for CDs")?;
+        match image {
+            Some(image) => {
+                let arguments =
+                    json!({ "id": drive, "filename": image, "format": "raw", "read-only-mode": "read-only" });
+                self.run("blockdev-change-medium", &arguments)?;
+            }
+            None => {
+                self.run("eject", &json!({ "id": drive, "force": true }))?;
+            }
         }
         Ok(())
     }
@@ -71,32 +139,15 @@ impl Machine for Qemu {
         if self.power()? == Power::On {
             return Ok(());
         }
-        let (nic, disk) = (self.nic, self.disk.clone());
-        // No two devices may have the same place at any time.
-        self.order(nic, 2)?;
-        if let Some(disk) = &disk {
-            self.order(disk, 1)?;
-        }
-        let first = match (boot, &disk) {
-            (Some("Pxe"), _) => Some((nic.to_owned(), 2)),
-            (Some("Hdd"), Some(disk)) => Some((disk.clone(), 1)),
-            (None | Some("None" | "Hdd"), _) => None,
-            (Some(other), _) => bail!("the server cannot boot {other}"),
-        };
-        if let Some((device, _)) = &first {
-            self.order(device, 0)?;
-        }
+        self.arrange(boot)?;
         // The firmware gets the order that holds at this moment.
         self.run("system_reset", &json!({}))?;
-        if let Some((device, place)) = &first {
-            self.order(device, *place)?;
-        }
+        self.arrange(None)?;
         self.run("cont", &json!({})).map(drop)
     }
 
     fn power_off(&mut self) -> Result<()> {
-        self.run("stop", &json!({}))?;
-        self.run("system_reset", &json!({})).map(drop)
+        self.stop()
     }
 
     fn shut_down(&mut self) -> Result<()> {

@@ -29,6 +29,7 @@ mod sdi_boot;
 mod sdi_data_volume;
 mod sdi_faults;
 mod sdi_quick;
+mod sushy_deploy;
 pub(crate) mod volume;
 
 use anyhow::Result;
@@ -347,6 +348,22 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 260,
         run: redfish_deploy::run,
+    },
+    Scenario {
+        name: "sushy-deploy",
+        about: "the same by sushy-tools, a BMC that somebody else has written: on, into the network, deployed, off",
+        ci: false,
+        variant: None,
+        rough_seconds: 170,
+        run: sushy_deploy::network,
+    },
+    Scenario {
+        name: "sushy-media",
+        about: "a network without PXE: servers with Secure Boot and with a BIOS boot the ramdisk from a virtual CD, and are deployed",
+        ci: false,
+        variant: None,
+        rough_seconds: 350,
+        run: sushy_deploy::media,
     },
     Scenario {
         name: "sdi-data-volume",

@@ -14,7 +14,6 @@ use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::{self, Explain as _};
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, Node, NodeSpec};
-use crate::redfish::{PASSWORD, USER};
 use crate::story::tell;
 
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
@@ -27,7 +26,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
     // Known before it was ever seen, and switched on by an operator.
     lab.cli.json(&["node", "announce", "web-1", "--mac", &node.mac])?;
-    set_bmc(&lab, &node)?;
+    set_bmc(&lab, &node, "web-1", &[])?;
     power(&lab, &["web-1", "on", "--boot", "pxe"])?;
     tell("announced; its BMC has switched it on, into the network");
     lab.wait_state(&mut node, "available", patience::NETWORK_BOOT)?;
@@ -102,8 +101,9 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-fn set_bmc(lab: &Lab, node: &Node) -> Result<()> {
-    let bmc = node.redfish()?;
+/// Tells the controller of a node's BMC, as operators do it: what the BMC shows is named, compared, and then trusted.
+pub(super) fn set_bmc(lab: &Lab, node: &Node, name: &str, more: &[&str]) -> Result<()> {
+    let bmc = node.access()?;
     let file = lab.folder().join("bmc.password");
     let mut made = fs::File::options()
         .create(true)
@@ -111,47 +111,36 @@ fn set_bmc(lab: &Lab, node: &Node) -> Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&file)?;
-    writeln!(made, "{PASSWORD}")?;
+    writeln!(made, "{}", bmc.password)?;
     let file = file.display().to_string();
-    let words = |fingerprint: &str| {
-        let fixed = [
-            "node",
-            "set-bmc",
-            "web-1",
-            &bmc.address,
-            "--user",
-            USER,
-            "--password-file",
-            &file,
-        ];
-        let mut words: Vec<String> = fixed.map(str::to_owned).to_vec();
-        if !fingerprint.is_empty() {
-            words.extend(["--fingerprint".to_owned(), fingerprint.to_owned()]);
-        }
-        words
-    };
-    let set = |words: Vec<String>| {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        lab.cli.json(&words)
-    };
-    // As operators do it: what the BMC shows is named, compared, and then trusted.
-    set(words(""))?;
-    let shown = lab.cli.json(&["node", "power", "web-1", "status"])?;
-    let remedy = shown["remedy"].as_str().unwrap_or_default();
-    ensure!(
-        remedy.contains(&bmc.fingerprint),
-        "the fingerprint is not told: {shown}"
-    );
-    set(words(&bmc.fingerprint))?;
+    let words = [
+        "node",
+        "set-bmc",
+        name,
+        bmc.address,
+        "--user",
+        bmc.user,
+        "--password-file",
+        &file,
+    ];
+    let words = [&words, more].concat();
+    lab.cli.json(&words)?;
+    let shown = interrupt::until("the BMC to answer", patience::SHORT, || {
+        let shown = lab.cli.json(&["node", "power", name, "status"])?;
+        let remedy = shown["remedy"].as_str().unwrap_or_default();
+        Ok(remedy.contains(bmc.fingerprint).then_some(shown))
+    });
+    shown.explain(|| lab.picture(node))?;
+    lab.cli
+        .json(&[&words[..], &["--fingerprint", bmc.fingerprint]].concat())?;
     let power = interrupt::until("the BMC to answer", patience::SHORT, || {
-        let power = lab.cli.json(&["node", "power", "web-1", "status"])?;
+        let power = lab.cli.json(&["node", "power", name, "status"])?;
         Ok((power["state"] == "off").then_some(power))
     });
     power.explain(|| lab.picture(node)).map(drop)
 }
 
-fn power(lab: &Lab, words: &[&str]) -> Result<Value> {
-    let mut all = vec!["node", "power"];
-    all.extend(words);
-    lab.cli.json(&all)
+/// `imprint node power`, with these words.
+pub(super) fn power(lab: &Lab, words: &[&str]) -> Result<Value> {
+    lab.cli.json(&[&["node", "power"], words].concat())
 }

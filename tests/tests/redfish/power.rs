@@ -1,7 +1,8 @@
 //! A BMC as the standard has it.
 
 use imprint_controller::power::{
-    ActionState, BmcKind, BmcQuirks, BootTarget, Health, NewBmc, PowerError, PowerState, SensorKind,
+    ActionState, BmcKind, BmcQuirks, BootTarget, Health, Media, NewBmc, PowerError, PowerState, SensorKind,
+    set_media,
 };
 use imprint_tests::redfish::{Oddities, Overrides, PASSWORD};
 use jiff::SignedDuration;
@@ -45,12 +46,35 @@ async fn a_server_is_switched_on_and_off_and_on_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_off_has_no_agent() {
+    let (served, _model) = bmc(true, Oddities::default()).await;
+    let site = Site::build().await;
+    site.has(known(&served)).await;
+    let hub = site.app.deployments.hub();
+    let open = || hub.open(NODE, tokio::sync::mpsc::channel(1).0, "", site.app.clock.now());
+    let seat = open();
+    site.done(on(None)).await;
+    assert!(!seat.superseded.is_cancelled());
+    site.done(off(true)).await;
+    assert!(seat.superseded.is_cancelled());
+    let seat = open();
+    site.done(cycle(None)).await;
+    assert!(seat.superseded.is_cancelled());
+}
+
+#[tokio::test]
 async fn a_boot_from_the_network_is_once() {
     let (served, model) = bmc(true, Oddities::default()).await;
     let site = Site::build().await;
     site.has(known(&served)).await;
-    // It is on: to boot something else it has to start anew.
-    site.done(on(Some(BootTarget::Pxe))).await;
+    // It is on: to boot something else it has to start anew, which is another wish.
+    let already = site.done(on(Some(BootTarget::Pxe))).await;
+    assert!(
+        already.why.contains("on already") && already.remedy.contains("cycle"),
+        "{already:?}"
+    );
+    assert!(model.boots().is_empty() && served.service.boot().0 == "Disabled");
+    site.done(cycle(Some(BootTarget::Pxe))).await;
     assert_eq!(model.boots(), ["Pxe"]);
     assert_eq!(served.service.boot().0, "Disabled");
     site.done(cycle(None)).await;
@@ -202,7 +226,7 @@ async fn a_virtual_cd_is_put_in_and_taken_out_and_booted() {
     let (served, model) = bmc(false, Oddities::default()).await;
     let site = Site::build().await;
     site.has(known(&served)).await;
-    let set = async |url: Option<&str>| site.app.power.set_media(&site.by, "web-1", url).await;
+    let set = async |url: Option<&str>| set_media(&site.app, &site.by, "web-1", Media::of(url, false)?).await;
     // Another one takes its place, and the same one twice is one.
     for image in ["https://images.example.net/other.iso", IMAGE, IMAGE] {
         set(Some(image)).await.unwrap();
@@ -213,6 +237,14 @@ async fn a_virtual_cd_is_put_in_and_taken_out_and_booted() {
     assert_eq!(model.boots(), ["Cd"]);
     set(None).await.unwrap();
     assert_eq!(served.service.media(), None);
+    // Without a CD of the ramdisk it says what makes one, and with one the BMC gets an address of the controller's.
+    let ramdisk = async || set_media(&site.app, &site.by, "web-1", Media::Ramdisk).await;
+    let missing = ramdisk().await.unwrap_err();
+    assert!(
+        matches!(&missing, PowerError::NoCd { remedy, .. } if remedy.contains("xtask ramdisk")),
+        "{missing}"
+    );
+    assert!(Media::of(Some(IMAGE), true).is_err());
     let refused = set(Some("file:///etc/passwd")).await.unwrap_err();
     assert!(matches!(refused, PowerError::Invalid(_)), "{refused}");
     let events = site.events().await;

@@ -5,15 +5,11 @@
 //! so and passes, except where `CI` is set.
 
 use std::env;
-use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use imprint_controller::power::{BmcKind, BmcQuirks, BootTarget, NewBmc, PowerState};
-use imprint_tests::process::Service;
-use rcgen::CertifiedKey;
+use imprint_tests::sushy::{self, Managed, PASSWORD, Sushy, USER};
 
 use super::site::{Site, cycle, off, on};
 
@@ -21,100 +17,46 @@ const UUID: &str = "4c4c4544-0051-3610-8034-b7c04f4d3233";
 
 /// Where it is, if it is.
 fn place() -> Option<PathBuf> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python-tools");
-    // Written when all is installed.
-    if place.join("complete").exists() {
-        return Some(place);
-    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let place = sushy::place(&target);
     assert!(
-        env::var_os("CI").is_none(),
-        "{} is missing; `cargo xtask python-tools` makes it",
-        place.display()
+        place.is_some() || env::var_os("CI").is_none(),
+        "{} has no python-tools; `cargo xtask python-tools` makes them",
+        target.display()
     );
-    eprintln!("not tried: `cargo xtask python-tools` installs sushy-tools first");
-    None
-}
-
-struct Sushy {
-    certificate_pem: String,
-    port: u16,
-    service: Service,
-    _folder: tempfile::TempDir,
-}
-
-impl Sushy {
-    fn start(place: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        fs::write(own.join("cert.pem"), cert.pem()).unwrap();
-        fs::write(own.join("key.pem"), signing_key.serialize_pem()).unwrap();
-        let hash = Command::new(place.join("bin/python"))
-            .args([
-                "-c",
-                "import bcrypt; print(bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode())",
-            ])
-            .output()
-            .unwrap();
-        assert!(hash.status.success(), "{}", String::from_utf8_lossy(&hash.stderr));
-        let hash = String::from_utf8(hash.stdout).unwrap();
-        fs::write(own.join("users"), format!("root:{hash}")).unwrap();
-        let shown = own.display();
-        fs::write(
-            own.join("conf"),
-            format!(
-                "SUSHY_EMULATOR_LISTEN_IP = '127.0.0.1'\nSUSHY_EMULATOR_LISTEN_PORT = {port}\n\
-                 SUSHY_EMULATOR_SSL_CERT = '{shown}/cert.pem'\nSUSHY_EMULATOR_SSL_KEY = '{shown}/key.pem'\n\
-                 SUSHY_EMULATOR_AUTH_FILE = '{shown}/users'\nSUSHY_EMULATOR_FAKE_DRIVER = True\n\
-                 SUSHY_EMULATOR_STATE_DIR = '{shown}'\n\
-                 SUSHY_EMULATOR_FAKE_SYSTEMS = [{{'uuid': '{UUID}', 'name': 'web-1', 'power_state': 'Off', \
-                 'external_notifier': False, 'nics': []}}]\n"
-            ),
-        )
-        .unwrap();
-        let mut command = Command::new(place.join("bin/sushy-emulator"));
-        command
-            .arg("--config")
-            .arg(own.join("conf"))
-            .current_dir(own)
-            .stdin(Stdio::null());
-        let service = Service::start("sushy-emulator", &mut command, &own.join("log")).unwrap();
-        Self {
-            certificate_pem: cert.pem(),
-            port,
-            service,
-            _folder: folder,
-        }
+    if place.is_none() {
+        eprintln!("not tried: `cargo xtask python-tools` installs sushy-tools first");
     }
+    place
+}
 
-    fn known(&self, password: &str) -> NewBmc {
-        NewBmc {
-            kind: BmcKind::Redfish,
-            address: format!("https://127.0.0.1:{}", self.port),
-            user: "root".to_owned(),
-            password: Some(password.to_owned().into()),
-            ca_pem: Some(self.certificate_pem.clone()),
-            quirks: BmcQuirks {
-                request_seconds: Some(10),
-                ..BmcQuirks::default()
-            },
-            ..NewBmc::manual("")
-        }
+fn known(sushy: &Sushy, password: &str) -> NewBmc {
+    NewBmc {
+        kind: BmcKind::Redfish,
+        address: sushy.address.clone(),
+        user: USER.to_owned(),
+        password: Some(password.to_owned().into()),
+        ca_pem: Some(sushy.certificate_pem.clone()),
+        quirks: BmcQuirks {
+            request_seconds: Some(10),
+            ..BmcQuirks::default()
+        },
+        ..NewBmc::manual("")
     }
 }
 
 #[tokio::test]
 async fn a_server_of_sushy_tools_is_switched_and_boots_from_the_network() {
     let Some(place) = place() else { return };
-    let mut sushy = Sushy::start(&place);
+    let folder = tempfile::tempdir().unwrap();
+    let managed = Managed {
+        name: "web-1",
+        uuid: UUID,
+        server: None,
+    };
+    let mut sushy = Sushy::start(&place, folder.path(), managed).unwrap();
     let site = Site::build().await;
-    site.has(sushy.known("secret")).await;
+    site.has(known(&sushy, PASSWORD)).await;
     for turn in 0.. {
         let power = site.power().await;
         if power.state == PowerState::Off {
@@ -137,7 +79,7 @@ async fn a_server_of_sushy_tools_is_switched_and_boots_from_the_network() {
         .await
         .unwrap();
     assert_eq!((found.power, found.uuid.as_str()), (PowerState::Off, UUID));
-    site.has(sushy.known("wrong")).await;
+    site.has(known(&sushy, "wrong")).await;
     let failed = site.failed(on(None)).await;
     assert!(failed.why.contains("does not take user root"), "{failed:?}");
 }
