@@ -352,6 +352,11 @@ impl Node {
         Ok(self.look()?.power()? == Power::On)
     }
 
+    /// Takes the power of a server with a Redfish BMC away, which nobody has asked the BMC for.
+    pub fn loses_power(&self) -> Result<()> {
+        self.look()?.stop()
+    }
+
     /// Whether a CD is in the drive of a server with sushy-tools.
     pub fn has_cd(&self) -> Result<bool> {
         self.look()?.with_cd(CD_DRIVE).has_cd()

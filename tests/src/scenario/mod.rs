@@ -350,6 +350,14 @@ const ALL: &[Scenario] = &[
         run: redfish_deploy::run,
     },
     Scenario {
+        name: "redfish-power-fails",
+        about: "a server loses its power in mid-write, and nobody comes: its BMC switches it on, and it is deployed all the same",
+        ci: false,
+        variant: None,
+        rough_seconds: 330,
+        run: redfish_deploy::power_fails,
+    },
+    Scenario {
         name: "sushy-deploy",
         about: "the same by sushy-tools, a BMC that somebody else has written: on, into the network, deployed, off",
         ci: false,

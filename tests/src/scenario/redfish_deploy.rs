@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::deploy;
+use super::{deploy, fault};
 use crate::bmc::BmcSpec;
 use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
@@ -98,6 +98,28 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     power(&lab, &["web-1", "off"])?;
     ensure!(!node.has_power()?, "the server is on after `off`");
     tell("its system has shut down, and the server is off");
+    Ok(())
+}
+
+/// The power fails in mid-write and comes back without the server, as with many firmwares: its BMC switches it on.
+pub fn power_fails(name: &str, parts: &Parts) -> Result<()> {
+    let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
+    let disk = DiskSpec::new(DiskKind::Virtio).slow(30);
+    let mut node = lab.build(NodeSpec::new(Firmware::Uefi, disk).with_bmc(BmcSpec::Redfish))?;
+    node.plug_into_mains()?;
+    lab.cli.json(&["node", "announce", "web-1", "--mac", &node.mac])?;
+    set_bmc(&lab, &node, "web-1", &[])?;
+    power(&lab, &["web-1", "on", "--boot", "pxe"])?;
+    lab.wait_state(&mut node, "available", patience::NETWORK_BOOT)?;
+    let id = fault::order(&lab, &node)?;
+    lab.wait_written(&mut node, &id, 33)?;
+    node.loses_power()?;
+    ensure!(!node.has_power()?, "the server is on without power");
+    tell("the power has failed in mid-write, and nobody comes");
+    let done = lab.wait_deployment(&mut node, &id, "succeeded", patience::DEPLOYMENT)?;
+    lab.wait_state(&mut node, "active", patience::SHORT)?;
+    ensure!(done["attempt"] == 2, "it took {} attempts", done["attempt"]);
+    tell("its BMC has switched it on again, and it is active");
     Ok(())
 }
 
