@@ -62,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .skip_debug(SECRETS)
+        .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)?;
     let package = ".opi_api.storage.v1";
     let mut opi = tonic_prost_build::configure()

@@ -192,18 +192,35 @@ async fn connection(
     shutdown: CancellationToken,
     open: &Open,
 ) {
+    // Each part is on the heap while it lasts, for itself: connections of agents last for months.
+    let met = tokio::select! {
+        () = shutdown.cancelled() => return,
+        met = Box::pin(meet(&acceptor, stream, address, line)) => met,
+    };
+    if let Some((stream, peer)) = met {
+        Box::pin(serve(router, stream, peer, shutdown, open.clone())).await;
+    }
+}
+
+/// Shakes hands; who is at the other end.
+async fn meet(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+    line: &Semaphore,
+) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%address, %error, "TCP_NODELAY was refused");
     }
-    let shaken = tokio::select! {
-        () = shutdown.cancelled() => return,
-        shaken = shake_hands(&acceptor, stream, line) => shaken,
-    };
-    let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+    let stream = match shake_hands(acceptor, stream, line).await {
+        Ok(Ok(stream)) => Box::new(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake failed");
+            return None;
+        }
         Err(_) => {
-            return tracing::debug!(%address, "TLS handshake took too long, or stood in line for too long");
+            tracing::debug!(%address, "TLS handshake took too long, or stood in line for too long");
+            return None;
         }
     };
     let peer = Peer {
@@ -211,7 +228,17 @@ async fn connection(
         guest: leaf_of(&stream).and_then(guest_of),
         address,
     };
-    let open = open.clone();
+    Some((stream, peer))
+}
+
+async fn serve(
+    router: Router,
+    stream: Box<TlsStream<TcpStream>>,
+    peer: Peer,
+    shutdown: CancellationToken,
+    open: Open,
+) {
+    let address = peer.address;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         let (open, router) = (open.clone(), router.clone());

@@ -12,6 +12,7 @@
     reason = "the generated code carries the comments of the .proto files"
 )]
 
+pub mod codec;
 pub mod password_order;
 mod redacted;
 

@@ -64,14 +64,16 @@ impl Agent for AgentService {
         })?;
         let (answers, stream) = mpsc::channel(OUTBOX);
         let app = self.0.clone();
-        tokio::spawn(async move { run(&app, &node_id, request.into_inner(), &answers).await });
+        // On the heap, as it is handed on from one to the other, and each would have room for it.
+        let inbound = Box::new(request.into_inner());
+        tokio::spawn(async move { run(&app, &node_id, inbound, &answers).await });
         let open = |answer: Answer| answer.map(|message| *message).map_err(|status| *status);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(open))))
     }
 }
 
 /// The whole life of a session.
-async fn run(app: &App, node_id: &str, mut inbound: Streaming<AgentMessage>, answers: &Answers) {
+async fn run(app: &App, node_id: &str, mut inbound: Box<Streaming<AgentMessage>>, answers: &Answers) {
     let hello = match timeout(HELLO_LIMIT, inbound.message()).await {
         Ok(Ok(Some(AgentMessage {
             message: Some(Message::Hello(hello)),
@@ -110,7 +112,7 @@ async fn attend(
     app: &App,
     node_id: &str,
     hello: &Hello,
-    inbound: Streaming<AgentMessage>,
+    inbound: Box<Streaming<AgentMessage>>,
     answers: &Answers,
 ) -> Result<(), Status> {
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
@@ -136,7 +138,7 @@ async fn attend(
 async fn converse(
     app: &App,
     seat: &Seat,
-    mut inbound: Streaming<AgentMessage>,
+    mut inbound: Box<Streaming<AgentMessage>>,
     mut outgoing: ReceiverStream<Outgoing>,
     answers: &Answers,
 ) -> Result<(), Status> {
