@@ -9,6 +9,8 @@
 //! 3. Steps of a deployment: [`imprint_hardware::disk`] names the one disk, [`target`] opens it exclusively, [`stream`] writes and
 //!    proves the image, [`finish`] edits partitions, files and EFI variables. No program of the image is ever run.
 //!
+//! What the agent and its kernel say meanwhile is kept in [`log`], and told to the controller as far as there is room.
+//!
 //! What all that is done to is a [`machine`]: this one, or one that is made up.
 //!
 //! Invariants: nothing is written to any disk without a task; the disk can't boot before its image is proven, nor
@@ -21,6 +23,7 @@
 pub mod finish;
 pub mod identity;
 pub mod inventory;
+pub mod log;
 pub mod machine;
 pub mod run;
 pub mod selfcheck;

@@ -9,8 +9,14 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use imprint_agent::{inventory, run, wipe_command, write_command};
-use tracing_subscriber::EnvFilter;
+use imprint_agent::{
+    inventory,
+    log::{Log, LogLayer},
+    run, wipe_command, write_command,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "imprint-agent", version, about = "Puts operating systems onto bare metal, from a ramdisk", after_help = EXAMPLES)]
@@ -59,13 +65,17 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let shown = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .init();
-    match start(arguments) {
+        .with_filter(filter);
+    let log = Log::default();
+    // Only the service has somebody to tell its log to.
+    let told = matches!(arguments.command, Command::Run { .. })
+        .then(|| LogLayer::new(log.clone()).with_filter(LevelFilter::INFO));
+    tracing_subscriber::registry().with(shown).with(told).init();
+    match start(arguments, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { error, remedy }) => {
             eprintln!("imprint-agent: {error:#}");
@@ -93,7 +103,7 @@ impl Failure {
     }
 }
 
-fn start(arguments: Arguments) -> Result<(), Failure> {
+fn start(arguments: Arguments, log: Log) -> Result<(), Failure> {
     let runtime = || {
         // These threads only move bytes between sockets and memory; what computes has threads of its own.
         let threads = std::thread::available_parallelism()
@@ -117,6 +127,7 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
                 identity,
                 state: state_dir,
                 root,
+                log,
             };
             runtime()?.block_on(run::run(options)).map_err(|error| {
                 let remedy = error.remedy();

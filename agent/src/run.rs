@@ -20,6 +20,7 @@ use crate::{
     finish::Places,
     identity::{self, BootIdentity, Credentials, IdentityError, NodeKey, enroll, private_file, tls},
     inventory,
+    log::{self, Log},
     machine::{Local, Machine},
     selfcheck,
     session::{Session, backoff::chain, outbox::Outbox},
@@ -36,6 +37,8 @@ pub struct RunOptions {
     pub state: PathBuf,
     /// `/`, or a tree of a test.
     pub root: PathBuf,
+    /// What the agent says, for the controller.
+    pub log: Log,
 }
 
 impl Default for RunOptions {
@@ -44,6 +47,7 @@ impl Default for RunOptions {
             identity: identity::IDENTITY_FILE.into(),
             state: "/run/imprint".into(),
             root: "/".into(),
+            log: Log::default(),
         }
     }
 }
@@ -108,6 +112,11 @@ pub async fn run_until(
     let watchdog = tokio::spawn(tend_systemd(status.subscribe(), stop.clone()));
 
     let start_count = count_start(&options.state)?;
+    // A tree of files has no kernel.
+    let kernel = (options.root == Path::new("/")).then(|| {
+        let (log, state, stop) = (options.log.clone(), options.state.clone(), stop.clone());
+        tokio::spawn(async move { log::kmsg::follow(&log, &state, &stop).await })
+    });
     let machine = Local::new(&options.root, &options.state, restart);
     tracing::info!(
         version = crate::VERSION,
@@ -144,11 +153,15 @@ pub async fn run_until(
         start_count,
         defects,
         status,
+        log: options.log,
     };
     attend(boot, Arc::new(machine), stop).await?;
     tracing::info!("imprint-agent stops");
     if let Err(error) = watchdog.await {
         tracing::warn!(%error, "the task for systemd has failed");
+    }
+    if let Some(Err(error)) = futures::future::OptionFuture::from(kernel).await {
+        tracing::warn!(%error, "the task that reads the kernel's messages has failed");
     }
     Ok(())
 }
@@ -168,6 +181,8 @@ pub struct Boot {
     pub defects: Vec<String>,
     /// One sentence about the connection.
     pub status: watch::Sender<String>,
+    /// What the agent says, for the controller.
+    pub log: Log,
 }
 
 /// Enrols, opens the session and works on what it brings, until told to stop.
@@ -182,7 +197,9 @@ pub async fn attend(boot: Boot, machine: Arc<dyn Machine>, stop: &CancellationTo
         start_count,
         defects,
         status,
+        log,
     } = boot;
+    log.never_show(&identity.boot_token);
     let state_error = |source| RunError::State {
         path: state.clone(),
         source,
@@ -209,6 +226,7 @@ pub async fn attend(boot: Boot, machine: Arc<dyn Machine>, stop: &CancellationTo
         root,
         state: state.clone(),
         machine: Arc::clone(&machine),
+        log: log.clone(),
     };
     let tasks = Tasks::new(around, Arc::clone(&outbox));
     tasks.resume().map_err(state_error)?;
@@ -227,6 +245,7 @@ pub async fn attend(boot: Boot, machine: Arc<dyn Machine>, stop: &CancellationTo
         tasks: Arc::clone(&tasks),
         status,
         machine,
+        log,
     };
     session.run(stop).await;
     tasks.abandon();

@@ -354,6 +354,23 @@ pub enum DeploymentCommand {
         /// Id of the deployment
         deployment: String,
     },
+    /// What the agent and its kernel said while they worked on it
+    #[command(after_help = "\
+A line that begins with # says how much is missing: the log is kept for a while, and up to a size.
+
+Examples:
+  imprint deployment log 01JD3Y6N9M1V9S1M6V1M3B3W5T
+  imprint deployment log 01JD3Y6N9M1V9S1M6V1M3B3W5T --tail 50 --follow")]
+    Log {
+        /// Id of the deployment
+        deployment: String,
+        /// Only the last N lines
+        #[arg(long, value_name = "N")]
+        tail: Option<u32>,
+        /// Go on with new lines as they come, until the deployment has ended
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Stop a running deployment; a disk that was begun cannot boot afterwards
     #[command(after_help = "Example:\n  imprint deployment cancel 01JD3Y6N9M1V9S1M6V1M3B3W5T")]
     Cancel {

@@ -192,6 +192,22 @@ impl Client {
         self.success(response, "GET", path).await
     }
 
+    /// A text, and a header of the answer as a number.
+    pub async fn text(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        header: &str,
+    ) -> Result<(String, Option<u64>), Fault> {
+        let request = self.request(Method::GET, path, query).timeout(ANSWER);
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let response = self.success(response, "GET", path).await?;
+        let number = response.headers().get(header);
+        let number = number.and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = response.text().await.map_err(|error| self.unanswered(&error))?;
+        Ok((text, number))
+    }
+
     /// The next bytes of a file; `None` at its end.
     pub async fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
         tokio::time::timeout(ANSWER, response.chunk())

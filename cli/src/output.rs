@@ -63,6 +63,12 @@ impl Output {
         }
     }
 
+    /// Text as it is: without what would move a terminal's cursor.
+    pub fn text(text: &str) -> Result<(), Fault> {
+        let plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        print(&text.chars().filter(plain).collect::<String>())
+    }
+
     /// Says why the command failed.
     pub fn failed(&self, fault: &Fault) -> ExitCode {
         let text = if self.is_json() {

@@ -16,6 +16,7 @@ mod destinations;
 mod host;
 mod images;
 mod ingest;
+mod logs;
 mod problems;
 mod quota;
 mod read;
@@ -31,6 +32,7 @@ pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
 pub use host::{Host, HostInterface};
 pub use images::ImageConfig;
 pub use ingest::{CredentialConfig, IngestConfig};
+pub use logs::LogConfig;
 pub use problems::{ConfigErrors, ConfigProblem};
 pub use quota::QuotaConfig;
 pub use read::Overrides;
@@ -77,6 +79,8 @@ pub struct Config {
     pub volumes: Option<VolumesConfig>,
     /// Where events may be sent to.
     pub webhooks: WebhookConfig,
+    /// What is kept of the logs of deployments.
+    pub logs: LogConfig,
 }
 
 /// How images are encrypted in the store.
@@ -279,6 +283,7 @@ impl Config {
             },
             volumes: None,
             webhooks: WebhookConfig::default(),
+            logs: LogConfig::default(),
         }
     }
 

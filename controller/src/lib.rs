@@ -45,6 +45,7 @@ pub mod ingest;
 pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
+pub mod logs;
 pub mod matching;
 pub mod metrics;
 pub mod power;

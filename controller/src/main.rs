@@ -15,7 +15,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy, guests, image_key_commands, matching, metrics, power,
+    deploy, guests, image_key_commands, logs, matching, metrics, power,
     server::Server,
     setup, upkeep, volumes, webhooks,
 };
@@ -299,6 +299,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             deploy::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            logs::run(app).await;
             Ok(())
         }
     });

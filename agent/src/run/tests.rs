@@ -30,6 +30,7 @@ use super::*;
 
 mod encrypted;
 mod learning;
+mod logging;
 mod wiping;
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -169,6 +170,7 @@ struct World {
     lines: mpsc::Receiver<Line>,
     restarts: std_mpsc::Receiver<Leave>,
     restarted: std_mpsc::Sender<Leave>,
+    log: Log,
 }
 
 impl World {
@@ -216,6 +218,7 @@ impl World {
             lines,
             restarts,
             restarted,
+            log: Log::default(),
         }
     }
 
@@ -225,6 +228,7 @@ impl World {
             identity: self.folder.path().join("identity.json"),
             state: self.folder.path().join("state"),
             root: self.folder.path().join("root"),
+            log: self.log.clone(),
         };
         let stop = CancellationToken::new();
         let (token, restarted) = (stop.clone(), self.restarted.clone());
@@ -559,6 +563,7 @@ async fn an_identity_that_is_no_use_is_an_error_at_once() {
         identity: folder.path().join("none"),
         state: folder.path().join("state"),
         root: folder.path().into(),
+        log: Log::default(),
     };
     let error = run_until(options, &CancellationToken::new(), Arc::new(|_| {}))
         .await

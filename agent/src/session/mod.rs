@@ -2,8 +2,8 @@
 //!
 //! One loop owns the stream. It sends what the durable [`outbox`] holds beyond the last number sent in this session
 //! (so a new session resends all that is not acknowledged), the newest progress at most twice a second, and a
-//! heartbeat when it has sent nothing else. That the peer is silent is noticed by the transport's pings, which the
-//! controller answers whatever it is busy with.
+//! heartbeat when it has sent nothing else. Lines of the log go once a second, where the queue has room beside all that.
+//! That the peer is silent is noticed by the transport's pings, which the controller answers whatever it is busy with.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,7 @@ use outbox::{Outbox, sequence};
 
 use crate::{
     identity::{BootIdentity, Credentials, NodeKey, enroll, tls},
+    log::Log,
     machine::{Line, Machine},
     tasks::Tasks,
 };
@@ -41,6 +42,7 @@ const LOSS_SPREAD: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+const LOG_EVERY: Duration = Duration::from_secs(1);
 const QUEUE: usize = 64;
 /// How long a message may wait for a peer that has stopped reading.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -72,6 +74,8 @@ pub struct Session {
     pub status: watch::Sender<String>,
     /// Whose session it is.
     pub machine: Arc<dyn Machine>,
+    /// What the agent says.
+    pub log: Log,
 }
 
 /// What of the outbox has gone out in a session.
@@ -81,6 +85,8 @@ struct Sent {
     number: u64,
     /// Refused tasks.
     refused: Vec<String>,
+    /// Lines of the log, up to this number.
+    logged: u64,
 }
 
 /// Why a session ended.
@@ -221,7 +227,12 @@ impl Session {
         let mut still_learning = true;
         let mut tick = interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut sent, mut last_sent) = (Sent::default(), Instant::now());
+        let mut last_sent = Instant::now();
+        let mut next_log = last_sent;
+        let mut sent = Sent {
+            logged: self.log.acknowledged(),
+            ..Sent::default()
+        };
         let mut renewal = Backoff::new(Duration::from_secs(300));
         let mut next_renewal = Instant::now();
         changes.mark_changed();
@@ -257,6 +268,10 @@ impl Session {
                         }
                         next_renewal = Instant::now() + renewal.delay();
                     }
+                    if Instant::now() >= next_log && self.send_log(&sender, &mut sent) {
+                        last_sent = Instant::now();
+                        next_log = last_sent + LOG_EVERY;
+                    }
                     self.send_tick(&sender, &mut progress, last_sent.elapsed() >= heartbeat).await
                 }
             };
@@ -273,6 +288,7 @@ impl Session {
             Some(Theirs::Task(task)) => self.tasks.accept(task),
             Some(Theirs::Cancel(cancel)) => self.tasks.cancel(&cancel.task_id, &cancel.reason),
             Some(Theirs::Ack(ack)) => self.outbox.acknowledge(&ack.task_id, ack.sequence),
+            Some(Theirs::Log(ack)) => self.log.acknowledge(&ack),
             // A second Welcome, or what a newer controller says.
             Some(Theirs::Welcome(_)) | None => {}
         }
@@ -291,6 +307,10 @@ impl Session {
         let mut any = false;
         for message in self.outbox.pending_after(sent.number) {
             let number = sequence(&message);
+            if matches!(message.message, Some(Ours::Outcome(_))) {
+                // The machine may leave the ramdisk as soon as this is acknowledged.
+                self.send_log(sender, sent);
+            }
             send_message(sender, message).await?;
             sent.number = number;
             any = true;
@@ -306,6 +326,24 @@ impl Session {
             }
         }
         Ok(any)
+    }
+
+    /// Sends the next lines of the log if the queue has room beside what matters more; true when it had.
+    fn send_log(&self, sender: &mpsc::Sender<AgentMessage>, sent: &mut Sent) -> bool {
+        if sender.capacity() < QUEUE / 2 {
+            return false;
+        }
+        let Some((batch, last)) = self.log.batch_after(sent.logged) else {
+            return false;
+        };
+        let message = AgentMessage {
+            message: Some(Ours::Log(batch)),
+        };
+        let went = sender.try_send(message).is_ok();
+        if went {
+            sent.logged = last;
+        }
+        went
     }
 
     async fn send_tick(

@@ -39,6 +39,7 @@ use report::{Reporter, StepFailure};
 use crate::{
     finish::Places,
     identity::{BootIdentity, Credentials, NodeKey},
+    log::Log,
     machine::Machine,
     session::outbox::Outbox,
     wipe::draft::Drafts,
@@ -73,6 +74,8 @@ pub struct Surroundings {
     pub places: Places,
     /// What is worked on.
     pub machine: Arc<dyn Machine>,
+    /// What the agent says, for the controller.
+    pub log: Log,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -246,6 +249,12 @@ impl Tasks {
             abort: None,
         });
         self.outbox.begin(&task_id);
+        self.around.log.set_task(&task_id);
+        if let Some(Kind::Deploy(task)) = record.task.as_ref().and_then(|task| task.kind.as_ref())
+            && let Some(guest) = task.finish.as_ref().and_then(|plan| plan.guest.as_ref())
+        {
+            self.around.log.never_show(&guest.report_token);
+        }
         let tasks = Arc::clone(self);
         let work = self.tracker.spawn(async move {
             let work = AssertUnwindSafe(tasks.work(&mut record, &cancel));

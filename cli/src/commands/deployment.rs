@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::names;
+use super::{deployment_log, names};
 use crate::{
     answer::{Deployment, read},
     arguments::DeploymentCommand,
@@ -33,6 +33,11 @@ pub async fn run(client: &Client, command: DeploymentCommand, output: &Output) -
             let deployment = client.get(&["v1", "deployments", &deployment], &[]).await?;
             show(client, &deployment, output).await
         }
+        DeploymentCommand::Log {
+            deployment,
+            tail,
+            follow,
+        } => deployment_log::run(client, &deployment, tail, follow, output).await,
         DeploymentCommand::Cancel { deployment } => {
             let path = ["v1", "deployments", deployment.as_str(), "cancel"];
             let deployment = client.post(&path, &Map::new(), None).await?;

@@ -6,6 +6,7 @@ mod contents;
 mod copies;
 mod deploy;
 mod deployment;
+mod deployment_log;
 mod events;
 mod guest;
 mod image;

@@ -71,6 +71,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         quota: written.quota,
         ingest: written.ingest,
         webhooks: written.webhooks,
+        logs: written.logs,
     })
 }
 

@@ -13,8 +13,8 @@ use url::Url;
 use super::{
     Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
     IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
-    WrapperKind, derive, destinations, images, ingest, problems::ConfigProblem, quota, store, table::Keys,
-    volumes, webhooks,
+    WrapperKind, derive, destinations, images, ingest, logs, problems::ConfigProblem, quota, store,
+    table::Keys, volumes, webhooks,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -59,6 +59,7 @@ pub(super) struct Written {
     pub ingest: IngestConfig,
     pub volumes: Option<volumes::WrittenVolumes>,
     pub webhooks: webhooks::WebhookConfig,
+    pub logs: logs::LogConfig,
 }
 
 #[derive(Debug, Default)]
@@ -302,8 +303,8 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let [destination_list, region_list, about_volumes] =
         ["destinations", "regions", "volumes"].map(|name| keys.take(name));
-    let [encryption, ingest, deploy, about_webhooks] =
-        ["encryption", "ingest", "deploy", "webhooks"].map(|name| keys.section(name));
+    let [encryption, ingest, deploy, about_webhooks, about_logs] =
+        ["encryption", "ingest", "deploy", "webhooks", "logs"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.deploy = written_deploy(Keys::new("deploy", deploy, problems));
@@ -319,6 +320,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.ingest = ingest::read(ingest, problems);
     written.volumes = volumes::read(about_volumes, problems);
     written.webhooks = webhooks::read(about_webhooks, problems);
+    written.logs = logs::read(about_logs, problems);
     written
 }
 

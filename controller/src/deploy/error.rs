@@ -82,6 +82,9 @@ pub enum DeployError {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The log of a deployment.
+    #[error("cannot read the log of the deployment")]
+    Log(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database did not answer.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -99,6 +102,7 @@ impl From<DeployError> for Problem {
             DeployError::Volume(error) => error.into(),
             DeployError::Database(error) => error.into(),
             DeployError::Fault(problem) => *problem,
+            DeployError::Log(_) => Self::internal(&error),
             DeployError::Refused(refusals) => refused(&refusals),
             DeployError::NotFound(_) => Self::new(
                 StatusCode::NOT_FOUND,

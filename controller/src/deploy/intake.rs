@@ -39,9 +39,9 @@ enum Numbered {
 }
 
 #[derive(Debug)]
-struct Task {
-    deployment_id: String,
-    node_id: String,
+pub(super) struct Task {
+    pub(super) deployment_id: String,
+    pub(super) node_id: String,
     taken: u64,
     ended: bool,
 }
@@ -501,7 +501,10 @@ pub(super) fn clip(text: &str) -> String {
         .collect()
 }
 
-async fn find_task(connection: &mut SqliteConnection, task_id: &str) -> Result<Option<Task>, DatabaseError> {
+pub(super) async fn find_task(
+    connection: &mut SqliteConnection,
+    task_id: &str,
+) -> Result<Option<Task>, DatabaseError> {
     let row: Option<(String, String, i64, Option<i64>)> = sqlx::query_as(
         "SELECT deployment_id, node_id, sequence_taken, ended_at FROM deployment_tasks WHERE task_id = ?",
     )

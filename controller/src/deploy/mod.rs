@@ -35,6 +35,7 @@ mod image_key;
 mod image_rules;
 mod image_users;
 mod intake;
+mod log;
 mod model_rules;
 mod network_config;
 mod network_nics;
@@ -94,6 +95,7 @@ use crate::{
     events::{EventLog, Seldom},
     identity::{ImageKeys, RequestKey},
     inventory::Nodes,
+    logs::Logs,
     matching::Matching,
     power::Power,
     volumes::Volumes,
@@ -125,6 +127,7 @@ pub struct Deployments {
     volumes: Volumes,
     power: Power,
     hub: Hub,
+    logs: Logs,
     controller_url: Url,
     timeouts: TimeoutConfig,
     unknown: UnknownPolicy,
@@ -169,6 +172,7 @@ impl Deployments {
             power,
             db,
             hub,
+            logs: Logs::new(config, clock.clone()),
             events,
             nodes,
             catalog,
@@ -203,6 +207,12 @@ impl Deployments {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// What agents say of their work.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// How often an agent is to give a sign of life.

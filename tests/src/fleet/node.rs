@@ -212,6 +212,7 @@ impl Node {
             state,
             defects: Vec::new(),
             status: watch::Sender::new(String::new()),
+            log: imprint_agent::log::Log::default(),
         };
         let down = stop.child_token();
         let attend = run::attend(boot, Arc::clone(&machine) as _, &down);

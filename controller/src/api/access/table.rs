@@ -273,6 +273,7 @@ pub(super) fn rest() -> Vec<Row> {
         // deployments
         to("GET /v1/deployments", ReadDeployments),
         to("GET /v1/deployments/{id}", ReadDeployments).of_web(),
+        to("GET /v1/deployments/{id}/log", ReadDeployments).of_web(),
         to("POST /v1/deployments", WriteDeployments)
             .body(r#"{"node": "{node}", "image": "{image}"}"#)
             .of_web()
@@ -534,6 +535,7 @@ pub(super) fn grpc() -> Vec<Method> {
             &[(1, "{deployment}")],
         )
         .of_web(),
+        calls("Deployments/ReadLog", ReadDeployments, &[(1, "{deployment}")]).of_web(),
         calls("Deployments/ListDeployments", ReadDeployments, &[]),
         calls("Batches/CreateBatch", WriteDeployments, &[(1, "{node}")]).of_web(),
         calls("Batches/ListBatches", ReadDeployments, &[]),

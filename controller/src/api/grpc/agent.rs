@@ -183,6 +183,7 @@ async fn handle(app: &App, node_id: &str, message: AgentMessage) -> Result<(), S
         Some(Message::Step(event)) => app.deployments.take_step(node_id, event).await,
         Some(Message::Progress(progress)) => app.deployments.take_progress(node_id, progress).await,
         Some(Message::Outcome(outcome)) => app.deployments.take_outcome(node_id, outcome).await,
+        Some(Message::Log(batch)) => app.deployments.take_log(node_id, &batch).await,
         Some(Message::Hello(_)) => {
             return Err(Status::invalid_argument(
                 "Hello is the first message of a session only.",

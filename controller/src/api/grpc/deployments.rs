@@ -8,9 +8,10 @@ use imprint_hardware::{
 use imprint_proto::v1::{
     AcceptDeploymentRequest, CancelDeploymentRequest, CreateDeploymentRequest, Deployment as WireDeployment,
     DeploymentPlan as WirePlan, DiskPlan as WireDiskPlan, DiskVerdict, FirstBoot as WireFirstBoot,
-    FirstBootPhase, GetDeploymentRequest, ListDeploymentsRequest, ListDeploymentsResponse,
-    Reason as WireReason,
+    FirstBootPhase, GetDeploymentRequest, ListDeploymentsRequest, ListDeploymentsResponse, ReadLogRequest,
+    ReadLogResponse, Reason as WireReason,
     deployments_server::{Deployments, DeploymentsServer},
+    read_log_request::Part as WirePart,
 };
 use tonic::{Request, Response, Status, service::RoutesBuilder};
 
@@ -22,6 +23,7 @@ use crate::{
     app::App,
     deploy::{DeployError, DeployRequest, Deployment, FirstBoot},
     identity::Permission,
+    logs::Part,
 };
 
 /// Adds the service to the server.
@@ -261,5 +263,26 @@ impl Deployments for DeploymentsService {
             .await
             .map_err(status::<DeployError>)?;
         Ok(Response::new(wire(deployment)))
+    }
+
+    async fn read_log(&self, request: Request<ReadLogRequest>) -> Result<Response<ReadLogResponse>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::ReadDeployments)?;
+        let request = request.into_inner();
+        let part = match request.part {
+            None => Part::All,
+            Some(WirePart::TailLines(lines)) => Part::Tail(usize::try_from(lines).unwrap_or(usize::MAX)),
+            Some(WirePart::From(place)) => Part::From(place),
+        };
+        let log = self
+            .0
+            .deployments
+            .read_log(&caller.viewer(), &request.id, part)
+            .await
+            .map_err(status::<DeployError>)?;
+        Ok(Response::new(ReadLogResponse {
+            text: log.text,
+            next: log.next,
+        }))
     }
 }

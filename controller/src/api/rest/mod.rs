@@ -18,6 +18,7 @@ pub mod images;
 pub mod imports;
 pub mod jobs;
 pub mod lifecycle;
+pub mod logs;
 pub mod matching;
 pub mod metrics;
 pub mod nodes;
@@ -49,6 +50,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(lifecycle::router())
         .merge(guests::router())
         .merge(deployments::router())
+        .merge(logs::router())
         .merge(batches::router())
         .merge(events::router())
         .merge(jobs::router())

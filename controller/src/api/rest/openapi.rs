@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use super::{
-    batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle,
+    batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle, logs,
     matching, metrics, nodes, power, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
     volumes, webhooks,
 };
@@ -57,6 +57,7 @@ pub fn document() -> &'static openapi::OpenApi {
             lifecycle::openapi(),
             guests::openapi(),
             deployments::openapi(),
+            logs::openapi(),
             batches::openapi(),
             events::openapi(),
             jobs::openapi(),

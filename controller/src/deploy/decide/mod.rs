@@ -346,7 +346,7 @@ fn agent_works(facts: &Facts) -> Decision {
             Waiting::Acceptance,
             facts.limits.step,
             "The agent did not take the task.",
-            "Look at the agent's journal on the server's console, restart the server and {again}.",
+            "Read what the agent said (imprint deployment log), restart the server and {again}.",
         ),
         Agent::Connected { .. } => wait(
             facts,
@@ -357,7 +357,7 @@ fn agent_works(facts: &Facts) -> Decision {
                 facts.step,
                 shown(facts.limits.step)
             ),
-            "Look at the agent's journal on the server's console, and at disk and network of the server; then {again}.",
+            "Read what the agent and its kernel said (imprint deployment log), look at disk and network of the server, then {again}.",
         ),
         Agent::Away => {
             // A server that restarts has its firmware's checks before it.
@@ -492,7 +492,9 @@ fn stopped_by_itself(facts: &Facts) -> NodeProblem {
     NodeProblem {
         step: facts.step.to_string(),
         cause: "The agent says that the task was cancelled, but nobody asked for it.".to_owned(),
-        remedy: facts.remedy("Look at the agent's journal on the server's console, then {again}."),
+        remedy: facts.remedy(
+            "Read what the agent said (imprint deployment log; its console has all of it), then {again}.",
+        ),
     }
 }
 

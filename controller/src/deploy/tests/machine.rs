@@ -217,7 +217,7 @@ impl Machine {
                 return;
             };
             match message.message.unwrap() {
-                controller_message::Message::Welcome(_) => {}
+                controller_message::Message::Welcome(_) | controller_message::Message::Log(_) => {}
                 controller_message::Message::Task(task) => self.takes(rig, task).await,
                 controller_message::Message::Cancel(cancel) => self.stops(&cancel.task_id),
                 controller_message::Message::Ack(ack) => self.is_thanked(rig, &ack).await,

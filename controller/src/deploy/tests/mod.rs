@@ -10,6 +10,7 @@ mod first_boots;
 mod full_disk;
 mod images;
 mod kills;
+mod logs;
 mod machine;
 mod matrix;
 mod models;
