@@ -130,7 +130,7 @@ async fn media(State(site): Site, Path(file): Path<String>, asked: HeaderMap) ->
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "the CD ends before this range\n",
             );
-            described(&mut response, format!("bytes */{size}"));
+            described(&mut response, &format!("bytes */{size}"));
             return response;
         }
     };
@@ -141,7 +141,7 @@ async fn media(State(site): Site, Path(file): Path<String>, asked: HeaderMap) ->
     let mut response = Body::from_stream(filled.stream(part)).into_response();
     *response.status_mut() = status;
     if status == StatusCode::PARTIAL_CONTENT {
-        described(&mut response, told);
+        described(&mut response, &told);
     }
     no_store(&mut response);
     let headers = response.headers_mut();
@@ -154,8 +154,8 @@ async fn media(State(site): Site, Path(file): Path<String>, asked: HeaderMap) ->
     response
 }
 
-fn described(response: &mut Response, range: String) {
-    if let Ok(value) = HeaderValue::from_str(&range) {
+fn described(response: &mut Response, range: &str) {
+    if let Ok(value) = HeaderValue::from_str(range) {
         response.headers_mut().insert(header::CONTENT_RANGE, value);
     }
 }
