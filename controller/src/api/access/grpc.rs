@@ -10,7 +10,8 @@ use tower::ServiceExt;
 
 use super::{
     fixture::{Who, World},
-    table::{self, Method, Needs},
+    methods::{self, Method},
+    table::Needs,
 };
 
 /// A request whose fields are all text.
@@ -63,7 +64,7 @@ fn every_method_has_a_row() {
                 .map(|method| format!("{}/{}", service.name(), method.name()))
         })
         .collect();
-    let rows: BTreeSet<String> = table::grpc()
+    let rows: BTreeSet<String> = methods::grpc()
         .iter()
         .map(|method| method.name.to_owned())
         .collect();
@@ -71,7 +72,7 @@ fn every_method_has_a_row() {
     let gone: Vec<_> = rows.difference(&methods).collect();
     assert!(
         missing.is_empty() && gone.is_empty(),
-        "controller/src/api/access/table.rs: without a row {missing:#?}; with a row and no method {gone:#?}"
+        "controller/src/api/access/methods.rs: without a row {missing:#?}; with a row and no method {gone:#?}"
     );
 }
 
@@ -79,7 +80,7 @@ fn every_method_has_a_row() {
 async fn every_caller_is_let_in_where_the_table_says_and_nowhere_else() {
     let world = World::new().await;
     let mut wrong = Vec::new();
-    for method in table::grpc() {
+    for method in methods::grpc() {
         for who in Who::ALL {
             let code = call(&world, &method, who).await;
             let right = match method.needs {
