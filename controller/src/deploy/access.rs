@@ -1,7 +1,7 @@
 //! Which objects of the store a node may read.
 
-use super::{Deployments, record::running_of, state::Phase};
-use crate::{events::doing, store::StoreObject};
+use super::{Deployments, state::Phase};
+use crate::store::StoreObject;
 
 impl Deployments {
     /// Whether the object belongs to the image that the node is just to write. No answer of the database means no.
@@ -24,14 +24,7 @@ impl Deployments {
         node_id: &str,
         object: &StoreObject,
     ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-        let mut connection = self
-            .db
-            .acquire()
-            .await
-            .map_err(doing("read the node's deployment"))?;
-        let running = running_of(&mut connection, node_id).await?;
-        drop(connection);
-        match running {
+        match self.running_on(node_id).await? {
             Some(deployment) if deployment.phase == Phase::AgentWorks => {
                 Ok(self.catalog.uses(&deployment.manifest, object).await?)
             }

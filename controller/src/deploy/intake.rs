@@ -324,14 +324,7 @@ impl Deployments {
     ) -> Result<(), DeployError> {
         self.ack(node_id, task_id, sequence);
         if is_outcome && self.hub.clear_busy(node_id, task_id) {
-            let mut connection = self
-                .db
-                .acquire()
-                .await
-                .map_err(doing("read the node's deployment"))?;
-            let running = running_of(&mut connection, node_id).await?;
-            drop(connection);
-            if let Some(deployment) = running {
+            if let Some(deployment) = self.running_on(node_id).await? {
                 self.advance(&deployment.id).await?;
             }
         }

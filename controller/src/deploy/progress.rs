@@ -3,11 +3,8 @@
 use imprint_proto::agent::v1 as wire;
 use jiff::Timestamp;
 
-use super::{
-    Deployments, error::DeployError, figures::loads, hub::Subject, intake::clip, record::running_of,
-    state::Step,
-};
-use crate::events::{NodeProgress, Progress, doing};
+use super::{Deployments, error::DeployError, figures::loads, hub::Subject, intake::clip, state::Step};
+use crate::events::{NodeProgress, Progress};
 
 impl Deployments {
     /// Takes figures; they live in memory only.
@@ -65,12 +62,7 @@ impl Deployments {
         if let Some(subject) = self.hub.subject(node_id, task_id, now) {
             return Ok(Some(subject));
         }
-        let mut connection = self
-            .db
-            .acquire()
-            .await
-            .map_err(doing("read the node's deployment"))?;
-        let running = running_of(&mut connection, node_id).await?;
+        let running = self.running_on(node_id).await?;
         Ok(running
             .filter(|deployment| deployment.task_id == task_id)
             .map(|deployment| {

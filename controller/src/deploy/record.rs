@@ -9,13 +9,13 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
-use super::disk_policy::DiskPolicy;
 use super::finish_options::FinishOptions;
 use super::first_boot::FirstBoot;
 use super::image_users::ImageUsers;
 use super::state::{DeploymentState, DiskState, Phase, Purpose, Step};
 use super::taken::Terms;
 use super::volume::DiskContent;
+use super::{Deployments, disk_policy::DiskPolicy};
 use crate::{
     clock::timestamp_from_ms,
     events::{DatabaseError, Loads, doing},
@@ -261,6 +261,18 @@ pub(super) async fn running_of(
         .fetch_optional(connection)
         .await
         .map_err(doing("read the node's deployment"))
+}
+
+impl Deployments {
+    /// The running deployment of a node, outside of any change.
+    pub(super) async fn running_on(&self, node_id: &str) -> Result<Option<Deployment>, DatabaseError> {
+        let mut connection = self
+            .db
+            .acquire()
+            .await
+            .map_err(doing("read the node's deployment"))?;
+        running_of(&mut connection, node_id).await
+    }
 }
 
 /// Writes what may change, if nobody else has changed it since it was read.

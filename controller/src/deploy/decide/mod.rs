@@ -82,6 +82,13 @@ pub struct Limits {
     pub cancel: SignedDuration,
 }
 
+impl Limits {
+    /// Until an agent that is lost in mid-work calls again: a server that restarts has its firmware's checks before it.
+    fn away(&self) -> SignedDuration {
+        self.step.max(self.boot)
+    }
+}
+
 /// Everything a decision rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -360,8 +367,7 @@ fn agent_works(facts: &Facts) -> Decision {
             "Read what the agent and its kernel said (imprint deployment log), look at disk and network of the server, then {again}.",
         ),
         Agent::Away => {
-            // A server that restarts has its firmware's checks before it.
-            let limit = facts.limits.step.max(facts.limits.boot);
+            let limit = facts.limits.away();
             lost(
                 facts,
                 Waiting::AgentReturn(facts.step),
@@ -379,7 +385,7 @@ fn agent_works(facts: &Facts) -> Decision {
 
 /// An agent that was away has the time to take its task from its call on. However often it goes and calls, that ends.
 fn taking(facts: &Facts) -> Facts {
-    let last = later(facts.moved_at, facts.limits.step.max(facts.limits.boot));
+    let last = later(facts.moved_at, facts.limits.away());
     let called_at = facts.called_at.unwrap_or(facts.moved_at);
     Facts {
         moved_at: facts.moved_at.max(called_at.min(last)),
@@ -401,7 +407,7 @@ fn restored(facts: &Facts) -> Decision {
     wait(
         facts,
         Waiting::Restored,
-        facts.limits.step.max(facts.limits.boot),
+        facts.limits.away(),
         "The controller was restored from a backup, and no agent has said since that it holds this task.",
         "Find out what runs on the server. Confirm it (imprint node confirm NODE), then {again} if that is still wanted.",
     )
