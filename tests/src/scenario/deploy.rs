@@ -5,12 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::guest;
-use crate::cli::Order;
+use super::{fault, guest};
 use crate::controller::ControllerOptions;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::Explain as _;
-use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::network::Addresses;
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
@@ -130,17 +129,7 @@ pub fn deploy(lab: &mut Lab, specs: &[NodeSpec]) -> Result<(Vec<Node>, Vec<Value
     let mut running = Vec::new();
     for (node, _) in &mut nodes {
         lab.take_into_service(node)?;
-        let order = Order {
-            image: IMAGE.to_owned(),
-            disk: None,
-            user_data: Some(lab.key.user_data()),
-            ..Order::default()
-        };
-        let deployment = lab.cli.deploy(&node.mac, &order)?;
-        let id = deployment["id"]
-            .as_str()
-            .context("the deployment has no id")?
-            .to_owned();
+        let id = fault::order(lab, node)?;
         tell(&format!("{} discovered, approved, deploying", node.name));
         running.push(id);
     }

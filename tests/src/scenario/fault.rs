@@ -13,15 +13,19 @@ use crate::lab::{IMAGE, Lab, patience};
 use crate::node::Node;
 use crate::story::tell;
 
-/// Orders the lab's image onto a node's only disk; answers the deployment's id.
-pub fn order(lab: &Lab, node: &Node) -> Result<String> {
-    let order = Order {
+/// The lab's image onto a node's only disk.
+pub fn plain_order(lab: &Lab) -> Order {
+    Order {
         image: IMAGE.to_owned(),
         disk: None,
         user_data: Some(lab.key.user_data()),
         ..Order::default()
-    };
-    let deployment = lab.cli.deploy(&node.mac, &order)?;
+    }
+}
+
+/// Orders the lab's image onto a node's only disk; answers the deployment's id.
+pub fn order(lab: &Lab, node: &Node) -> Result<String> {
+    let deployment = lab.cli.deploy(&node.mac, &plain_order(lab))?;
     Ok(deployment["id"]
         .as_str()
         .context("the deployment has no id")?

@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::{deploy, fault};
 use crate::bmc::BmcSpec;
-use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
 use crate::interrupt::{self, Explain as _};
-use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
 
@@ -41,17 +40,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     tell("called, and switched off");
 
     // Its order is disk first: without the BMC it would not come.
-    let order = Order {
-        image: IMAGE.to_owned(),
-        disk: None,
-        user_data: Some(lab.key.user_data()),
-        ..Order::default()
-    };
-    let deployment = lab.cli.deploy(&node.mac, &order)?;
-    let id = deployment["id"]
-        .as_str()
-        .context("the deployment has no id")?
-        .to_owned();
+    let id = fault::order(&lab, &node)?;
     let done = lab.wait_deployment(&mut node, &id, "succeeded", patience::DEPLOYMENT)?;
     let facts = lab.wait_state(&mut node, "active", patience::SHORT)?;
     tell("ordered while it was off: the controller has switched it on, and it is active");
@@ -81,7 +70,9 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     ensure!(bmc.service.sessions().0 == 0, "a session of the BMC is left");
 
     // A system that runs is installed anew: off, network once, on.
-    let mut words = lab.cli.deploy_arguments(&[&node.mac], &order)?;
+    let mut words = lab
+        .cli
+        .deploy_arguments(&[&node.mac], &fault::plain_order(&lab))?;
     words.push("--reinstall".to_owned());
     let again = lab
         .cli

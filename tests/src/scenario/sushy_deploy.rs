@@ -1,13 +1,13 @@
 //! Servers that nobody touches, and whose BMC somebody else has written: sushy-tools, which takes its time and knows no boot that
 //! is once. Over the network, and from a virtual CD where the network has no PXE.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
+use super::fault;
 use super::redfish_deploy::{power, set_bmc};
 use crate::bmc::BmcSpec;
-use crate::cli::Order;
 use crate::disk::{DiskKind, DiskSpec};
-use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
+use crate::lab::{Lab, LabOptions, Parts, patience};
 use crate::network::Addresses;
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
@@ -63,17 +63,7 @@ fn plugged_in(lab: &mut Lab, firmware: Firmware, called: &str, more: &[&str]) ->
 
 /// Ordered, active, and switched off by its system.
 fn deployed(lab: &mut Lab, node: &mut Node, called: &str) -> Result<()> {
-    let order = Order {
-        image: IMAGE.to_owned(),
-        disk: None,
-        user_data: Some(lab.key.user_data()),
-        ..Order::default()
-    };
-    let deployment = lab.cli.deploy(&node.mac, &order)?;
-    let id = deployment["id"]
-        .as_str()
-        .context("the deployment has no id")?
-        .to_owned();
+    let id = fault::order(lab, node)?;
     lab.wait_deployment(node, &id, "succeeded", patience::DEPLOYMENT)?;
     lab.wait_state(node, "active", patience::SHORT)?;
     tell(&format!("{called} is active"));
