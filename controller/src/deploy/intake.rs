@@ -323,10 +323,11 @@ impl Deployments {
         is_outcome: bool,
     ) -> Result<(), DeployError> {
         self.ack(node_id, task_id, sequence);
-        if is_outcome && self.hub.clear_busy(node_id, task_id) {
-            if let Some(deployment) = self.running_on(node_id).await? {
-                self.advance(&deployment.id).await?;
-            }
+        if is_outcome
+            && self.hub.clear_busy(node_id, task_id)
+            && let Some(deployment) = self.running_on(node_id).await?
+        {
+            self.advance(&deployment.id).await?;
         }
         Ok(())
     }
