@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "imprint/v1/jobs.proto",
     "imprint/v1/matching.proto",
     "imprint/v1/power.proto",
+    "imprint/v1/rescues.proto",
     "imprint/v1/store.proto",
     "imprint/v1/sharing.proto",
     "imprint/v1/tenants.proto",
@@ -35,12 +36,14 @@ const OPI_FILES: &[&str] = &[
 ];
 
 /// Messages with secrets; what they show of themselves is in `src/redacted.rs`.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 11] = [
     ".imprint.agent.v1.ImageSource",
     ".imprint.agent.v1.CloudInitSeed",
     ".imprint.agent.v1.GuestPlan",
+    ".imprint.agent.v1.RescueTask",
     ".imprint.v1.ResetPasswordRequest",
     ".imprint.v1.ResetPasswordResponse",
+    ".imprint.v1.RescueResponse",
     ".imprint.v1.CreateWebhookResponse",
     ".imprint.v1.SetBmcRequest",
     ".opi_api.storage.v1.NvmeSubsystemSpec",

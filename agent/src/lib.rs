@@ -16,7 +16,7 @@
 //! Invariants: nothing is written to any disk without a task; the disk can't boot before its image is proven, nor
 //! after a failure; secrets live in RAM, mode 0600, and never in a log.
 //!
-//! [`wipe`] makes what disks hold unreadable, with proof; a task of its own.
+//! [`wipe`] makes what disks hold unreadable, with proof; a task of its own. So is a [`rescue`], which lets somebody in by ssh.
 //!
 //! [`write_command`] and [`wipe_command`] are the same engines by hand (`imprint-agent write`, `imprint-agent wipe`).
 
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod inventory;
 pub mod log;
 pub mod machine;
+pub mod rescue;
 pub mod run;
 pub mod selfcheck;
 pub mod session;

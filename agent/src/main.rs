@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use imprint_agent::{
     inventory,
     log::{Log, LogLayer},
-    run, wipe_command, write_command,
+    rescue, run, wipe_command, write_command,
 };
 use tracing_subscriber::{
     EnvFilter, Layer as _, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
@@ -63,6 +63,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let name = name.to_string_lossy();
+    if rescue::shell::is_meant(&name) {
+        return rescue::shell::run(&name, words);
+    }
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let shown = tracing_subscriber::fmt::layer()

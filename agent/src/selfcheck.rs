@@ -3,12 +3,14 @@
 //! A machine with too little RAM doesn't panic: the kernel unpacks as much of the initramfs as fits and starts what
 //! is there. So the first file of the ramdisk lists all the others, and the agent compares.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use serde::Deserialize;
 
 /// The list, the first file of the ramdisk's archive.
 pub const LIST: &str = "etc/imprint/ramdisk.json";
+/// The same of the second initrd that a machine is given for a rescue.
+pub const RESCUE_LIST: &str = "etc/imprint/rescue.json";
 /// More than this many lines would say the same thing again.
 const MOST_NAMED: usize = 5;
 
@@ -31,23 +33,66 @@ struct Entry {
 /// is there. Outside of a ramdisk, without a list, there is nothing to compare.
 #[must_use]
 pub fn defects(root: &Path, memory_bytes: Option<u64>, kernel: &str) -> Vec<String> {
-    let path = root.join(LIST);
-    let Ok(bytes) = fs::read(&path) else {
-        return vec!["the list of the ramdisk's files (/etc/imprint/ramdisk.json) is missing".to_owned()];
-    };
-    let list: List = match serde_json::from_slice(&bytes) {
+    let list = match read(root, LIST) {
         Ok(list) => list,
-        Err(error) => return vec![format!("the list of the ramdisk's files is malformed: {error}")],
+        Err(defect) => return vec![defect],
     };
+    // What a rescue puts in the place of the ramdisk's own is in its list.
+    let replaced: HashSet<String> = match read(root, RESCUE_LIST) {
+        Ok(rescue) => rescue.files.into_iter().map(|entry| entry.path).collect(),
+        Err(_) => HashSet::new(),
+    };
+    let mut found = compare(root, &list, &replaced, memory_bytes);
+    if !list.kernel.is_empty() && !kernel.is_empty() && list.kernel != kernel {
+        found.push(format!(
+            "the kernel is {kernel}, the ramdisk was made for {}: its modules cannot be loaded",
+            list.kernel
+        ));
+    }
+    if root.join(RESCUE_LIST).exists() {
+        found.append(&mut rescue_defects(root, memory_bytes));
+    }
+    found
+}
+
+/// The same of what a rescue needs besides.
+#[must_use]
+pub fn rescue_defects(root: &Path, memory_bytes: Option<u64>) -> Vec<String> {
+    let list = match read(root, RESCUE_LIST) {
+        Ok(list) => list,
+        Err(defect) => return vec![defect],
+    };
+    let mut found = compare(root, &list, &HashSet::new(), memory_bytes);
+    if let Ok(ramdisk) = read(root, LIST)
+        && ramdisk.kernel != list.kernel
+    {
+        found.push(format!(
+            "rescue.img was built for {}, initrd.img for {}: they do not belong together",
+            list.kernel, ramdisk.kernel
+        ));
+    }
+    found
+}
+
+fn read(root: &Path, list: &str) -> Result<List, String> {
+    let bytes = fs::read(root.join(list))
+        .map_err(|_| format!("the list of the ramdisk's files (/{list}) is missing"))?;
+    let list: List = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("the list of the ramdisk's files is malformed: {error}"))?;
     if list.version != 1 {
-        return vec![format!(
+        return Err(format!(
             "the list of the ramdisk's files has version {}, this agent knows 1",
             list.version
-        )];
+        ));
     }
+    Ok(list)
+}
+
+fn compare(root: &Path, list: &List, without: &HashSet<String>, memory_bytes: Option<u64>) -> Vec<String> {
     let mut broken: Vec<String> = list
         .files
         .iter()
+        .filter(|entry| !without.contains(&entry.path))
         .filter_map(|entry| broken(root, entry))
         .collect();
     let mut found = Vec::new();
@@ -63,12 +108,6 @@ pub fn defects(root: &Path, memory_bytes: Option<u64>, kernel: &str) -> Vec<Stri
             broken.push(format!("and {} more", count - MOST_NAMED));
         }
         found.append(&mut broken);
-    }
-    if !list.kernel.is_empty() && !kernel.is_empty() && list.kernel != kernel {
-        found.push(format!(
-            "the kernel is {kernel}, the ramdisk was made for {}: its modules cannot be loaded",
-            list.kernel
-        ));
     }
     found
 }
@@ -109,6 +148,24 @@ mod tests {
             "the ramdisk is incomplete (2 of 2 files): it needs 768 MiB of RAM, has 512 MiB"
         );
         assert_eq!(found[1..], ["/a has 2 bytes instead of 3", "/b is missing"]);
+        fs::write(root.path().join("a"), "abcd").unwrap();
+        fs::write(root.path().join("b"), "b").unwrap();
+        let rescue = r#"{"version":1,"kernel":"6.1","min_memory_mib":900,"files":[{"path":"/a","size":4},{"path":"/c","size":1}]}"#;
+        fs::write(root.path().join(RESCUE_LIST), rescue).unwrap();
+        let found = defects(root.path(), None, "6.1");
+        assert_eq!(
+            found,
+            [
+                "the ramdisk is incomplete (1 of 2 files): it needs 900 MiB of RAM",
+                "/c is missing"
+            ],
+            "/a is the one of the rescue"
+        );
+        fs::write(root.path().join("c"), "c").unwrap();
+        assert_eq!(defects(root.path(), None, "6.1"), [""; 0]);
+        fs::write(root.path().join(RESCUE_LIST), rescue.replace("6.1", "6.2")).unwrap();
+        assert!(rescue_defects(root.path(), None)[0].contains("do not belong together"));
+        fs::remove_file(root.path().join(RESCUE_LIST)).unwrap();
         fs::write(root.path().join(LIST), "{").unwrap();
         assert!(defects(root.path(), None, "6.1")[0].contains("malformed"));
     }

@@ -3,9 +3,9 @@
 use std::fmt::{Debug, Formatter, Result};
 
 use crate::{
-    agent::v1::{CloudInitSeed, GuestPlan, ImageSource},
+    agent::v1::{CloudInitSeed, GuestPlan, ImageSource, RescueTask},
     opi::{NvmeSubsystemSpec, TcpController},
-    v1::{CreateWebhookResponse, ResetPasswordRequest, ResetPasswordResponse, SetBmcRequest},
+    v1::{CreateWebhookResponse, RescueResponse, ResetPasswordRequest, ResetPasswordResponse, SetBmcRequest},
 };
 
 /// Stands for a secret.
@@ -56,6 +56,28 @@ impl Debug for GuestPlan {
             .field("ca_pem", &self.ca_pem)
             .field("report_token", &Secret::of(&self.report_token))
             .field("order_keys", &self.order_keys.len())
+            .finish()
+    }
+}
+
+impl Debug for RescueTask {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("RescueTask")
+            .field("rescue_id", &self.rescue_id)
+            .field("password_hash", &Secret::of(&self.password_hash))
+            .field("password_number", &self.password_number)
+            .field("ssh_keys", &self.ssh_keys)
+            .field("until", &self.until)
+            .field("remaining_seconds", &self.remaining_seconds)
+            .finish()
+    }
+}
+
+impl Debug for RescueResponse {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("RescueResponse")
+            .field("rescue", &self.rescue)
+            .field("password", &Secret::of(&self.password))
             .finish()
     }
 }
@@ -132,8 +154,8 @@ impl Debug for TcpController {
 mod tests {
     use crate::{
         agent::v1::{
-            CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageSource, Task,
-            controller_message::Message, task::Kind,
+            CloudInitSeed, ControllerMessage, DeployTask, FinishPlan, GuestPlan, ImageSource, RescueTask,
+            Task, controller_message::Message, task::Kind,
         },
         opi::{NvmeRemoteController, NvmeSubsystem, NvmeSubsystemSpec, TcpController},
     };
@@ -187,7 +209,15 @@ mod tests {
         let message = ControllerMessage {
             message: Some(Message::Task(task)),
         };
-        for shown in [format!("{message:?}"), format!("{message:#?}")] {
+        let rescue = RescueTask {
+            password_hash: "$6$123".into(),
+            ..RescueTask::default()
+        };
+        for shown in [
+            format!("{message:?}"),
+            format!("{message:#?}"),
+            format!("{rescue:?}"),
+        ] {
             assert!(!shown.contains("123") && shown.contains("<secret>"), "{shown}");
         }
         assert!(format!("{:?}", ImageSource::default()).contains("data_key: <none>"));

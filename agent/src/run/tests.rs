@@ -31,6 +31,7 @@ use super::*;
 mod encrypted;
 mod learning;
 mod logging;
+mod rescued;
 mod wiping;
 
 const PATIENCE: Duration = Duration::from_secs(15);

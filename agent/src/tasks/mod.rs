@@ -13,7 +13,7 @@ use std::{
 use futures::FutureExt as _;
 use imprint_image::seal::DataKey;
 use imprint_proto::agent::v1::{
-    AfterWipe, Cancelled, Failure, Outcome, Progress, Step, Success, Task, WipeCertificate,
+    AfterWipe, Cancelled, Failure, Outcome, Progress, RescueTask, Step, Success, Task, WipeCertificate,
     outcome::Result as Ended, task::Kind,
 };
 use jiff::Timestamp;
@@ -28,6 +28,7 @@ mod image;
 mod image_key;
 pub mod record;
 pub mod report;
+mod rescue;
 mod volume;
 mod wipe;
 
@@ -41,6 +42,7 @@ use crate::{
     identity::{BootIdentity, Credentials, NodeKey},
     log::Log,
     machine::Machine,
+    rescue::Place,
     session::outbox::Outbox,
     wipe::draft::Drafts,
 };
@@ -96,6 +98,7 @@ pub struct Tasks {
     running: Mutex<Option<Running>>,
     progress: watch::Sender<Option<Progress>>,
     image_key: KeyHolder,
+    renewed: watch::Sender<Option<RescueTask>>,
     tracker: TaskTracker,
 }
 
@@ -123,6 +126,7 @@ impl Tasks {
             running: Mutex::new(None),
             progress: watch::Sender::new(None),
             image_key: KeyHolder::default(),
+            renewed: watch::Sender::new(None),
             tracker: TaskTracker::new(),
         })
     }
@@ -177,6 +181,9 @@ impl Tasks {
             if running.task_id == task.task_id {
                 if let Some(key) = key {
                     self.image_key.arrived(&task.task_id, key);
+                }
+                if let Some(Kind::Rescue(rescue)) = task.kind {
+                    self.renewed.send_replace(Some(rescue));
                 }
                 return;
             }
@@ -287,7 +294,11 @@ impl Tasks {
         }
         if !record.ended {
             let mut certificates = Vec::new();
+            let rescue = rescue::Rescue::new(&self.around, self, cancel);
             let result = match record.task.clone().and_then(|task| task.kind) {
+                Some(Kind::Deploy(_) | Kind::Wipe(_)) if rescue.is_loaded() => {
+                    ended(rescue.restart_out_of_it(record).await, false)
+                }
                 Some(Kind::Deploy(task)) => {
                     let job = deploy::Deploy::new(&self.around, self, &task, cancel);
                     job.run(record)
@@ -297,6 +308,12 @@ impl Tasks {
                 Some(Kind::Wipe(task)) => {
                     let job = wipe::Wipe::new(&self.around, self, &task, cancel);
                     let result = job.run(record, &mut certificates).await;
+                    result.map_or_else(|failure| ended(failure, false), Ended::Success)
+                }
+                Some(Kind::Rescue(task)) => {
+                    let result = rescue.run(record, task).await;
+                    // Whoever asked for its end wants the restart: no later word keeps the machine here.
+                    record.leaves_anyway = result.is_ok();
                     result.map_or_else(|failure| ended(failure, false), Ended::Success)
                 }
                 Some(Kind::Reboot(_)) => Ended::Success(Success::default()),
@@ -322,8 +339,10 @@ impl Tasks {
                 );
                 let refused = tokio::select! {
                     biased;
-                    () = cancel.cancelled() => true,
-                    () = self.outbox.acknowledged(&task_id, end.number) => cancel.is_cancelled(),
+                    () = cancel.cancelled(), if !record.leaves_anyway => true,
+                    () = self.outbox.acknowledged(&task_id, end.number) => {
+                        cancel.is_cancelled() && !record.leaves_anyway
+                    }
                 };
                 if refused {
                     return self.refused(record).await;
@@ -402,6 +421,7 @@ impl Tasks {
                     .to_owned(),
             ..Failure::default()
         };
+        rescue::end_all(&Place::below(&self.around.root, &self.around.state)).await;
         if record.leaves_traces() {
             let disarmed = self.disarm(record, false).await;
             failure.head_cleared = disarmed.head_cleared;
@@ -429,6 +449,14 @@ impl Tasks {
         }
     }
 
+    /// What comes of a rescue that runs.
+    fn renewed(&self) -> watch::Receiver<Option<RescueTask>> {
+        let mut renewed = self.renewed.subscribe();
+        // It may have come before anybody listened.
+        renewed.mark_changed();
+        renewed
+    }
+
     fn reporter(&self) -> Reporter {
         Reporter::new(Arc::clone(&self.outbox))
     }
@@ -448,7 +476,7 @@ fn needs_image_key(record: &Record) -> bool {
 fn leaves(record: &Record) -> Option<Leave> {
     match record.task.as_ref().and_then(|task| task.kind.as_ref())? {
         Kind::Deploy(task) => task.reboot.then_some(Leave::Restart),
-        Kind::Reboot(_) => Some(Leave::Restart),
+        Kind::Reboot(_) | Kind::Rescue(_) => Some(Leave::Restart),
         Kind::Wipe(task) => match task.after() {
             AfterWipe::Unspecified => None,
             AfterWipe::Restart => Some(Leave::Restart),

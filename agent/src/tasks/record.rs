@@ -65,6 +65,9 @@ pub struct Record {
     /// At its end the machine does not restart but loses power.
     #[prost(bool, tag = "15")]
     pub power_off: bool,
+    /// Nothing that the controller says keeps the machine from that: it was asked for.
+    #[prost(bool, tag = "16")]
+    pub leaves_anyway: bool,
 }
 
 /// A step that is done.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use imprint_proto::agent::v1::{Step, StepEvent, StepKind};
+use imprint_proto::agent::v1::{RescueReport, Step, StepEvent, StepKind};
 use jiff::Timestamp;
 
 use crate::session::outbox::Outbox;
@@ -80,6 +80,15 @@ impl Reporter {
         self.push(step, StepKind::Note, |event| detail.clone_into(&mut event.detail));
     }
 
+    /// How to get into a machine that is rescued, and what has happened.
+    pub fn rescue(&self, detail: &str, report: RescueReport) {
+        tracing::info!(step = name(Step::Rescue), detail, "note");
+        self.push(Step::Rescue, StepKind::Note, |event| {
+            detail.clone_into(&mut event.detail);
+            event.rescue = Some(report);
+        });
+    }
+
     /// A step goes on after a fault.
     pub fn retrying(&self, step: Step, detail: &str, cause: &str, delay: Duration) {
         tracing::warn!(
@@ -128,6 +137,7 @@ pub fn name(step: Step) -> &'static str {
         Step::Reboot => "reboot",
         Step::FirstBootReport => "first_boot_report",
         Step::Wipe => "wipe",
+        Step::Rescue => "rescue",
     }
 }
 

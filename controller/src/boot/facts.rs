@@ -148,6 +148,8 @@ pub enum BootAction {
         reason: String,
         /// What the kernel of this kind of machine needs besides.
         kernel_arguments: Vec<String>,
+        /// With the initrd that has the ssh server and tools of a rescue.
+        rescue: bool,
     },
     /// Leave the network boot; the firmware goes on to the local disk.
     LocalDisk {

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
-use super::script;
+use super::script::{self, RESCUE_IMAGE};
 use super::site::{Answer, BootSite, Said};
 use super::tftp;
 use crate::range::{self, Range};
@@ -80,8 +80,11 @@ async fn node(State(site): Site, Query(query): Query<NodeQuery>) -> Response {
             facts,
             nonce,
             kernel_arguments,
+            rescue,
             reason,
-        } => site.scripts.ramdisk(&facts, &nonce, &kernel_arguments, &reason),
+        } => site
+            .scripts
+            .ramdisk(&facts, &nonce, &kernel_arguments, rescue, &reason),
     })
 }
 
@@ -161,7 +164,10 @@ fn described(response: &mut Response, range: &str) {
 }
 
 async fn ramdisk(State(site): Site, Path(file): Path<String>) -> Response {
-    match ["vmlinuz", "initrd.img"].into_iter().find(|name| *name == file) {
+    match ["vmlinuz", "initrd.img", RESCUE_IMAGE]
+        .into_iter()
+        .find(|name| *name == file)
+    {
         Some(name) => file_response(&site.ramdisk_dir.join(name)).await,
         None => not_found(),
     }

@@ -23,5 +23,6 @@ pub mod tftp;
 pub mod tokens;
 
 pub use facts::{BootAction, BootFacts, MacAddress, Platform};
+pub use script::{RESCUE_ARGUMENT, RESCUE_IMAGE};
 pub use serve::{BootError, BootServices};
 pub use tokens::{BootTokens, IssueError, IssuedToken, RedeemError, Redeemed};

@@ -11,6 +11,10 @@ use super::facts::{BootFacts, Platform};
 
 /// Console on screen and first serial port; a panic restarts the machine, so that nobody has to.
 const FIXED_ARGUMENTS: &str = "console=tty0 console=ttyS0,115200 quiet panic=30";
+/// The initrd of rescues: an ssh server and tools, which no other machine is given.
+pub const RESCUE_IMAGE: &str = "rescue.img";
+/// Tells the agent that it was given that initrd.
+pub const RESCUE_ARGUMENT: &str = "imprint.rescue";
 /// Attempts of `start.ipxe`, five seconds apart, before the machine leaves to its local disk.
 const ATTEMPTS: usize = 24;
 /// Longest text of the controller's that is shown on a machine's screen.
@@ -106,7 +110,14 @@ exit 1
 
     /// Loads kernel, ramdisk and the identity initrd of `nonce`. The machine's own arguments come last, and so win; what
     /// iPXE would not pass on as it is is left out.
-    pub fn ramdisk(&self, facts: &BootFacts, nonce: &str, own: &[String], reason: &str) -> String {
+    pub fn ramdisk(
+        &self,
+        facts: &BootFacts,
+        nonce: &str,
+        own: &[String],
+        rescue: bool,
+        reason: &str,
+    ) -> String {
         let base = &self.base;
         let mac = facts.mac.as_str();
         let mut names = String::from("initrd=initrd.img");
@@ -117,8 +128,14 @@ exit 1
                 "initrd --name extra{n}.img {base}/boot/extra/{n} || goto failed\n"
             ));
         }
+        if rescue {
+            names.push_str(&format!(" initrd={RESCUE_IMAGE}"));
+            downloads.push_str(&format!(
+                "initrd --name {RESCUE_IMAGE} {base}/ramdisk/{RESCUE_IMAGE} || goto failed\n"
+            ));
+        }
         let bootif = mac.replace(':', "-");
-        let arguments = self.arguments(own, str::to_owned);
+        let arguments = self.arguments(own, rescue, str::to_owned);
         let reason = echo(reason);
         format!(
             "#!ipxe
@@ -137,8 +154,12 @@ chain --replace {base}/boot/start.ipxe || goto failed
     }
 
     /// The kernel's arguments, each as a `word` of the boot loader: those of all machines, then the machine's own.
-    fn arguments(&self, own: &[String], word: impl Fn(&str) -> String) -> String {
+    fn arguments(&self, own: &[String], rescue: bool, word: impl Fn(&str) -> String) -> String {
         let mut arguments = FIXED_ARGUMENTS.to_owned();
+        if rescue {
+            arguments.push(' ');
+            arguments.push_str(RESCUE_ARGUMENT);
+        }
         let own = own.iter().filter(|argument| usable_argument(argument));
         for argument in self.kernel_arguments.iter().chain(own) {
             arguments.push(' ');

@@ -23,7 +23,7 @@ pub type Decide = Arc<dyn Fn(BootFacts) -> BoxFuture<'static, Result<BootAction,
 pub struct BootSite {
     /// The scripts.
     pub scripts: Scripts,
-    /// Folder with `vmlinuz` and `initrd.img`.
+    /// Folder with `vmlinuz`, `initrd.img` and `rescue.img`.
     pub ramdisk_dir: PathBuf,
     /// Folder with the iPXE files.
     pub ipxe_dir: PathBuf,
@@ -72,6 +72,7 @@ pub(super) enum Answer {
         facts: BootFacts,
         nonce: String,
         kernel_arguments: Vec<String>,
+        rescue: bool,
         reason: String,
     },
     /// Leave the network boot.
@@ -116,6 +117,7 @@ impl BootSite {
             Ok(BootAction::Ramdisk {
                 reason,
                 kernel_arguments,
+                rescue,
             }) => match self.tokens.issue(&facts).await {
                 Ok(issued) => {
                     tracing::info!(mac = %facts.mac, reason, "machine boots the ramdisk");
@@ -123,6 +125,7 @@ impl BootSite {
                         facts,
                         nonce: issued.nonce,
                         kernel_arguments,
+                        rescue,
                         reason,
                     }
                 }

@@ -106,7 +106,7 @@ fn named<'a>(site: &BootSite, path: &'a str) -> Option<Named<'a>> {
         SHIM => return Some(Named::File(shim.clone())),
         GRUB => return Some(Named::File(grub.clone())),
         grub::CONFIGURATION => return Some(Named::Start),
-        "ramdisk/vmlinuz" | "ramdisk/initrd.img" => {
+        "ramdisk/vmlinuz" | "ramdisk/initrd.img" | "ramdisk/rescue.img" => {
             let name = path.strip_prefix("ramdisk/")?;
             return Some(Named::File(site.ramdisk_dir.join(name)));
         }
@@ -180,11 +180,12 @@ impl BootFiles {
                 facts,
                 nonce,
                 kernel_arguments,
+                rescue,
                 reason,
             } => self
                 .site
                 .scripts
-                .grub_ramdisk(&facts, &nonce, &kernel_arguments, &reason),
+                .grub_ramdisk(&facts, &nonce, &kernel_arguments, rescue, &reason),
         })
     }
 

@@ -125,7 +125,7 @@ impl Deployments {
             outcome: news.outcome.clone(),
             data_disk: !deployment.finish,
             stays_until: match &deployment.terms {
-                Some(Terms::Rescue { until, .. }) => Some(*until),
+                Some(Terms::Rescue(terms)) => Some(terms.until),
                 Some(Terms::Release { .. }) | None => None,
             },
             volume: task.volume,
@@ -206,6 +206,7 @@ impl Deployments {
                 )
                 .await?;
                 steps::forget_agents(change.connection(), &id).await?;
+                self.forget_access(change, deployment).await?;
                 self.hub.forget_progress(&node_id);
                 self.events.forget_progress(&node_id);
                 let message =

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::rest::problem::chain,
     backup::hold_of,
-    boot::{BootAction, BootFacts},
+    boot::{BootAction, BootFacts, RESCUE_ARGUMENT},
     config::UnknownPolicy,
     events::doing,
     inventory::{Node, NodeState, Recognised},
@@ -119,10 +119,11 @@ impl Deployments {
         let mac = node.macs.first();
         let facts = mac.and_then(|mac| BootFacts::parse(mac, &uuid, &serial, "").ok());
         let model = self.model_at_boot(node).await?;
-        Ok((
-            facts,
-            model.map(|model| model.boot_arguments()).unwrap_or_default(),
-        ))
+        let mut arguments = model.map(|model| model.boot_arguments()).unwrap_or_default();
+        if node.state == NodeState::Rescue {
+            arguments.push(RESCUE_ARGUMENT.to_owned());
+        }
+        Ok((facts, arguments))
     }
 
     /// The machine has asked what to boot: it has power.
@@ -170,6 +171,7 @@ fn ramdisk(reason: impl Into<String>) -> BootAction {
     BootAction::Ramdisk {
         reason: reason.into(),
         kernel_arguments: Vec::new(),
+        rescue: false,
     }
 }
 
@@ -183,9 +185,10 @@ fn local(reason: impl Into<String>) -> BootAction {
 /// The same, in the way of a model.
 fn as_model(action: BootAction, model: &HardwareModel) -> BootAction {
     match action {
-        BootAction::Ramdisk { reason, .. } => BootAction::Ramdisk {
+        BootAction::Ramdisk { reason, rescue, .. } => BootAction::Ramdisk {
             reason,
             kernel_arguments: model.boot_arguments(),
+            rescue,
         },
         BootAction::LocalDisk { reason, how } => BootAction::LocalDisk {
             reason,
@@ -215,7 +218,11 @@ fn choose(node: &Node, deployment: Option<&Deployment>) -> BootAction {
         }
         (NodeState::Deploying, _) => ramdisk(format!("{name} is to get its system")),
         (NodeState::Releasing, _) => ramdisk(format!("{name} is released: its disks are to be wiped")),
-        (NodeState::Rescue, _) => ramdisk(format!("{name} is to be rescued: somebody works in the ramdisk")),
+        (NodeState::Rescue, _) => BootAction::Ramdisk {
+            reason: format!("{name} is to be rescued: somebody works in the ramdisk"),
+            kernel_arguments: Vec::new(),
+            rescue: true,
+        },
         (NodeState::Retired, _) => local(format!("{name} is out of service and is left alone")),
         (NodeState::Failed, Some(deployment)) if deployment.disk_state == DiskState::Written => {
             local(format!(

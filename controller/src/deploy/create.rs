@@ -13,7 +13,7 @@ use super::{
     network_config,
     record::{Deployment, load},
     request::{Checked, DeployRequest, Refusal, user_data_of},
-    state::{Phase, Step, StepState},
+    state::{Phase, Purpose, Step, StepState},
     steps::{self, StepChange},
 };
 use crate::{
@@ -332,7 +332,10 @@ impl Deployments {
                     kind: "deployment.cancel-requested",
                     node_id: Some(&deployment.node_id),
                     deployment_id: Some(&deployment.id),
-                    message: format!("{} asked to cancel the deployment.", by.name),
+                    message: match deployment.purpose {
+                        Purpose::Rescue => format!("{} asked to end the rescue.", by.name),
+                        purpose => format!("{} asked to cancel the {}.", by.name, purpose.noun()),
+                    },
                     details: json!({}),
                 })
                 .await?;

@@ -43,6 +43,9 @@ impl Deployments {
         manner: Manner,
         now: Timestamp,
     ) -> Result<(), DeployError> {
+        if deployment.purpose == Purpose::Rescue {
+            return self.end_rescued(change, deployment, now).await;
+        }
         let remains = if deployment.finish || history::has_system(change.connection(), deployment).await? {
             Remains::System
         } else {
@@ -122,6 +125,47 @@ impl Deployments {
         Ok(())
     }
 
+    /// Ends a rescue as it was meant to end: the node is what it was before.
+    async fn end_rescued(
+        &self,
+        change: &mut Change,
+        deployment: &mut Deployment,
+        now: Timestamp,
+    ) -> Result<(), DeployError> {
+        let remains = match before(change.connection(), deployment).await? {
+            Some(former) => former.remains(),
+            None => Remains::Unknown,
+        };
+        steps::end_open(
+            change.connection(),
+            &deployment.id,
+            StepState::Finished,
+            now,
+            "",
+            "",
+        )
+        .await?;
+        let node_state = self
+            .end(change, deployment, DeploymentState::Succeeded, remains, None, now)
+            .await?;
+        let why = match deployment.cancel_requested_at {
+            Some(_) => "as it was asked to",
+            None => "for its time was over",
+        };
+        let state = node_state.map_or_else(String::new, |state| format!(" The node is {state}, as before."));
+        let message =
+            format!("The rescue has ended, {why}: its ssh server is gone, and the server restarts.{state}");
+        tell(
+            change,
+            deployment,
+            "node.rescue.ended",
+            message,
+            json!({ "node_state": node_state, "asked": deployment.cancel_requested_at.is_some() }),
+        )
+        .await?;
+        Ok(())
+    }
+
     pub(super) async fn fail(
         &self,
         change: &mut Change,
@@ -168,6 +212,9 @@ impl Deployments {
             )
             .await?;
         let kept = match remains {
+            Remains::System if deployment.purpose == Purpose::Rescue => {
+                " The node keeps its system and is active."
+            }
             Remains::System => " Nothing was written: the node keeps its system and is active.",
             Remains::Nothing | Remains::Unknown => "",
         };
@@ -256,6 +303,7 @@ impl Deployments {
         deployment.finished_at = Some(now);
         deployment.problem = problem.cloned();
         self.delete_seed(change.connection(), &deployment.id).await?;
+        self.forget_password(change, deployment).await?;
         self.note_volume_end(change.connection(), deployment, state)
             .await?;
         // After success the digests stay: a report that is sent again gets the same answer. They stay as well where a

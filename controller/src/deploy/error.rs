@@ -76,6 +76,9 @@ pub enum DeployError {
     /// What a release or a rescue was asked for.
     #[error("{0}")]
     BadTerms(String),
+    /// No rescue runs on it.
+    #[error("node {0} is not in a rescue")]
+    NotRescued(String),
     /// The page token is not one.
     #[error("`{0}` is not a page token")]
     BadPageToken(String),
@@ -89,6 +92,9 @@ pub enum DeployError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
+
+/// What can be done about a node that is taken.
+const TAKEN: &str = "Wait until it has ended, or stop it with `imprint deployment cancel ID`; `imprint why NODE` says what it does (API: POST /v1/deployments/{id}/cancel).";
 
 impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
@@ -153,6 +159,13 @@ impl From<DeployError> for Problem {
                 "That cannot be asked of the node",
                 detail,
                 "docs/lifecycle.md says what releases, rescues and batches take; disks are named by rules (docs/disk-rules.md).",
+            ),
+            DeployError::NotRescued(_) => Self::new(
+                StatusCode::CONFLICT,
+                "node-not-in-rescue",
+                "No rescue runs on the node",
+                detail,
+                "`imprint rescue NODE` begins one (API: POST /v1/nodes/{node}/rescue); `imprint why NODE` says what the node does.",
             ),
             DeployError::BadPageToken(_) => {
                 Self::invalid(detail, "Pass next_page_token of the page before, unchanged.")
@@ -254,7 +267,12 @@ impl From<InventoryError> for Problem {
                     _ => "A deployment runs on the node",
                 },
                 detail,
-                "Wait until it has ended, or stop it with `imprint deployment cancel ID`; `imprint why NODE` says what it does (API: POST /v1/deployments/{id}/cancel).",
+                match state {
+                    NodeState::Rescue => {
+                        "`imprint rescue NODE --new-password` makes another password for it, `imprint rescue NODE --end` ends it (API: POST /v1/nodes/{node}/rescue/password, DELETE /v1/nodes/{node}/rescue)."
+                    }
+                    _ => TAKEN,
+                },
             ),
             InventoryError::NotAllowed { state, .. } => Self::new(
                 StatusCode::CONFLICT,

@@ -34,7 +34,7 @@ const MAX_TEXT: usize = 4096;
 /// A numbered message.
 #[derive(Debug)]
 enum Numbered {
-    Step(wire::StepEvent),
+    Step(Box<wire::StepEvent>),
     Outcome(Box<wire::Outcome>),
 }
 
@@ -183,7 +183,7 @@ impl Deployments {
     /// Takes a step event and acknowledges it.
     pub async fn take_step(&self, node_id: &str, event: wire::StepEvent) -> Result<(), DeployError> {
         let (task_id, sequence) = (event.task_id.clone(), event.sequence);
-        self.take(node_id, &task_id, sequence, Numbered::Step(event))
+        self.take(node_id, &task_id, sequence, Numbered::Step(Box::new(event)))
             .await
     }
 
@@ -287,6 +287,10 @@ impl Deployments {
                 certificate::keep(change.connection(), &deployment, certificates, now).await?;
                 let outcome = match deployment.purpose {
                     Purpose::Release => self.apply_wipe(&mut deployment, *outcome, proven),
+                    Purpose::Rescue if matches!(outcome.result, Some(wire::outcome::Result::Success(_))) => {
+                        deployment.moved_at = self.clock.now();
+                        Outcome::Success
+                    }
                     Purpose::Install | Purpose::Rescue => self.apply_outcome(&mut deployment, *outcome),
                 };
                 News {
@@ -365,6 +369,9 @@ impl Deployments {
             && deployment.disk_state == DiskState::Untouched
         {
             deployment.disk_state = DiskState::Writing;
+        }
+        if let Some(report) = &event.rescue {
+            self.note_access(change, deployment, report).await?;
         }
         // A retry is no progress: a step that only retries ends by its deadline.
         if event.kind() != wire::StepKind::Retrying {

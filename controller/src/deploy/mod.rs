@@ -47,6 +47,7 @@ mod record;
 mod removal;
 mod report;
 mod request;
+mod rescue;
 mod run;
 mod seed_place;
 mod state;
@@ -60,7 +61,10 @@ mod view;
 mod volume;
 mod why;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
@@ -81,6 +85,7 @@ pub use preflight::{Condition, Preflight};
 pub use record::{Deployment, WriteFigures};
 pub use report::ReportError;
 pub use request::{DeployRequest, Refusal};
+pub use rescue::{Rescue, RescueAccess, RescueRequest, RescueTerms};
 pub use run::run;
 pub use state::{DeploymentState, DiskState, Phase, Purpose, Step, StepState};
 pub use steps::StepView;
@@ -131,6 +136,7 @@ pub struct Deployments {
     controller_url: Url,
     timeouts: TimeoutConfig,
     unknown: UnknownPolicy,
+    ramdisk_dir: PathBuf,
     rules: DeployConfig,
     unreadable: Seldom,
     contradictions: Seldom,
@@ -182,6 +188,7 @@ impl Deployments {
             controller_url: config.public_url.clone(),
             timeouts: config.timeouts.clone(),
             unknown: config.boot.unknown,
+            ramdisk_dir: config.boot.ramdisk_dir.clone(),
             rules: config.deploy,
             unreadable: Seldom::every(SignedDuration::MAX),
             contradictions: Seldom::every(contradiction::TELL_EVERY),

@@ -135,6 +135,8 @@ words! {
         FirstBootReport => "first_boot_report",
         /// Disks are made unreadable, and that is proven.
         Wipe => "wipe",
+        /// Somebody is let in by ssh.
+        Rescue => "rescue",
     }
 }
 
@@ -156,6 +158,7 @@ impl Step {
             wire::Step::Reboot => Self::Reboot,
             wire::Step::FirstBootReport => Self::FirstBootReport,
             wire::Step::Wipe => Self::Wipe,
+            wire::Step::Rescue => Self::Rescue,
         })
     }
 
@@ -183,6 +186,7 @@ impl Step {
             Self::Reboot => "restarts the machine",
             Self::FirstBootReport => "has done its part",
             Self::Wipe => "wipes the disks",
+            Self::Rescue => "lets somebody in by ssh",
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use imprint_hardware::disk::DiskRule;
 use imprint_proto::agent::v1 as wire;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use ulid::Ulid;
@@ -15,6 +14,7 @@ use super::{
     error::DeployError,
     record::{Deployment, running_of},
     request::Refusal,
+    rescue::RescueTerms,
     state::{Purpose, Step, StepState},
     steps::{self, StepChange},
 };
@@ -79,7 +79,8 @@ pub struct Former {
 }
 
 impl Former {
-    fn of(node: &Node) -> Self {
+    /// The node as it is now.
+    pub(super) fn of(node: &Node) -> Self {
         Self {
             state: node.state,
             problem: node.problem.clone(),
@@ -115,16 +116,7 @@ pub enum Terms {
         former: Former,
     },
     /// A rescue.
-    Rescue {
-        /// What the password of its ssh session is compared with: `crypt` of SHA-512, `$6$…`.
-        password_hash: String,
-        /// Public keys that are let in as well, as in `authorized_keys`.
-        ssh_keys: Vec<String>,
-        /// When it ends by itself.
-        until: Timestamp,
-        /// The node before.
-        former: Former,
-    },
+    Rescue(RescueTerms),
 }
 
 impl Terms {
@@ -132,14 +124,15 @@ impl Terms {
     #[must_use]
     pub fn former(&self) -> &Former {
         match self {
-            Self::Release { former, .. } | Self::Rescue { former, .. } => former,
+            Self::Release { former, .. } => former,
+            Self::Rescue(terms) => &terms.former,
         }
     }
 
     fn purpose(&self) -> Purpose {
         match self {
             Self::Release { .. } => Purpose::Release,
-            Self::Rescue { .. } => Purpose::Rescue,
+            Self::Rescue(_) => Purpose::Rescue,
         }
     }
 }
@@ -244,11 +237,7 @@ impl Deployments {
                 policy: wipe.to_wire().into(),
                 after: wire::AfterWipe::Unspecified.into(),
             }),
-            // Of a database that a newer controller has written.
-            Terms::Rescue { .. } => {
-                let text = "this version of the controller has no rescues".to_owned();
-                return Err(doing("make the task")(sqlx::Error::Protocol(text)).into());
-            }
+            Terms::Rescue(terms) => wire::task::Kind::Rescue(terms.task(&deployment.id, self.clock.now())),
         };
         Ok(wire::Task {
             task_id: deployment.task_id.clone(),
@@ -309,7 +298,7 @@ impl Deployments {
                 ),
                 json!({ "wipe": wipe, "leave": leave, "by": by.name, "former_state": node.state }),
             ),
-            Terms::Rescue { until, ssh_keys, .. } => (
+            Terms::Rescue(RescueTerms { until, ssh_keys, .. }) => (
                 "node.rescue.begun",
                 format!("A rescue of node {} was asked for, until {until}.", node.name),
                 json!({ "until": until, "ssh_keys": ssh_keys.len(), "by": by.name, "former_state": node.state }),

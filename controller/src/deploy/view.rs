@@ -12,6 +12,7 @@ use super::{
     first_boot::FirstBoot,
     image_users::ImageUsers,
     record::{Deployment, WriteFigures},
+    rescue::RescueAccess,
     state::{DeploymentState, Purpose, Step},
     steps::{self, StepView},
     taken::{Terms, WipeMethod},
@@ -39,6 +40,8 @@ pub struct DeploymentView {
     /// When a rescue ends by itself; null: it is none.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub rescue_until: Option<Timestamp>,
+    /// How to get into the server that is rescued; null before its ssh server listens, and after the end.
+    pub rescue_access: Option<RescueAccess>,
     /// Whose it is: the project of the node when it was asked for.
     pub project_id: String,
     /// Who asked for it; empty: nobody knows any more.
@@ -117,9 +120,9 @@ impl Deployments {
         };
         let mut connection = self.db.acquire().await.map_err(doing("read the steps"))?;
         let steps = steps::list(&mut connection, &deployment.id).await?;
-        let (wipe, rescue_until) = match deployment.terms {
+        let (wipe, rescue) = match deployment.terms {
             Some(Terms::Release { wipe, .. }) => (Some(wipe), None),
-            Some(Terms::Rescue { until, .. }) => (None, Some(until)),
+            Some(Terms::Rescue(terms)) => (None, Some(terms)),
             None => (None, None),
         };
         Ok(DeploymentView {
@@ -127,7 +130,8 @@ impl Deployments {
             purpose: deployment.purpose,
             batch_id: deployment.batch_id,
             wipe,
-            rescue_until,
+            rescue_until: rescue.as_ref().map(|terms| terms.until),
+            rescue_access: rescue.and_then(|terms| terms.access),
             id: deployment.id,
             node_id: deployment.node_id,
             project_id: deployment.project_id,

@@ -12,7 +12,9 @@ use super::{
     decide::{Decision, Facts, Waiting, decide},
     error::DeployError,
     record::Deployment,
+    rescue::RescueTerms,
     state::{DeploymentState, Purpose},
+    taken::Terms,
 };
 use crate::{
     backup::{Hold, hold_of},
@@ -66,7 +68,10 @@ impl Deployments {
                     Purpose::Release => {
                         format!("{} is released, its disks are wiped: {explanation}.", node.name)
                     }
-                    Purpose::Rescue => format!("{} is rescued: {explanation}.", node.name),
+                    Purpose::Rescue => {
+                        let how = access_of(deployment);
+                        format!("{} is rescued: {explanation}.{how}", node.name)
+                    }
                 },
                 deadline: until,
                 problem,
@@ -150,6 +155,9 @@ impl Deployments {
             DeploymentState::Succeeded if deployment.purpose == Purpose::Release => {
                 "the disks are wiped, and that is proven".to_owned()
             }
+            DeploymentState::Succeeded if deployment.purpose == Purpose::Rescue => {
+                "somebody has worked in its ramdisk; the node is what it was before".to_owned()
+            }
             DeploymentState::Succeeded => "the data disk is written and verified".to_owned(),
             DeploymentState::Cancelled => format!("cancelled in step {}", deployment.step),
             DeploymentState::Failed => match &deployment.problem {
@@ -161,6 +169,26 @@ impl Deployments {
             },
         })
     }
+}
+
+/// How to get into a server that is rescued.
+fn access_of(deployment: &Deployment) -> String {
+    let Some(Terms::Rescue(RescueTerms {
+        access: Some(access), ..
+    })) = &deployment.terms
+    else {
+        return String::new();
+    };
+    let password = if access.password_used {
+        "its one-time password is good no more"
+    } else {
+        "its one-time password was not used yet"
+    };
+    format!(
+        " It listens at {} (ssh, root), its host key is {}; {password}.",
+        access.addresses.join(", "),
+        access.host_key_fingerprint
+    )
 }
 
 fn resting(node: &Node, connected: bool) -> (String, Option<String>) {

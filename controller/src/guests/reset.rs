@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{GuestError, Guests, hub::Reachable, time};
 use crate::{
     events::{Change, DatabaseError, NewEvent, doing},
-    identity::Caller,
+    identity::{Caller, new_password},
     inventory::Node,
     words::words,
 };
@@ -163,7 +163,7 @@ impl Guests {
             .reach(&node.id)
             .ok_or_else(|| GuestError::NotConnected(node.name.clone()))?;
         let generated = match &wanted.password {
-            None => Some(new_password()?),
+            None => Some(new_password().map_err(|_| GuestError::Seal)?),
             Some(_) => None,
         };
         let password = generated
@@ -381,23 +381,4 @@ fn check(wanted: &NewReset) -> Result<u32, GuestError> {
         life @ 10..=900 => Ok(life),
         other => Err(GuestError::Life(other)),
     }
-}
-
-/// 20 characters that nobody mistakes for one another: 117 bits.
-fn new_password() -> Result<Zeroizing<String>, GuestError> {
-    const LETTERS: &[u8; 56] = b"23456789abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ";
-    let mut password = Zeroizing::new(String::with_capacity(20));
-    while password.len() < 20 {
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(bytes.as_mut_slice()).map_err(|_| GuestError::Seal)?;
-        // 224 = 4 * 56: what is left out keeps all letters equally likely.
-        let letters = bytes
-            .iter()
-            .filter(|byte| **byte < 224)
-            .map(|byte| char::from(LETTERS[usize::from(byte % 56)]));
-        for letter in letters.take(20 - password.len()) {
-            password.push(letter);
-        }
-    }
-    Ok(password)
 }

@@ -147,6 +147,7 @@ impl Counting {
             "deployment.succeeded" if event.details["late"] == Value::Bool(true) => {}
             "deployment.succeeded" => self.end(id, "succeeded").await?,
             "node.released" => self.end(id, "released").await?,
+            "node.rescue.ended" => self.end(id, "rescued").await?,
             "deployment.failed" => self.end(id, "failed").await?,
             "deployment.cancelled" => self.end(id, "cancelled").await?,
             _ => {}

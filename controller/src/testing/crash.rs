@@ -21,6 +21,11 @@ pub(crate) fn never() -> bool {
     LEFT.take() == Some(0)
 }
 
+/// Whether it is dead, which not all that it does would tell.
+pub(crate) fn is_dead() -> bool {
+    LEFT.get() == Some(0)
+}
+
 /// A place where it may die. Once dead, it stays so.
 pub(crate) fn here() -> Result<(), DatabaseError> {
     let left = match LEFT.get() {

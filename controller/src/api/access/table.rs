@@ -65,6 +65,7 @@ impl Row {
 }
 
 const UPLOADS: &str = "nothing has come of an upload before its import, which leaves its own";
+const RESCUES: &str = "deploy::tests::rescues looks at its events";
 const TRANSFERS: &str = "the image that comes of a transfer leaves one, and the sender's job";
 
 fn row(route: &'static str, needs: Needs) -> Row {
@@ -214,6 +215,10 @@ pub(super) fn rest() -> Vec<Row> {
         to("POST /v1/nodes/{node}/release", WriteDeployments)
             .of_web()
             .leaves(Leaves::Otherwise("deploy::tests::releases looks at its events")),
+        // The walk's controller has no ramdisk for rescues.
+        to("POST /v1/nodes/{node}/rescue", WriteDeployments).of_web().leaves(Leaves::Otherwise(RESCUES)),
+        to("POST /v1/nodes/{node}/rescue/password", WriteDeployments).of_web().leaves(Leaves::Otherwise(RESCUES)),
+        to("DELETE /v1/nodes/{node}/rescue", WriteDeployments).of_web().leaves(Leaves::Otherwise(RESCUES)),
         to("GET /v1/wipe-certificates", ReadNodes),
         to("POST /v1/nodes/{node}/confirm", WriteNodes).asks("/v1/nodes/{free}/confirm"),
         to("PUT /v1/nodes/{node}/project", WriteNodes)

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     app::App,
-    deploy::{DeployError, DeployRequest, Deployment, FirstBoot},
+    deploy::{DeployError, DeployRequest, Deployment, FirstBoot, Terms},
     identity::Permission,
     logs::Part,
 };
@@ -52,6 +52,10 @@ pub(super) fn wire(deployment: Deployment) -> WireDeployment {
         first_boot: deployment.first_boot.map(first_boot),
         purpose: deployment.purpose.to_string(),
         batch_id: deployment.batch_id.unwrap_or_default(),
+        rescue_until: match deployment.terms {
+            Some(Terms::Rescue(terms)) => Some(timestamp(terms.until)),
+            _ => None,
+        },
     }
 }
 

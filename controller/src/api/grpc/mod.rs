@@ -27,6 +27,7 @@ pub mod lifecycle;
 mod matching;
 pub mod nodes;
 pub mod power;
+pub mod rescues;
 pub mod sharing;
 pub mod store;
 pub mod tenants;
@@ -83,6 +84,7 @@ pub async fn router(app: &App) -> Result<(Router, HealthReporter), ReflectionErr
     volumes::register(&mut routes, app);
     webhooks::register(&mut routes, app);
     power::register(&mut routes, app);
+    rescues::register(&mut routes, app);
     Ok((routes.routes().prepare().into_axum_router(), reporter))
 }
 

@@ -27,6 +27,7 @@ pub mod power;
 pub mod problem;
 pub mod projects;
 pub mod quota;
+pub mod rescue;
 pub mod store;
 pub mod tokens;
 pub mod upkeep;
@@ -68,6 +69,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(metrics::router())
         .merge(webhooks::router())
         .merge(power::router())
+        .merge(rescue::router())
         .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .fallback(async move |request: Request| {

@@ -12,8 +12,8 @@ use utoipa::{
 
 use super::{
     batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle, logs,
-    matching, metrics, nodes, power, problem, projects, quota, store, tokens, upkeep, uploads, usage, users,
-    volumes, webhooks,
+    matching, metrics, nodes, power, problem, projects, quota, rescue, store, tokens, upkeep, uploads, usage,
+    users, volumes, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -75,6 +75,7 @@ pub fn document() -> &'static openapi::OpenApi {
             metrics::openapi(),
             webhooks::openapi(),
             power::openapi(),
+            rescue::openapi(),
         ] {
             document.merge(part);
         }

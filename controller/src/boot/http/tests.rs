@@ -68,6 +68,7 @@ impl Lab {
         Self::new(Ok(BootAction::Ramdisk {
             reason,
             kernel_arguments: vec!["nomodeset".to_owned()],
+            rescue: false,
         }))
         .await
     }

@@ -3,7 +3,7 @@
 //!
 //! GRUB's variable `root` is the TFTP server it came from, and names without a device are taken from there.
 
-use super::{ATTEMPTS, Scripts, echo};
+use super::{ATTEMPTS, RESCUE_ARGUMENT, RESCUE_IMAGE, Scripts, echo};
 use crate::boot::facts::BootFacts;
 
 /// Where GRUB looks for its configuration when it was loaded over the network.
@@ -43,13 +43,23 @@ echo \"Imprint: the controller does not answer, leaving to the local disk\"
     }
 
     /// Loads kernel, ramdisk and the identity initrd of `nonce`. When that fails, the start script asks again.
-    pub fn grub_ramdisk(&self, facts: &BootFacts, nonce: &str, own: &[String], reason: &str) -> String {
+    pub fn grub_ramdisk(
+        &self,
+        facts: &BootFacts,
+        nonce: &str,
+        own: &[String],
+        rescue: bool,
+        reason: &str,
+    ) -> String {
         let mac = facts.mac.as_str();
         let bootif = mac.replace(':', "-");
-        let arguments = self.arguments(own, quoted);
+        let arguments = self.arguments(own, rescue, quoted);
         let mut initrds = String::from("/ramdisk/initrd.img");
         for n in 0..self.extra_initrds {
             initrds.push_str(&format!(" /boot/extra/{n}"));
+        }
+        if rescue {
+            initrds.push_str(&format!(" /ramdisk/{RESCUE_IMAGE}"));
         }
         let reason = echo(reason);
         format!(
@@ -66,11 +76,16 @@ echo \"Imprint: cannot load kernel and ramdisk\"
 
     /// What GRUB does on a CD that was made for a machine.
     pub fn grub_media(&self, facts: &BootFacts, own: &[String]) -> String {
-        let arguments = self.arguments(own, quoted);
+        let arguments = self.arguments(own, false, quoted);
+        let rescue = if own.iter().any(|argument| argument == RESCUE_ARGUMENT) {
+            format!(" /imprint/{RESCUE_IMAGE}")
+        } else {
+            String::new()
+        };
         format!(
             "echo \"Imprint: {mac} boots the ramdisk from its CD\"
 if linux /imprint/vmlinuz {arguments}; then
-  if initrd /imprint/initrd.img /imprint/identity.img; then
+  if initrd /imprint/initrd.img{rescue} /imprint/identity.img; then
     boot
   fi
 fi
@@ -137,8 +152,16 @@ if linux /ramdisk/vmlinuz BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0
 fi
 echo \"Imprint: cannot load kernel and ramdisk\"
 ";
-        let script = scripts().grub_ramdisk(&facts(), "abc123", &own, "deployment of debian-12");
+        let script = scripts().grub_ramdisk(&facts(), "abc123", &own, false, "deployment of debian-12");
         assert_eq!(script, expected);
+        let rescue = scripts().grub_ramdisk(&facts(), "abc123", &[], true, "a rescue");
+        assert!(
+            rescue.contains("quiet panic=30 imprint.rescue nomodeset")
+                && rescue.contains(
+                    "initrd /ramdisk/initrd.img /boot/extra/0 /ramdisk/rescue.img /boot/identity/abc123;"
+                ),
+            "{rescue}"
+        );
     }
 
     #[test]
@@ -153,6 +176,11 @@ echo \"Imprint: cannot load kernel and ramdisk\"
             "{script}"
         );
         assert!(script.contains("/imprint/initrd.img /imprint/identity.img"));
+        let script = scripts().grub_media(&facts(), &["imprint.rescue".to_owned()]);
+        assert!(
+            script.contains(" imprint.rescue; then\n  if initrd /imprint/initrd.img /imprint/rescue.img /imprint/identity.img;"),
+            "{script}"
+        );
     }
 
     #[test]
@@ -162,7 +190,7 @@ echo \"Imprint: cannot load kernel and ramdisk\"
                 local_disk(&facts(), evil),
                 again(evil),
                 refused(evil),
-                scripts().grub_ramdisk(&facts(), "abc", &[], evil),
+                scripts().grub_ramdisk(&facts(), "abc", &[], false, evil),
             ] {
                 let line = script.lines().next().unwrap();
                 let said = line

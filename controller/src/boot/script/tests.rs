@@ -15,6 +15,7 @@ fn ramdisk_script_loads_everything_and_starts_over_on_failure() {
         &facts("efi"),
         "abc123",
         &["console=ttyS1".to_owned(), "a||reboot".to_owned()],
+        false,
         "deployment of debian-12",
     );
     let expected = "#!ipxe
@@ -32,6 +33,20 @@ sleep 5
 chain --replace http://10.0.0.1:8080/boot/start.ipxe || goto failed
 ";
     assert_eq!(script, expected);
+}
+
+#[test]
+fn a_rescue_has_one_initrd_more_and_says_so() {
+    let script = scripts(&["nomodeset"], 1)
+        .unwrap()
+        .ramdisk(&facts("efi"), "abc123", &[], true, "a rescue");
+    for part in [
+        "initrd=extra0.img initrd=rescue.img initrd=identity.img BOOTIF=",
+        " quiet panic=30 imprint.rescue nomodeset ||",
+        "\ninitrd --name rescue.img http://10.0.0.1:8080/ramdisk/rescue.img || goto failed\ninitrd --name identity.img",
+    ] {
+        assert!(script.contains(part), "{part}: {script}");
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ impl Lab {
         Self::new(Ok(BootAction::Ramdisk {
             reason,
             kernel_arguments: vec!["nomodeset".to_owned()],
+            rescue: false,
         }))
         .await
     }
@@ -95,6 +96,7 @@ async fn files_come_whole_also_large_ones() {
         .collect();
     lab.write("ramdisk/vmlinuz", b"kernel");
     lab.write("ramdisk/initrd.img", &large);
+    lab.write("ramdisk/rescue.img", b"rescue");
     lab.write("ipxe/snponly.efi", &large[..3000]);
     lab.write("shim", b"shim");
     lab.write("grub", b"GRUB");
@@ -105,6 +107,7 @@ async fn files_come_whole_also_large_ones() {
         ("grubx64.efi", b"GRUB"),
         ("/ramdisk/vmlinuz", b"kernel"),
         ("/ramdisk/initrd.img", &large),
+        ("/ramdisk/rescue.img", b"rescue"),
         ("/boot/extra/0", b"firmware"),
     ] {
         assert!(lab.get(name).await.as_deref() == Some(content), "{name}");

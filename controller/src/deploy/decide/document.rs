@@ -80,6 +80,7 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
     let volume = VolumeFact::Awaited { why: "the card is asked".to_owned(), until: at(1500) };
     let boots = Facts { powered: true, step: Step::Boot, ..begun() };
     let rescue = Facts { purpose: Purpose::Rescue, stays_until: Some(at(1500)), ..works() };
+    let asleep = Facts { purpose: Purpose::Rescue, stays_until: Some(at(1500)), ..begun() };
     let first = Facts { step: Step::FirstBootReport, ..away(works()) };
     vec![
         ("of a batch, others are before it", Queued, Facts { turn: Turn::Behind(3), ..begun() }),
@@ -100,6 +101,9 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("the agent never called", Await, late(boots)),
         ("the agent calls", Await, Facts { agent: free(), ..begun() }),
         ("the agent calls, its volume is not there yet", Await, Facts { agent: free(), volume: volume.clone(), ..begun() }),
+        ("a rescue: the agent of another boot is there, the server has a BMC", Await, Facts { now: at(20), agent: free(), power: bmc(0, None), ..asleep.clone() }),
+        ("a rescue: the same without a BMC", Await, Facts { agent: free(), ..asleep.clone() }),
+        ("a rescue: its time is over", Await, late(asleep)),
         ("the volume did not come", Await, late(Facts { agent: free(), volume, ..begun() })),
         ("the volume is lost", Await, Facts { volume: VolumeFact::Lost(problem()), ..begun() }),
         ("cancelled", Await, cancelled(begun())),
@@ -126,7 +130,14 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("the volume is lost in mid-write", Works, Facts { volume: VolumeFact::Lost(problem()), ..works() }),
         ("the system reports before the agent's last word came", Works, Facts { up: true, ..works() }),
         ("a rescue: somebody works", Works, rescue.clone()),
-        ("a rescue: its time is over", Works, late(rescue)),
+        ("a rescue: a new session", Works, Facts { agent: free(), ..rescue.clone() }),
+        ("a rescue: the session is lost", Works, away(rescue.clone())),
+        ("a rescue: the server was restarted", Works, Facts { restarted: true, agent: free(), ..rescue.clone() }),
+        ("a rescue: its time is over", Works, late(rescue.clone())),
+        ("a rescue: the agent has ended it", Works, Facts { outcome: Some(Outcome::Success), data_disk: true, ..rescue.clone() }),
+        ("a rescue: somebody asked for its end", Works, cancelled(rescue.clone())),
+        ("a rescue: the agent has ended it as it was asked to", Works, cancelled(Facts { outcome: Some(Outcome::Success), data_disk: true, ..rescue.clone() })),
+        ("a rescue: the agent never confirms its end", Works, late(cancelled(away(rescue)))),
         ("cancelled, the task was never sent", Works, cancelled(Facts { agent: free(), sent: false, accepted: false, ..works() })),
         ("cancelled, the agent works", Works, cancelled(works())),
         ("cancelled, the agent was told", Works, cancelled(Facts { agent: Agent::Connected { busy: false, task_sent: true, cancel_sent: true }, ..works() })),
@@ -161,7 +172,7 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
                 Waiting::OlderTask | Waiting::Acceptance | Waiting::Work(_) => {
                     "`step_progress_seconds` without progress"
                 }
-                Waiting::Rescue => "the end that was asked for",
+                Waiting::Rescue | Waiting::RescueAlone => "the end that was asked for",
                 Waiting::AgentReturn(_) | Waiting::Restored => {
                     "the longer of `step_progress_seconds` and `boot_seconds`"
                 }
@@ -193,6 +204,10 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
             )
         }
         Decision::Go(Next::Cancelled(None)) => ("ends: cancelled".to_owned(), ""),
+        Decision::Go(Next::Cancelled(Some(_))) if facts.purpose == Purpose::Rescue => (
+            "ends: cancelled, with that as its problem, and the node is what it was before".to_owned(),
+            "",
+        ),
         Decision::Go(Next::Cancelled(Some(_))) => (
             "ends: cancelled, and the node is `failed`: nobody knows whether the agent has stopped"
                 .to_owned(),

@@ -10,6 +10,7 @@ use super::{
 use crate::inventory::NodeProblem;
 
 mod power;
+mod rescue;
 
 #[cfg(test)]
 mod document;
@@ -28,6 +29,8 @@ pub use power::{LastTry, PowerFact, TryState};
 
 /// How often a machine that restarts in the middle of the work is given the task anew.
 pub const MAX_ATTEMPTS: u32 = 3;
+/// The same of a rescue, in which whoever works there restarts the machine as often as he has to.
+pub const MAX_RESCUE_ATTEMPTS: u32 = 50;
 
 /// Where the agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,7 +252,10 @@ fn await_agent(facts: &Facts) -> Decision {
     if let VolumeFact::Lost(problem) = &facts.volume {
         return Decision::Go(Next::Failed(problem.clone()));
     }
-    if facts.agent != Agent::Away {
+    if facts.stays_until.is_some_and(|until| facts.now >= until) {
+        return Decision::Go(Next::Failed(rescue::never_began(facts)));
+    }
+    if facts.agent != Agent::Away && !rescue::waits_for_bmc(facts) {
         return match &facts.volume {
             VolumeFact::Awaited { why, until } if facts.now < *until => Decision::Stay {
                 waiting_for: Waiting::Volume(why.clone()),
@@ -303,6 +309,9 @@ fn agent_works(facts: &Facts) -> Decision {
         return cancelling(facts, asked_at);
     }
     match &facts.outcome {
+        Some(Outcome::Cancelled) if facts.purpose == Purpose::Rescue => {
+            return Decision::Go(Next::Cancelled(None));
+        }
         Some(Outcome::Unreported) => return Decision::Go(Next::Succeeded),
         Some(Outcome::Success) if facts.data_disk => return Decision::Go(Next::Succeeded),
         Some(Outcome::Success) => return Decision::Go(Next::AwaitReport),
@@ -316,23 +325,15 @@ fn agent_works(facts: &Facts) -> Decision {
     if let VolumeFact::Lost(problem) = &facts.volume {
         return Decision::Go(Next::Failed(problem.clone()));
     }
+    if let Some(until) = facts.stays_until {
+        return rescue::goes_on(facts, until);
+    }
     if facts.restarted {
         return Decision::Go(if facts.attempt < MAX_ATTEMPTS {
             Next::NewAttempt
         } else {
             Next::Failed(restarts_again(facts))
         });
-    }
-    if let Some(until) = facts.stays_until.filter(|_| facts.accepted) {
-        if facts.now >= until {
-            return cancelling(facts, until);
-        }
-        if matches!(facts.agent, Agent::Connected { busy: false, .. }) {
-            return Decision::Stay {
-                waiting_for: Waiting::Rescue,
-                until,
-            };
-        }
     }
     match facts.agent {
         Agent::Connected { busy: true, .. } => wait(
@@ -414,6 +415,9 @@ fn restored(facts: &Facts) -> Decision {
 }
 
 fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
+    if facts.purpose == Purpose::Rescue && facts.outcome == Some(Outcome::Success) {
+        return Decision::Go(Next::Succeeded);
+    }
     if facts.outcome.is_some() || facts.restarted {
         return Decision::Go(Next::Cancelled(None));
     }
@@ -445,7 +449,15 @@ fn cancelling(facts: &Facts, asked_at: Timestamp) -> Decision {
     }
     Decision::Go(Next::Cancelled(Some(NodeProblem {
         step: facts.step.to_string(),
-        cause: "The deployment was cancelled, but the agent did not confirm that it has stopped.".to_owned(),
+        cause: match facts.purpose {
+            Purpose::Rescue => {
+                "The rescue is over, but the agent did not confirm that its ssh server has ended.".to_owned()
+            }
+            purpose => format!(
+                "The {} was cancelled, but the agent did not confirm that it has stopped.",
+                purpose.noun()
+            ),
+        },
         remedy: facts.remedy("Restart the server so that it boots the ramdisk again, then {again}."),
     })))
 }

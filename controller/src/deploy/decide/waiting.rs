@@ -40,6 +40,8 @@ pub enum Waiting {
     Work(Step),
     /// Somebody works in the ramdisk, until he ends it or its time is over.
     Rescue,
+    /// The same, while the agent's session is gone.
+    RescueAlone,
     /// The agent's session is gone in the middle of the work.
     AgentReturn(Step),
     /// The agent is to confirm the cancellation.
@@ -101,6 +103,9 @@ impl fmt::Display for Waiting {
             Self::Rescue => {
                 f.write_str("somebody works in the ramdisk; ends when he says so, or by its deadline")
             }
+            Self::RescueAlone => f.write_str(
+                "the agent is not connected; the rescue goes on without, until its deadline, or begins anew when the server has booted its ramdisk again",
+            ),
             Self::AgentReturn(step) => {
                 write!(
                     f,

@@ -13,6 +13,7 @@ use crate::{deploy::*, inventory::NodeState, testing::crash};
 enum Order {
     Install,
     Release,
+    Rescue,
 }
 
 async fn order(rig: &Rig, machine: &Machine, what: Order, key: &str) -> Result<Deployment, DeployError> {
@@ -30,7 +31,39 @@ async fn order(rig: &Rig, machine: &Machine, what: Order, key: &str) -> Result<D
             let request = ReleaseRequest::default();
             deployments.release(&admin(), &machine.node_id, &request).await
         }
+        Order::Rescue => {
+            // Whoever got no answer finds the rescue that he has begun, and asks for another password.
+            let rescued = deployments.new_rescue_password(&admin(), &machine.node_id).await;
+            let rescue = match rescued {
+                Err(DeployError::NotRescued(_)) => {
+                    let request = RescueRequest::default();
+                    deployments
+                        .begin_rescue(&admin(), &machine.node_id, &request)
+                        .await
+                }
+                rescued => rescued,
+            };
+            rescue.map(|rescue| rescue.deployment)
+        }
     }
+}
+
+/// Somebody can get into the server, and has not said that he is done.
+async fn is_let_in(rig: &Rig, machine: &Machine) -> bool {
+    let node = machine.node(rig).await;
+    match node.deployment_id {
+        Some(id) => {
+            let rescue = rig.deployment(&id).await;
+            let waits = rescue.cancel_requested_at.is_none();
+            waits && matches!(&rescue.terms, Some(Terms::Rescue(terms)) if terms.access.is_some())
+        }
+        None => false,
+    }
+}
+
+async fn is_ended(rig: &Rig, machine: &Machine) -> Result<(), DeployError> {
+    let deployments = &rig.app().deployments;
+    deployments.end_rescue(&admin(), &machine.node_id).await.map(drop)
 }
 
 /// One order, with a controller that dies at the `n`th place; false when there are not so many.
@@ -56,7 +89,10 @@ async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool
                 Power::System => drop(machine.reports(now).await),
                 Power::Ramdisk(_) => machine.agent(now).await,
             }
+            dead |= is_let_in(now, &machine).await && is_ended(now, &machine).await.is_err();
             dead |= now.app().deployments.reconcile().await.is_err();
+            // In a rescue nobody may have anything to tell, who would notice it.
+            dead |= crash::is_dead();
         }
         if dead || std::mem::take(&mut machine.alone) {
             died |= crash::never();
@@ -78,9 +114,15 @@ async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool
     let state = machine.node(now).await.state;
     let expected = match what {
         Order::Install => NodeState::Active,
-        Order::Release => NodeState::Available,
+        Order::Release | Order::Rescue => NodeState::Available,
     };
-    assert_eq!(state, expected, "{what:?}, killed at place {n}");
+    let why = now
+        .app()
+        .deployments
+        .why(&Viewer::All, &machine.node_id)
+        .await
+        .unwrap();
+    assert_eq!(state, expected, "{what:?}, killed at place {n}: {}", why.summary);
     let id = asked.expect("the order was taken");
     assert_eq!(
         machine.begun.get(&id),
@@ -107,7 +149,7 @@ async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool
 async fn a_controller_may_die_at_any_place() {
     let mut rig = Some(Rig::start().await);
     let mut index = 0;
-    for (what, least) in [(Order::Install, 20), (Order::Release, 10)] {
+    for (what, least) in [(Order::Install, 20), (Order::Release, 10), (Order::Rescue, 10)] {
         let mut n = 1;
         while dies_at(&mut rig, what, n, index).await {
             n += 1;

@@ -36,6 +36,8 @@ pub(super) struct Work {
 #[derive(Debug, Default)]
 pub(super) struct Ramdisk {
     boot_id: String,
+    /// It has the ssh server of rescues.
+    pub rescue: bool,
     /// How often the agent was started.
     pub starts: u32,
     pub work: Option<Work>,
@@ -45,11 +47,13 @@ pub(super) struct Ramdisk {
     /// The task that it holds, or whose end is not acknowledged.
     held: String,
     pub session: Option<(Seat, mpsc::Receiver<Outgoing>)>,
+    /// Its task was a rescue: the machine restarts in any case.
+    rescue_ended: bool,
 }
 
 #[derive(Debug, Clone)]
 enum Numbered {
-    Step(wire::StepEvent),
+    Step(Box<wire::StepEvent>),
     Outcome(Box<wire::Outcome>),
 }
 
@@ -145,8 +149,9 @@ impl Machine {
             return self.is_alone();
         };
         self.power = match action {
-            BootAction::Ramdisk { .. } => Power::Ramdisk(Box::new(Ramdisk {
+            BootAction::Ramdisk { rescue, .. } => Power::Ramdisk(Box::new(Ramdisk {
                 boot_id: format!("boot-{}", self.boots),
+                rescue,
                 ..Ramdisk::default()
             })),
             // A disk that is not whole has nothing that boots: the server stays where it is.
@@ -240,11 +245,15 @@ impl Machine {
                 )
             }
             Kind::Wipe(wipe) => (wipe.release_id.clone(), VecDeque::from([S::Wipe, S::Wipe])),
+            Kind::Rescue(rescue) => (rescue.rescue_id.clone(), VecDeque::from([S::Rescue])),
             Kind::Reboot(_) => panic!("nobody asked for that"),
         };
         let node_id = self.node_id.clone();
         let ramdisk = self.ramdisk().unwrap();
         if ramdisk.held == task.task_id {
+            if let Some(work) = &mut ramdisk.work {
+                work.task = task;
+            }
             return;
         }
         if let Some(work) = &ramdisk.work {
@@ -274,13 +283,20 @@ impl Machine {
             .as_ref()
             .is_some_and(|work| work.task.task_id == task_id)
         {
+            let rescue = ramdisk.is_rescued();
             ramdisk.work = None;
             let stopped = wire::Cancelled {
                 head_cleared: touched,
             };
-            ramdisk.ends(task_id, outcome::Result::Cancelled(stopped), Vec::new());
+            let result = if rescue {
+                outcome::Result::Success(wire::Success::default())
+            } else {
+                outcome::Result::Cancelled(stopped)
+            };
+            ramdisk.rescue_ended = rescue;
+            ramdisk.ends(task_id, result, Vec::new());
             self.stopped += 1;
-        } else if ramdisk.held == task_id && whole {
+        } else if ramdisk.held == task_id && whole && !ramdisk.rescue_ended {
             // It has ended well, and nobody wants it: the head is cleared.
             self.content = Content::Part;
         }
@@ -293,11 +309,18 @@ impl Machine {
         let task = work.task.clone();
         if let Some(step) = work.left.pop_front() {
             ramdisk.sequence += 1;
-            let event = step_event(&task.task_id, ramdisk.sequence, step, wire::StepKind::Started);
-            ramdisk.outbox.push_back(Numbered::Step(event));
+            let mut event = step_event(&task.task_id, ramdisk.sequence, step, wire::StepKind::Started);
+            if step == S::Rescue && ramdisk.rescue {
+                event.rescue = Some(access(&ramdisk.boot_id));
+            }
+            ramdisk.outbox.push_back(Numbered::Step(Box::new(event)));
             if matches!(step, S::Write | S::Wipe) {
                 self.content = Content::Part;
             }
+            return;
+        }
+        if ramdisk.is_rescued() {
+            // Until somebody ends it.
             return;
         }
         ramdisk.work = None;
@@ -333,6 +356,7 @@ impl Machine {
         let Some(work) = ramdisk.work.take() else { return };
         let step = match work.task.kind {
             Some(Kind::Wipe(_)) => S::Wipe,
+            Some(Kind::Rescue(_)) => S::Rescue,
             _ => S::Write,
         };
         ramdisk.ends(&work.task.task_id, failure(step, true), Vec::new());
@@ -346,7 +370,7 @@ impl Machine {
         };
         let deployments = &rig.app().deployments;
         let taken = match ramdisk.outbox.front().cloned() {
-            Some(Numbered::Step(event)) => deployments.take_step(&node_id, event).await,
+            Some(Numbered::Step(event)) => deployments.take_step(&node_id, *event).await,
             Some(Numbered::Outcome(outcome)) => deployments.take_outcome(&node_id, *outcome).await,
             None => Ok(()),
         };
@@ -371,7 +395,7 @@ impl Machine {
         if ramdisk.outbox.is_empty() && ramdisk.work.is_none() {
             ramdisk.held.clear();
         }
-        if restarts && matches!(self.content, Content::Whole(..)) {
+        if restarts && (ramdisk.rescue_ended || matches!(self.content, Content::Whole(..))) {
             self.loses_power(rig).await;
             self.boots(rig).await;
         }
@@ -384,6 +408,14 @@ impl Machine {
         self.works();
         self.sends(rig).await;
         self.reads(rig).await;
+        if self
+            .ramdisk()
+            .is_some_and(|it| it.is_rescued() && !it.rescue && it.outbox.is_empty() && it.sequence > 0)
+        {
+            // The ramdisk that it has is not the one that a rescue needs.
+            self.loses_power(rig).await;
+            self.boots(rig).await;
+        }
     }
 
     /// The installed system reports, as often as it likes; false when it is not listened to.
@@ -438,7 +470,23 @@ impl Machine {
     }
 }
 
+/// How to get into a server in this boot of its ramdisk.
+fn access(boot_id: &str) -> wire::RescueReport {
+    wire::RescueReport {
+        addresses: vec!["10.0.0.5".to_owned()],
+        host_key: format!("ssh-ed25519 {boot_id}"),
+        host_key_fingerprint: format!("SHA256:{boot_id}"),
+        password_used: 0,
+    }
+}
+
 impl Ramdisk {
+    fn is_rescued(&self) -> bool {
+        self.work
+            .as_ref()
+            .is_some_and(|work| matches!(work.task.kind, Some(Kind::Rescue(_))))
+    }
+
     fn ends(&mut self, task_id: &str, result: outcome::Result, certificates: Vec<wire::WipeCertificate>) {
         self.sequence += 1;
         self.outbox.push_back(Numbered::Outcome(Box::new(wire::Outcome {

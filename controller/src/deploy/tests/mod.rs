@@ -20,6 +20,7 @@ mod reinstalls;
 mod releases;
 mod removals;
 mod requests;
+mod rescues;
 mod restarts;
 mod restores;
 mod rig;

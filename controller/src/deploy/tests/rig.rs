@@ -43,7 +43,12 @@ impl Rig {
     pub(super) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::fake(jiff::Timestamp::now());
-        let config = Config::loopback(dir.path());
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mut config = Config::loopback(data);
+        config.boot.ramdisk_dir = dir.path().join("ramdisk");
+        std::fs::create_dir(&config.boot.ramdisk_dir).unwrap();
+        std::fs::write(config.boot.ramdisk_dir.join("rescue.img"), "rescue").unwrap();
         let app = App::for_test_with(config.clone(), clock.clone()).await;
         let request = ImportRequest {
             spec: crate::catalog::ImageSpec::named("debian"),
@@ -457,6 +462,7 @@ pub(super) fn step_event(
         cause: String::new(),
         remedy: String::new(),
         retry_in_ms: 0,
+        rescue: None,
     }
 }
 

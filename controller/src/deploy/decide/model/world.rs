@@ -145,6 +145,11 @@ impl World {
         self.end.is_none() && task == self.attempt
     }
 
+    /// The task of this rescue, not of something before it.
+    fn is_rescue(&self, task: TaskNumber) -> bool {
+        self.kind == Kind::Rescue && task != 0
+    }
+
     fn moved(&mut self) {
         self.late = false;
     }
@@ -335,7 +340,9 @@ impl World {
                 else {
                     return None;
                 };
-                self.disk = Disk::Part(task);
+                if !self.is_rescue(task) {
+                    self.disk = Disk::Part(task);
+                }
                 self.heard_of(task, false)?;
             }
             Event::AgentEnds(ending) => {
@@ -346,15 +353,19 @@ impl World {
                 else {
                     return None;
                 };
-                // A rescue ends when it is told to.
-                if ending == Ending::Cancelled || self.kind == Kind::Rescue && task != 0 {
+                // A rescue ends by itself when its time is over.
+                if ending == Ending::Cancelled
+                    || self.is_rescue(task) && ending == Ending::Success && !self.late
+                {
                     return None;
                 }
-                self.disk = if ending == Ending::Success {
-                    Disk::Whole(task)
-                } else {
-                    Disk::Cleared
-                };
+                if !self.is_rescue(task) {
+                    self.disk = if ending == Ending::Success {
+                        Disk::Whole(task)
+                    } else {
+                        Disk::Cleared
+                    };
+                }
                 self.machine = Machine::Ramdisk {
                     works_on: None,
                     outbox: Some((task, ending)),
@@ -395,7 +406,8 @@ impl World {
         }
         let own_disk = match self.end {
             None => self.phase == Phase::AwaitReport,
-            Some(End::Succeeded) => self.kind == Kind::System,
+            Some(End::Succeeded) => self.kind != Kind::AgentOnly,
+            Some(_) if self.kind == Kind::Rescue => true,
             Some(_) => matches!(self.disk, Disk::Whole(_)),
         };
         self.machine = if !own_disk {
@@ -450,11 +462,16 @@ impl World {
             .take_if(|_| session.task_on_its_way.is_none())
         {
             if *works_on == Some(task) {
-                (*works_on, *outbox) = (None, Some((task, Ending::Cancelled)));
+                // A rescue that is ended has done what it was for.
+                let ending = match (self.kind, task) {
+                    (Kind::Rescue, 1..) => Ending::Success,
+                    _ => Ending::Cancelled,
+                };
+                (*works_on, *outbox) = (None, Some((task, ending)));
                 if self.disk == Disk::Part(task) {
                     self.disk = Disk::Cleared;
                 }
-            } else if *outbox == Some((task, Ending::Success)) {
+            } else if *outbox == Some((task, Ending::Success)) && (self.kind != Kind::Rescue || task == 0) {
                 // Not wanted any more: the head is cleared before the machine restarts.
                 self.disk = Disk::Cleared;
             }
@@ -514,7 +531,11 @@ impl World {
             works_on,
             outbox: None,
         };
-        if ending == Ending::Success && unwanted {
+        if self.is_rescue(task) && ending == Ending::Success {
+            // It restarts, whatever the controller thinks of it.
+            self.machine = Machine::Off;
+            self.session = None;
+        } else if ending == Ending::Success && unwanted {
             self.disk = Disk::Cleared;
         } else if ending == Ending::Success && task == self.attempt && self.kind == Kind::System && !unwanted
         {
