@@ -12,6 +12,7 @@ mod node;
 mod power;
 mod reinstall;
 mod release;
+mod rescue;
 mod sharing;
 mod store;
 mod tenants;
@@ -34,6 +35,7 @@ pub use node::NodeCommand;
 pub use power::{BmcKind, NewBmc, PowerAct, PowerArguments};
 pub use reinstall::ReinstallArguments;
 pub use release::ReleaseArguments;
+pub use rescue::RescueArguments;
 pub use sharing::{Audience, Publish, QuotaCommand, SharingCommand, UsageArguments};
 pub use store::StoreCommand;
 pub use tenants::{NewToken, ProjectCommand, ProjectSettings, TokenCommand, UserCommand};
@@ -119,6 +121,8 @@ pub enum Command {
     Reinstall(ReinstallArguments),
     /// Wipe the disks of servers, with proof: they are available then
     Release(ReleaseArguments),
+    /// Work in the ramdisk of a server by ssh, with a one-time password
+    Rescue(RescueArguments),
     /// Look at batches of deployments and stop them
     #[command(subcommand)]
     Batch(BatchCommand),

@@ -21,6 +21,7 @@ mod plan;
 mod power;
 mod project;
 mod release;
+mod rescue;
 mod sharing;
 mod store;
 mod token;
@@ -54,6 +55,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<(), Fault> {
         Command::Batch(command) => batch::run(&client, command, output).await,
         Command::Reinstall(arguments) => deploy::reinstall(&client, arguments, output).await,
         Command::Release(arguments) => release::run(&client, arguments, output).await,
+        Command::Rescue(arguments) => rescue::run(&client, arguments, output).await,
         Command::Deployment(command) => deployment::run(&client, command, output).await,
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Store(command) => store::run(&client, command, output).await,
