@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::modules;
-use super::recipe::Recipe;
+use super::recipe::{Item, Recipe};
 use crate::{screen, tool};
 
 /// Part of the stamp: raise it when this builder extracts or chooses differently.
@@ -30,11 +30,12 @@ pub struct Base {
     pub kernel_version: String,
 }
 
-/// Makes the base, or takes the cached one when the recipe is the same.
-pub fn prepare(recipe: &Recipe, cache: &Path, refresh: bool) -> Result<Base> {
+/// Makes the base, or takes the cached one when the recipe is the same. `more`: packages that are extracted as well.
+pub fn prepare(recipe: &Recipe, more: &[Item], cache: &Path, refresh: bool) -> Result<Base> {
     let folder = cache.join("base");
     let stamp_file = folder.join("stamp");
-    let stamp = format!("{FORMAT}\n{:?}\n{:?}\n", recipe.packages, recipe.modules);
+    let wanted: Vec<&Item> = recipe.packages.iter().chain(more).collect();
+    let stamp = format!("{FORMAT}\n{wanted:?}\n{:?}\n", recipe.modules);
     let cached = fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp);
     if !cached || refresh {
         if folder.exists() {
@@ -43,7 +44,7 @@ pub fn prepare(recipe: &Recipe, cache: &Path, refresh: bool) -> Result<Base> {
         let packages = folder.join("packages");
         fs::create_dir_all(packages.join("usr"))
             .with_context(|| format!("cannot create {}", packages.display()))?;
-        let archives = download(recipe, &folder)?;
+        let archives = download(&wanted, &folder)?;
         extract(&archives, &packages)?;
         let version = kernel_version(&packages)?;
         modules::choose(&recipe.modules, &packages, &folder.join("modules"), &version)?;
@@ -63,7 +64,7 @@ pub fn prepare(recipe: &Recipe, cache: &Path, refresh: bool) -> Result<Base> {
 /// Fetches the packages and all they depend on, with this host's own apt configuration (mirror, proxy, keys).
 ///
 /// With an empty package status apt resolves every dependency; it only downloads, so nothing of the host changes.
-fn download(recipe: &Recipe, folder: &Path) -> Result<Vec<PathBuf>> {
+fn download(wanted: &[&Item], folder: &Path) -> Result<Vec<PathBuf>> {
     screen::step("Fetching the ramdisk's Debian packages");
     let archives = folder.join("archives");
     fs::create_dir_all(archives.join("partial"))?;
@@ -92,14 +93,14 @@ fn download(recipe: &Recipe, folder: &Path) -> Result<Vec<PathBuf>> {
         ] {
             command.args(["--option", &option]);
         }
-        command.args(recipe.packages.iter().map(|p| p.name.as_str()));
+        command.args(wanted.iter().map(|p| p.name.as_str()));
         tool::run(&mut command)
     };
     if fetch().is_err() {
         screen::step("The package lists seem to be old: apt-get update, then once more");
         tool::run(Command::new("apt-get").args(["update", "--quiet"]))?;
         fetch().context(
-            "cannot fetch the packages of ramdisk/packages.txt; the ramdisk is built from Debian's archive, which apt must be configured for",
+            "cannot fetch the packages of ramdisk/packages.txt and ramdisk/rescue/packages.txt; the ramdisk is built from Debian's archive, which apt must be configured for",
         )?;
     }
     let mut debs: Vec<PathBuf> = fs::read_dir(&archives)?

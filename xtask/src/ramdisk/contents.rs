@@ -14,6 +14,8 @@ use super::tree::{Node, Tree};
 
 /// Where the list is in the initrd.
 pub const MANIFEST_PATH: &str = "etc/imprint/ramdisk.json";
+/// The same in the initrd of rescues.
+pub const RESCUE_MANIFEST_PATH: &str = "etc/imprint/rescue.json";
 
 const AGENT: &str = "usr/bin/imprint-agent";
 const GUEST_FOLDER: &str = "usr/lib/imprint/guest";
@@ -49,18 +51,8 @@ pub fn collect(recipe: &Recipe, base: &Base, options: &RamdiskOptions) -> Result
         tree.folder(&format!("usr/{name}"))?;
         tree.link(name, &format!("usr/{name}"))?;
     }
-    let mut from_packages = Vec::new();
-    for item in &recipe.files {
-        let path = item.name.trim_start_matches('/');
-        match fs::symlink_metadata(base.packages.join(path)) {
-            Ok(_) => from_packages.push(path.to_owned()),
-            Err(_) if item.optional => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("ramdisk/files.txt: {path} is in no package"));
-            }
-        }
-    }
-    with_libraries(&mut tree, &base.packages, from_packages)?;
+    let chosen = of_packages(recipe, base, "ramdisk/files.txt")?;
+    with_libraries(&mut tree, &base.packages, chosen)?;
     folder(&mut tree, &base.modules.join("usr"), "usr")?;
     folder(&mut tree, &recipe.root, "")?;
     folder(
@@ -75,6 +67,32 @@ pub fn collect(recipe: &Recipe, base: &Base, options: &RamdiskOptions) -> Result
         tree.link(path, target)?;
     }
     Ok(tree)
+}
+
+/// What a rescue needs besides: it is unpacked over the ramdisk, and has nothing that is there already.
+pub fn collect_rescue(recipe: &Recipe, base: &Base, ramdisk: &Tree) -> Result<Tree> {
+    let mut tree = Tree::default();
+    let chosen = of_packages(recipe, base, "ramdisk/rescue/files.txt")?;
+    with_libraries(&mut tree, &base.packages, chosen)?;
+    folder(&mut tree, &recipe.root, "")?;
+    for (path, target) in &recipe.links {
+        tree.link(path, target)?;
+    }
+    tree.without(ramdisk)
+}
+
+/// The paths of a recipe's list, without those that may be missing and are.
+fn of_packages(recipe: &Recipe, base: &Base, list: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for item in &recipe.files {
+        let path = item.name.trim_start_matches('/');
+        match fs::symlink_metadata(base.packages.join(path)) {
+            Ok(_) => found.push(path.to_owned()),
+            Err(_) if item.optional => {}
+            Err(error) => return Err(error).with_context(|| format!("{list}: {path} is in no package")),
+        }
+    }
+    Ok(found)
 }
 
 /// The list: every file with its size, and what a machine needs.

@@ -54,8 +54,8 @@ const MODULES: [&str; 13] = [
     "terminal",
 ];
 
-/// Makes the CD from kernel and initrd; answers it and its layout as JSON. `work` is scratch.
-pub fn make(vmlinuz: &Path, initrd: &Path, work: &Path, out: &Path) -> Result<Vec<u8>> {
+/// Makes the CD from kernel and initrds; answers it and its layout as JSON. `work` is scratch.
+pub fn make(vmlinuz: &Path, initrd: &Path, rescue: &Path, work: &Path, out: &Path) -> Result<Vec<u8>> {
     let tree = work.join("tree");
     if work.exists() {
         fs::remove_dir_all(work).with_context(|| format!("cannot remove {}", work.display()))?;
@@ -69,7 +69,11 @@ pub fn make(vmlinuz: &Path, initrd: &Path, work: &Path, out: &Path) -> Result<Ve
     for (name, bytes) in AREAS {
         write(&format!("{FOLDER}/{name}"), &empty(name, bytes))?;
     }
-    for (from, name) in [(vmlinuz, "vmlinuz"), (initrd, "initrd.img")] {
+    for (from, name) in [
+        (vmlinuz, "vmlinuz"),
+        (initrd, "initrd.img"),
+        (rescue, "rescue.img"),
+    ] {
         let to = tree.join(FOLDER).join(name);
         fs::hard_link(from, &to)
             .or_else(|_| fs::copy(from, &to).map(drop))

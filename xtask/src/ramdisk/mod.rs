@@ -4,6 +4,7 @@
 //! packages.txt --apt-get--> extracted packages   \  cached until the recipe changes
 //! modules.txt  --depmod---> chosen modules       /
 //! files.txt + libraries they need + ramdisk/root + agent + guest --cpio--> zstd --> initrd.img
+//! the same of ramdisk/rescue, without what is in initrd.img ------cpio--> zstd --> rescue.img
 //! ```
 //!
 //! Nothing of the packages is ever run. Order, owners and times in the archive are fixed, so the same inputs make the
@@ -28,6 +29,8 @@ use crate::screen;
 
 /// Kernel and initrd together stay below this: every machine downloads them before anything else.
 const MAX_BYTES: u64 = 64_000_000;
+/// The initrd of rescues: it is rarely loaded, but over the same networks.
+const MAX_RESCUE_BYTES: u64 = 24_000_000;
 /// Kernel, systemd and its services, and the agent with its buffers, beside the unpacked files.
 const WORKING_MEMORY_MIB: u64 = 320;
 
@@ -36,7 +39,7 @@ const WORKING_MEMORY_MIB: u64 = 320;
 pub struct RamdiskOptions {
     /// Root of the sources: `ramdisk/` and `systemd/` are below it.
     pub source_dir: PathBuf,
-    /// Gets `vmlinuz`, `initrd.img` and `ramdisk.json`; `media.iso` and `media.json` for servers that start from a CD.
+    /// Gets `vmlinuz`, `initrd.img`, `rescue.img` and `ramdisk.json`; `media.iso` and `media.json` for servers that start from a CD.
     pub out_dir: PathBuf,
     /// Keeps extracted packages between builds.
     pub cache_dir: PathBuf,
@@ -72,6 +75,8 @@ pub struct RamdiskFiles {
     pub vmlinuz: PathBuf,
     /// The initrd.
     pub initrd: PathBuf,
+    /// What a machine that is rescued loads besides.
+    pub rescue: PathBuf,
     /// The list of its contents, as it is inside it too.
     pub manifest: PathBuf,
     /// As `uname -r` prints it.
@@ -84,34 +89,50 @@ pub struct RamdiskFiles {
 
 /// Builds kernel and initrd.
 pub fn build(options: &RamdiskOptions) -> Result<RamdiskFiles> {
-    let recipe = recipe::Recipe::read(&options.source_dir.join("ramdisk"))?;
-    let base = base::prepare(&recipe, &options.cache_dir, options.refresh)?;
+    let (recipe, rescue) = recipe::Recipe::read(&options.source_dir.join("ramdisk"))?;
+    let base = base::prepare(&recipe, &rescue.packages, &options.cache_dir, options.refresh)?;
     screen::step("Packing the ramdisk");
     fs::create_dir_all(&options.out_dir)
         .with_context(|| format!("cannot create {}", options.out_dir.display()))?;
     let mut tree = contents::collect(&recipe, &base, options)?;
+    let mut rescue = contents::collect_rescue(&rescue, &base, &tree)?;
 
-    // The size of the initrd is not known before it is packed, but it is never larger than its contents.
     let unpacked_mib = tree.bytes()?.div_ceil(1 << 20);
-    let min_memory_mib = (unpacked_mib + unpacked_mib / 2 + WORKING_MEMORY_MIB).next_multiple_of(64);
+    let min_memory_mib = needed_memory_mib(unpacked_mib);
+    let both_mib = unpacked_mib + rescue.bytes()?.div_ceil(1 << 20);
+    let list = contents::manifest(&rescue, &base.kernel_version, needed_memory_mib(both_mib))?;
+    rescue.file_with(contents::RESCUE_MANIFEST_PATH, list.into_bytes(), 0o644)?;
     let json = contents::manifest(&tree, &base.kernel_version, min_memory_mib)?;
     tree.file_with(contents::MANIFEST_PATH, json.clone().into_bytes(), 0o644)?;
 
     let files = RamdiskFiles {
         vmlinuz: options.out_dir.join("vmlinuz"),
         initrd: options.out_dir.join("initrd.img"),
+        rescue: options.out_dir.join("rescue.img"),
         manifest: options.out_dir.join("ramdisk.json"),
         kernel_version: base.kernel_version.clone(),
         bytes: 0,
         min_memory_mib,
     };
-    pack::pack(&tree, &files.initrd, options.level)?;
+    pack::pack(&tree, contents::MANIFEST_PATH, &files.initrd, options.level)?;
+    pack::pack(
+        &rescue,
+        contents::RESCUE_MANIFEST_PATH,
+        &files.rescue,
+        options.level,
+    )?;
+    let rescue_bytes = fs::metadata(&files.rescue)?.len();
+    ensure!(
+        rescue_bytes < MAX_RESCUE_BYTES,
+        "rescue.img has {rescue_bytes} bytes, more than the {MAX_RESCUE_BYTES} allowed; was a large package added to ramdisk/rescue/packages.txt?"
+    );
     replace(&files.vmlinuz, |to| fs::copy(&base.kernel, to).map(drop))?;
     replace(&files.manifest, |to| fs::write(to, &json))?;
     let work = options.cache_dir.join("media");
     let layout = media::make(
         &files.vmlinuz,
         &files.initrd,
+        &files.rescue,
         &work,
         &options.out_dir.join("media.iso"),
     )?;
@@ -122,11 +143,19 @@ pub fn build(options: &RamdiskOptions) -> Result<RamdiskFiles> {
         "kernel and initrd have {bytes} bytes, more than the {MAX_BYTES} allowed; is the agent a debug build that was not stripped, or was a large package added to ramdisk/packages.txt?"
     );
     screen::step(&format!(
-        "Ramdisk: kernel {}, {} MiB ({unpacked_mib} MiB unpacked), for machines with {min_memory_mib} MiB of RAM or more",
+        "Ramdisk: kernel {}, {} MiB ({unpacked_mib} MiB unpacked), for machines with {min_memory_mib} MiB of RAM or more; for rescues {} MiB more, and {} MiB of RAM",
         base.kernel_version,
-        bytes.div_ceil(1 << 20)
+        bytes.div_ceil(1 << 20),
+        rescue_bytes.div_ceil(1 << 20),
+        needed_memory_mib(both_mib)
     ));
     Ok(RamdiskFiles { bytes, ..files })
+}
+
+/// The packed initrd is in RAM beside its unpacked files until unpacking ends. Its size is not known before it is packed, but it
+/// is never larger than half of them.
+fn needed_memory_mib(unpacked_mib: u64) -> u64 {
+    (unpacked_mib + unpacked_mib / 2 + WORKING_MEMORY_MIB).next_multiple_of(64)
 }
 
 /// Writes a file under a temporary name first: a controller may be serving the old one.

@@ -7,15 +7,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::contents::MANIFEST_PATH;
 use super::cpio::{self, Writer};
 use super::tree::{Node, Tree};
 
 /// Boot loaders put the next initrd right behind this one; the kernel skips zeroes between them.
 const ALIGNMENT: u64 = 4096;
 
-/// Writes the initrd: one zstd frame, then zeroes up to a whole page.
-pub fn pack(tree: &Tree, initrd: &Path, level: u8) -> Result<()> {
+/// Writes an initrd, the list at `manifest` first: one zstd frame, then zeroes up to a whole page.
+pub fn pack(tree: &Tree, manifest: &str, initrd: &Path, level: u8) -> Result<()> {
     let new = initrd.with_extension("new");
     let out = File::create(&new).with_context(|| format!("cannot create {}", new.display()))?;
     // The tool works with several threads and makes the same bytes with any number of them.
@@ -26,7 +25,7 @@ pub fn pack(tree: &Tree, initrd: &Path, level: u8) -> Result<()> {
         .spawn()
         .context("cannot start zstd (package zstd)")?;
     let input = zstd.stdin.take().context("zstd has no input")?;
-    let written = archive(tree, BufWriter::with_capacity(1 << 20, input));
+    let written = archive(tree, manifest, BufWriter::with_capacity(1 << 20, input));
     let status = zstd.wait().context("cannot wait for zstd")?;
     written?;
     ensure!(status.success(), "zstd failed ({status})");
@@ -38,10 +37,10 @@ pub fn pack(tree: &Tree, initrd: &Path, level: u8) -> Result<()> {
 
 /// The list of contents comes first: when there is too little RAM the kernel silently drops the end, and the agent must
 /// still be able to tell what is missing.
-fn archive(tree: &Tree, out: impl std::io::Write) -> Result<()> {
+fn archive(tree: &Tree, manifest: &str, out: impl std::io::Write) -> Result<()> {
     let mut writer = Writer::new(out);
     let above = |path: &str| {
-        MANIFEST_PATH
+        manifest
             .strip_prefix(path)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -71,6 +70,7 @@ fn entry<W: std::io::Write>(writer: &mut Writer<W>, path: &str, node: &Node) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ramdisk::contents::MANIFEST_PATH;
 
     #[test]
     fn the_list_of_contents_is_the_first_file() {
@@ -79,7 +79,7 @@ mod tests {
             tree.file_with(path, path.as_bytes().to_vec(), 0o644).unwrap();
         }
         let mut bytes = Vec::new();
-        archive(&tree, &mut bytes).unwrap();
+        archive(&tree, MANIFEST_PATH, &mut bytes).unwrap();
         let at = |content: &str| {
             let name = format!("{content}\0");
             let found: Vec<usize> = bytes

@@ -12,7 +12,7 @@ pub struct Item {
     pub optional: bool,
 }
 
-/// What goes into the ramdisk.
+/// What goes into an initrd.
 #[derive(Debug)]
 pub struct Recipe {
     pub packages: Vec<Item>,
@@ -26,19 +26,28 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    pub fn read(folder: &Path) -> Result<Self> {
-        let list = |name: &str| -> Result<String> {
-            let path = folder.join(name);
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-        };
+    /// The ramdisk's own, and what a rescue needs besides.
+    pub fn read(folder: &Path) -> Result<(Self, Self)> {
+        let mut own = Self::of(folder)?;
+        own.modules = items(&list(folder, "modules.txt")?);
+        let rescue = Self::of(&folder.join("rescue"))?;
+        Ok((own, rescue))
+    }
+
+    fn of(folder: &Path) -> Result<Self> {
         Ok(Self {
-            packages: items(&list("packages.txt")?),
-            modules: items(&list("modules.txt")?),
-            files: items(&list("files.txt")?),
-            links: links(&list("links.txt")?)?,
+            packages: items(&list(folder, "packages.txt")?),
+            modules: Vec::new(),
+            files: items(&list(folder, "files.txt")?),
+            links: links(&list(folder, "links.txt")?)?,
             root: folder.join("root"),
         })
     }
+}
+
+fn list(folder: &Path, name: &str) -> Result<String> {
+    let path = folder.join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Names, several on a line; `#` starts a comment.

@@ -27,7 +27,7 @@ pub enum Node {
 }
 
 /// Paths without a leading slash.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<String, Node>);
 
 impl Tree {
@@ -76,6 +76,17 @@ impl Tree {
         self.0.values().map(Node::size).sum()
     }
 
+    /// What is not in another tree in the same way, with the folders that lead there.
+    pub fn without(&self, other: &Self) -> Result<Self> {
+        let mut rest = Self::default();
+        for (path, node) in &self.0 {
+            if !matches!(node, Node::Folder) && other.0.get(path).is_none_or(|there| !there.is_same(node)) {
+                rest.put(path, node.clone())?;
+            }
+        }
+        Ok(rest)
+    }
+
     /// Puts a node in place of what is there, and the folders above it.
     fn put(&mut self, path: &str, node: Node) -> Result<()> {
         let path = path.trim_matches('/');
@@ -99,6 +110,15 @@ impl Tree {
 }
 
 impl Node {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { source, .. }, Self::File { source: twin, .. }) => source == twin,
+            (Self::Made { content, .. }, Self::Made { content: twin, .. }) => content == twin,
+            (Self::Link { target }, Self::Link { target: twin }) => target == twin,
+            _ => false,
+        }
+    }
+
     /// Size of a file; a link or folder has none.
     pub fn size(&self) -> Result<u64> {
         Ok(match self {
@@ -108,5 +128,38 @@ impl Node {
             Self::Made { content, .. } => content.len() as u64,
             Self::Folder | Self::Link { .. } => 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_already_is_left_out() {
+        let mut ramdisk = Tree::default();
+        ramdisk.file_with("usr/lib/libc", b"c".to_vec(), 0o755).unwrap();
+        ramdisk.file_with("etc/passwd", b"old".to_vec(), 0o644).unwrap();
+        ramdisk.link("usr/bin/x", "y").unwrap();
+        let mut rescue = ramdisk.clone();
+        rescue.file_with("etc/passwd", b"new".to_vec(), 0o644).unwrap();
+        rescue
+            .file_with("usr/sbin/dropbear", b"d".to_vec(), 0o755)
+            .unwrap();
+        rescue.link("usr/bin/x", "z").unwrap();
+        let rest = rescue.without(&ramdisk).unwrap();
+        let paths: Vec<&str> = rest.iter().map(|(path, _)| path).collect();
+        assert_eq!(
+            paths,
+            [
+                "etc",
+                "etc/passwd",
+                "usr",
+                "usr/bin",
+                "usr/bin/x",
+                "usr/sbin",
+                "usr/sbin/dropbear"
+            ]
+        );
     }
 }
