@@ -25,6 +25,7 @@ mod network_faults;
 mod network_watch;
 mod redfish_deploy;
 mod reinstall_release;
+mod rescue;
 mod sdi_boot;
 mod sdi_data_volume;
 mod sdi_faults;
@@ -132,6 +133,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 280,
         run: reinstall_release::run,
+    },
+    Scenario {
+        name: "rescue",
+        about: "a server with a system is rescued: ssh with a password that works once, its disk read; then its system is up again",
+        ci: false,
+        variant: None,
+        rough_seconds: 260,
+        run: rescue::run,
     },
     Scenario {
         name: "fault-wrong-digest",
