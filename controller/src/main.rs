@@ -25,6 +25,8 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+mod sys;
+
 const EXAMPLES: &str = "\
 Examples:
   imprint-controller init --data-dir /var/lib/imprint --name imprint.example.net

@@ -91,7 +91,7 @@ impl TestServer {
 
     /// A gRPC channel that trusts the controller.
     pub(crate) async fn channel(&self) -> Channel {
-        let ca = Certificate::from_pem(self.app.authority.ca_pem());
+        let ca = Certificate::from_pem(self.app.authority.ca_pem().as_bytes());
         let endpoint = Endpoint::from_shared(self.base.clone()).unwrap();
         endpoint
             .tls_config(ClientTlsConfig::new().ca_certificate(ca))

@@ -194,7 +194,7 @@ fn site(app: &App) -> Result<BootSite, BootError> {
         uefi_loader: boot.uefi_loader.clone(),
         extra_initrds: boot.extra_initrds.clone(),
         controller_url: app.config.public_url.as_str().trim_end_matches('/').to_owned(),
-        ca_pem: app.authority.ca_pem().to_owned(),
+        ca_pem: app.authority.ca_pem().to_string(),
         manifest_keys: app
             .authority
             .manifest_public_keys()

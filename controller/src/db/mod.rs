@@ -27,6 +27,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 pub const FILE_NAME: &str = "imprint.db";
 
 const CONNECTIONS: u32 = 8;
+/// What each of them keeps of the database in memory, in the words of `PRAGMA cache_size`; the system keeps the file.
+const READER_CACHE: &str = "-512";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The database cannot be used.
@@ -83,6 +85,7 @@ pub async fn open(data_dir: &Path, create: bool) -> Result<SqlitePool, DbError> 
         .foreign_keys(true)
         // Deleted user-data and tokens are overwritten, not only unlinked.
         .pragma("secure_delete", "ON")
+        .pragma("cache_size", READER_CACHE)
         .busy_timeout(BUSY_TIMEOUT);
     let opened = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)

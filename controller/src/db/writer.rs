@@ -18,6 +18,9 @@ use sqlx::{
 
 use super::flush::{Disk, FileSystem, Flush};
 
+/// What it keeps of the database in memory, in the words of `PRAGMA cache_size`: what SQLite takes by itself.
+const CACHE: &str = "-2000";
+
 /// The longest that a change stands in line.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +44,8 @@ impl Writer {
             .as_ref()
             .clone()
             .create_if_missing(false)
-            .synchronous(SqliteSynchronous::Normal);
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("cache_size", CACHE);
         let mut log = options.get_filename().to_path_buf().into_os_string();
         log.push("-wal");
         let line = SqlitePoolOptions::new()

@@ -96,7 +96,13 @@ impl Hub {
 
     /// Opens a session; a former one of the same node is told to end.
     #[must_use]
-    pub fn open(&self, node_id: &str, outbox: mpsc::Sender<Outgoing>, ca_pem: &str, now: Timestamp) -> Seat {
+    pub fn open(
+        &self,
+        node_id: &str,
+        outbox: mpsc::Sender<Outgoing>,
+        ca_pem: &Arc<str>,
+        now: Timestamp,
+    ) -> Seat {
         let mut inner = self.inner();
         inner.opened += 1;
         let number = inner.opened;
@@ -105,7 +111,7 @@ impl Hub {
             number,
             outbox,
             superseded: superseded.clone(),
-            ca_pem: ca_pem.into(),
+            ca_pem: Arc::clone(ca_pem),
             opened_at: now,
             // Nothing is sent before it is known what the agent holds.
             busy_with: Some(String::new()),

@@ -3,6 +3,8 @@
 //! Steps and outcomes are numbered within a task. A number is kept in the same transaction as what its message
 //! changes, and acknowledged after the commit, so that a message that is sent again changes nothing.
 
+use std::sync::Arc;
+
 use imprint_proto::agent::v1 as wire;
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -53,7 +55,7 @@ impl Deployments {
         node_id: &str,
         hello: &wire::Hello,
         outbox: tokio::sync::mpsc::Sender<Outgoing>,
-        ca_pem: &str,
+        ca_pem: &Arc<str>,
         controller_version: &str,
     ) -> Result<Seat, DeployError> {
         let seat = self.hub.open(node_id, outbox, ca_pem, self.clock.now());

@@ -26,7 +26,7 @@ pub struct Authority(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     clock: Clock,
-    ca_pem: String,
+    ca_pem: Arc<str>,
     ca_der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     signing_key: SigningKey,
@@ -107,7 +107,7 @@ impl Authority {
         Ok(Self(Arc::new(Inner {
             folder,
             clock,
-            ca_pem,
+            ca_pem: ca_pem.into(),
             ca_der,
             issuer,
             signing_key,
@@ -115,7 +115,7 @@ impl Authority {
     }
 
     /// The CA's certificate, PEM.
-    pub fn ca_pem(&self) -> &str {
+    pub fn ca_pem(&self) -> &Arc<str> {
         &self.0.ca_pem
     }
 

@@ -51,7 +51,14 @@ async fn a_server_that_is_off_has_no_agent() {
     let site = Site::build().await;
     site.has(known(&served)).await;
     let hub = site.app.deployments.hub();
-    let open = || hub.open(NODE, tokio::sync::mpsc::channel(1).0, "", site.app.clock.now());
+    let open = || {
+        hub.open(
+            NODE,
+            tokio::sync::mpsc::channel(1).0,
+            &"".into(),
+            site.app.clock.now(),
+        )
+    };
     let seat = open();
     site.done(on(None)).await;
     assert!(!seat.superseded.is_cancelled());

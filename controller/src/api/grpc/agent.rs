@@ -14,9 +14,13 @@ use imprint_proto::agent::v1::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::{LayerExt as _, RoutesBuilder},
+};
+use tower::util::MapRequestLayer;
 
-use super::peer_node;
+use super::{lean::cut, peer_node};
 use crate::{
     api::rest::problem::chain,
     app::App,
@@ -35,7 +39,8 @@ const MAX_MESSAGE: usize = 4 << 20;
 
 /// Adds the service to the server.
 pub fn register(routes: &mut RoutesBuilder, app: &App) {
-    routes.add_service(AgentServer::new(AgentService(app.clone())).max_decoding_message_size(MAX_MESSAGE));
+    let agent = AgentServer::new(AgentService(app.clone())).max_decoding_message_size(MAX_MESSAGE);
+    routes.add_service(MapRequestLayer::new(cut).named_layer(agent));
 }
 
 /// `imprint.agent.v1.Agent`.

@@ -23,6 +23,7 @@ pub mod guests;
 pub mod images;
 pub mod imports;
 pub mod jobs;
+mod lean;
 pub mod lifecycle;
 mod matching;
 pub mod nodes;

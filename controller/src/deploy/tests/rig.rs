@@ -168,7 +168,7 @@ impl Rig {
     }
 
     pub(super) async fn node_channel(&self, machine: &Machine) -> Channel {
-        let ca = Certificate::from_pem(self.app().authority.ca_pem());
+        let ca = Certificate::from_pem(self.app().authority.ca_pem().as_bytes());
         let tls = ClientTlsConfig::new()
             .ca_certificate(ca)
             .identity(machine.identity.clone());
