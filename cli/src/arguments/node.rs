@@ -79,6 +79,17 @@ Examples:
         #[arg(long, value_name = "SERIAL")]
         disk: Option<String>,
     },
+    /// Keep what a server writes on its serial console, from standard input, in the log of its deployment
+    #[command(after_help = "\
+Goes on until the input ends. What comes while no deployment runs is kept nowhere.
+
+Examples:
+  tail -F /var/consoles/web-07 | imprint node console web-07
+  imprint deployment log 01JD3Y6N9M1V9S1M6V1M3B3W5T --follow")]
+    Console {
+        /// Id, name, UUID, serial or MAC
+        node: String,
+    },
     /// Forget a server and its deployments; refused while one runs
     #[command(after_help = "\
 Its events stay. If it boots from the network again it is discovered as a new server.

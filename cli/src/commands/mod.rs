@@ -2,6 +2,7 @@
 
 mod batch;
 mod billing;
+mod console;
 mod contents;
 mod copies;
 mod deploy;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::power;
+use super::{console, power};
 use crate::{
     answer::{Node, WipeCertificate, read},
     arguments::NodeCommand,
@@ -92,6 +92,7 @@ pub async fn run(client: &Client, command: NodeCommand, output: &Output) -> Resu
                 None => format!("{node} has no SDI card\n"),
             })
         }
+        NodeCommand::Console { node } => console::run(client, &node, output).await,
         NodeCommand::Confirm { node } => {
             let path = ["v1", "nodes", &node, "confirm"];
             show(&client.post(&path, &Map::new(), None).await?, output)

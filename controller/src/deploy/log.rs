@@ -1,4 +1,4 @@
-//! The logs of agents: which deployment a line belongs to, and who may read it.
+//! The logs of agents and consoles: which deployment a line belongs to, and who may read it.
 
 use imprint_proto::agent::v1 as wire;
 
@@ -43,6 +43,19 @@ impl Deployments {
         Ok(task
             .filter(|task| task.node_id == node_id)
             .map(|task| task.deployment_id))
+    }
+
+    /// The deployment that runs on a node, if there is one: what its console writes belongs to it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn deployment_on(&self, node_id: &str) -> Result<Option<String>, DeployError> {
+        Ok(self.running_on(node_id).await?.map(|deployment| deployment.id))
+    }
+
+    /// Takes lines of a server's serial console.
+    pub fn take_console(&self, deployment_id: &str, lines: &[String]) {
+        self.logs.take_console(deployment_id, lines);
     }
 
     /// Part of a deployment's log, and whether there may be more to come.

@@ -1,13 +1,15 @@
-//! What the agent said of each deployment, in files of bounded size.
+//! What the agent and the serial console said of each deployment, in files of bounded size.
 //!
 //! A log is `logs/DEPLOYMENT.log` in the data folder. Lines come from thousands of agents, so they wait in memory and are
 //! appended once a second ([`run`]), all of a deployment at once; the database has nothing of them. They may be lost when
 //! the controller dies, or when there are too many: what is missing is counted and said in the log itself.
 //!
+//! - `console`: the bytes of a serial console as lines;
 //! - `file`: one file, its size and its places;
 //! - `sweep`: what goes when: logs of deployments that are not known any more, old ones, and those that have been quiet
 //!   for longest when all together are too large.
 
+mod console;
 mod file;
 mod run;
 mod sweep;
@@ -26,6 +28,7 @@ use std::{
 use imprint_proto::agent::v1::{LogBatch, LogLevel, LogLine, LogSource};
 use jiff::{SignedDuration, Timestamp};
 
+pub use console::ConsoleLines;
 pub use file::{Excerpt, Part};
 pub use run::run;
 
@@ -115,39 +118,30 @@ impl Logs {
 
     /// Takes lines of an agent; those that were taken before are left aside. Never waits.
     pub fn take(&self, deployment_id: &str, batch: &LogBatch) {
+        self.put(deployment_id, |lines, room| lines.take(batch, room));
+    }
+
+    /// Takes lines of a serial console, which have no times of their own. Never waits.
+    pub fn take_console(&self, deployment_id: &str, texts: &[String]) {
+        let now = self.0.clock.now();
+        self.put(deployment_id, |lines, room| {
+            let before = lines.text.len();
+            for text in texts {
+                let text = as_written(now, "info", "console", text);
+                lines.put(&text, before, room);
+            }
+        });
+    }
+
+    /// Lets lines of a deployment be added to what waits, as far as there is room.
+    fn put(&self, deployment_id: &str, add: impl FnOnce(&mut Lines, usize)) {
         let now = self.0.clock.now();
         let mut waiting = self.waiting();
         let room = MOST_WAITING_IN_ALL.saturating_sub(waiting.bytes);
         let lines = waiting.of.entry(deployment_id.to_owned()).or_default();
         let before = lines.text.len();
         lines.heard = Some(now);
-        let taken = match &lines.taken {
-            Some((run, number)) if *run == batch.run => *number,
-            _ => 0,
-        };
-        let beyond = batch.lines.len().saturating_sub(MOST_LINES) as u64;
-        let mut number = batch.first.saturating_sub(1);
-        if number > taken {
-            // Those that were taken before are not missing.
-            lines.left_out = lines.left_out.saturating_add(batch.left_out.min(number - taken));
-        }
-        for line in batch.lines.iter().take(MOST_LINES) {
-            number = number.saturating_add(1);
-            if number <= taken {
-                continue;
-            }
-            let text = shown(line);
-            let length = lines.text.len() + text.len();
-            if length > MOST_WAITING || length - before > room {
-                lines.left_out = lines.left_out.saturating_add(1);
-                continue;
-            }
-            lines.say_left_out();
-            lines.text.push_str(&text);
-        }
-        lines.left_out = lines.left_out.saturating_add(beyond);
-        let run = batch.run.chars().take(64).collect();
-        lines.taken = Some((run, number.saturating_add(beyond).max(taken)));
+        add(lines, room);
         let added = lines.text.len() - before;
         waiting.bytes += added;
     }
@@ -229,6 +223,41 @@ impl Lines {
         !self.text.is_empty() || self.left_out > 0
     }
 
+    /// Takes those of an agent that were not taken before.
+    fn take(&mut self, batch: &LogBatch, room: usize) {
+        let before = self.text.len();
+        let taken = match &self.taken {
+            Some((run, number)) if *run == batch.run => *number,
+            _ => 0,
+        };
+        let beyond = batch.lines.len().saturating_sub(MOST_LINES) as u64;
+        let mut number = batch.first.saturating_sub(1);
+        if number > taken {
+            // Those that were taken before are not missing.
+            self.left_out = self.left_out.saturating_add(batch.left_out.min(number - taken));
+        }
+        for line in batch.lines.iter().take(MOST_LINES) {
+            number = number.saturating_add(1);
+            if number > taken {
+                self.put(&shown(line), before, room);
+            }
+        }
+        self.left_out = self.left_out.saturating_add(beyond);
+        let run = batch.run.chars().take(64).collect();
+        self.taken = Some((run, number.saturating_add(beyond).max(taken)));
+    }
+
+    /// Adds a line, or counts it where there is no room: `room` more bytes than there were `before`.
+    fn put(&mut self, text: &str, before: usize, room: usize) {
+        let length = self.text.len() + text.len();
+        if length > MOST_WAITING || length - before > room {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
+        self.say_left_out();
+        self.text.push_str(text);
+    }
+
     fn say_left_out(&mut self) {
         let count = std::mem::take(&mut self.left_out);
         if count > 0 {
@@ -255,11 +284,10 @@ fn shown(line: &LogLine) -> String {
         LogSource::Kernel => "kernel",
         LogSource::Agent | LogSource::Unspecified => "agent",
     };
-    let text: String = line
-        .text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MOST_TEXT)
-        .collect();
+    as_written(at, level, source, &line.text)
+}
+
+fn as_written(at: Timestamp, level: &str, source: &str, text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MOST_TEXT).collect();
     format!("{at:.3} {level:5} {source}: {text}\n")
 }

@@ -211,6 +211,9 @@ pub(super) fn rest() -> Vec<Row> {
             .body(r#"{"reason": "of {who}"}"#)
             .of_web(),
         to("DELETE /v1/nodes/{node}/maintenance", WriteNodes).of_web(),
+        to("POST /v1/nodes/{node}/console", WriteNodes)
+            .body("login: ")
+            .leaves(Leaves::Otherwise("what a server writes is in the log of a deployment")),
         to("POST /v1/nodes/{node}/retire", WriteNodes).asks("/v1/nodes/{free}/retire"),
         to("POST /v1/nodes/{node}/release", WriteDeployments)
             .of_web()

@@ -8,6 +8,7 @@ use crate::{app::App, metrics::requests::measure};
 
 pub mod auth;
 pub mod batches;
+pub mod console;
 pub mod contents;
 pub mod copies;
 pub mod deployments;
@@ -52,6 +53,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .merge(guests::router())
         .merge(deployments::router())
         .merge(logs::router())
+        .merge(console::router())
         .merge(batches::router())
         .merge(events::router())
         .merge(jobs::router())

@@ -11,9 +11,9 @@ use utoipa::{
 };
 
 use super::{
-    batches, contents, copies, deployments, events, exports, guests, images, imports, jobs, lifecycle, logs,
-    matching, metrics, nodes, power, problem, projects, quota, rescue, store, tokens, upkeep, uploads, usage,
-    users, volumes, webhooks,
+    batches, console, contents, copies, deployments, events, exports, guests, images, imports, jobs,
+    lifecycle, logs, matching, metrics, nodes, power, problem, projects, quota, rescue, store, tokens, upkeep,
+    uploads, usage, users, volumes, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,7 @@ pub fn document() -> &'static openapi::OpenApi {
             guests::openapi(),
             deployments::openapi(),
             logs::openapi(),
+            console::openapi(),
             batches::openapi(),
             events::openapi(),
             jobs::openapi(),

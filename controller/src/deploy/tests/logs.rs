@@ -5,6 +5,7 @@ use imprint_proto::v1::{
     ReadLogRequest, deployments_client::DeploymentsClient, read_log_request::Part as WirePart,
 };
 use jiff::SignedDuration;
+use serde_json::json;
 use tonic::Request;
 
 use super::rig::*;
@@ -186,4 +187,67 @@ async fn a_log_goes_with_its_deployment_and_when_it_is_old() {
     assert_eq!(files(), 1, "nobody knows the other deployment");
     in_a_while.sweep(&rig.app().db).await.unwrap();
     assert_eq!((files(), rig.log(&deployment.id, "").await.0.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn what_the_console_says_is_in_the_log_of_the_deployment_that_runs() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let id = machine.node_id.clone();
+    let console = async |node: &str, text: &'static str| {
+        let url = rig.server.url(&format!("/v1/nodes/{node}/console"));
+        rig.server.client().post(url).body(text).send().await.unwrap()
+    };
+    let taken = async |text| {
+        console(&id, text)
+            .await
+            .json::<serde_json::Value>()
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        taken("one\r\ntwo").await,
+        json!({ "kept_lines": 0, "other_lines": 2 })
+    );
+    let deployment = rig.deploy(&machine).await;
+    let task = agent.task().await;
+    agent.send(batch(&task.task_id, 1, &["works"])).await;
+    agent.confirmed(1).await;
+    assert_eq!(
+        taken("\x1b[1;31mKernel panic\x1b[0m\r\n---[ end ]").await,
+        json!({ "kept_lines": 2, "other_lines": 0 })
+    );
+    let (log, _) = rig.log(&deployment.id, "").await;
+    let lines: Vec<&str> = log.lines().map(|line| &line[25..]).collect();
+    assert_eq!(
+        lines,
+        [
+            "info  agent: works",
+            "info  console: Kernel panic",
+            "info  console: ---[ end ]"
+        ]
+    );
+    let (status, kind, _) = problem(console("nobody", "lost").await).await;
+    assert_eq!((status, kind.as_str()), (404, "not-found"));
+}
+
+#[tokio::test]
+async fn a_console_is_read_as_it_comes_and_ends_with_the_controller() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let id = machine.node_id.clone();
+    let deployment = rig.deploy(&machine).await;
+    agent.task().await;
+    let (pieces, body) = tokio::sync::mpsc::channel::<Result<&str, std::io::Error>>(1);
+    let body = reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(body));
+    let url = rig.server.url(&format!("/v1/nodes/{id}/console"));
+    let open = tokio::spawn(rig.server.client().post(url).body(body).send());
+    pieces.send(Ok("loading\n")).await.unwrap();
+    pieces.send(Ok("more")).await.unwrap();
+    while !rig.log(&deployment.id, "").await.0.contains("console: loading") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    rig.app().shutdown.cancel();
+    let (status, kind, _) = problem(open.await.unwrap().unwrap()).await;
+    assert_eq!((status, kind.as_str()), (503, "controller-ends"));
 }
