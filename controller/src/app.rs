@@ -117,6 +117,7 @@ impl App {
         );
         let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
+        events.load_gone().await?;
         let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);
         catalog.settle().await?;
         catalog.settle_usage().await?;

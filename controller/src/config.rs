@@ -13,6 +13,7 @@ use url::Url;
 
 mod derive;
 mod destinations;
+mod events;
 mod host;
 mod images;
 mod ingest;
@@ -29,6 +30,7 @@ mod volumes;
 mod webhooks;
 
 pub use destinations::{DestinationConfig, OpenTo, RegionConfig};
+pub use events::EventConfig;
 pub use host::{Host, HostInterface};
 pub use images::ImageConfig;
 pub use ingest::{CredentialConfig, IngestConfig};
@@ -81,6 +83,8 @@ pub struct Config {
     pub webhooks: WebhookConfig,
     /// What is kept of the logs of deployments.
     pub logs: LogConfig,
+    /// How long what happened is kept.
+    pub events: EventConfig,
 }
 
 /// How images are encrypted in the store.
@@ -284,6 +288,7 @@ impl Config {
             volumes: None,
             webhooks: WebhookConfig::default(),
             logs: LogConfig::default(),
+            events: EventConfig::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use imprint_controller::{
     catalog,
     clock::Clock,
     config::{Config, Overrides},
-    deploy, guests, image_key_commands, logs, matching, metrics, power,
+    deploy, events, guests, image_key_commands, logs, matching, metrics, power,
     server::Server,
     setup, upkeep, volumes, webhooks,
 };
@@ -301,6 +301,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             deploy::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            events::run(app).await;
             Ok(())
         }
     });

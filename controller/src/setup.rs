@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     config::Config,
     db::{self, DbError},
+    events::DatabaseError,
     identity::{
         ApiTokens, Authority, IdentityError, ImageKeys, Role, TokenError, generate_token,
         image_keys::LocalWrapper, write_whole,
@@ -103,6 +104,9 @@ pub enum OpenError {
     /// Store.
     #[error("cannot open the artifact store")]
     Store(#[from] StoreError),
+    /// The event log.
+    #[error("cannot read the event log")]
+    Events(#[from] DatabaseError),
     /// The catalogue.
     #[error("cannot read the catalogue of images")]
     Catalog(#[from] CatalogError),

@@ -72,6 +72,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         ingest: written.ingest,
         webhooks: written.webhooks,
         logs: written.logs,
+        events: written.events,
     })
 }
 

@@ -13,7 +13,7 @@ use url::Url;
 use super::{
     Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
     IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
-    WrapperKind, derive, destinations, images, ingest, logs, problems::ConfigProblem, quota, store,
+    WrapperKind, derive, destinations, events, images, ingest, logs, problems::ConfigProblem, quota, store,
     table::Keys, volumes, webhooks,
 };
 
@@ -60,6 +60,7 @@ pub(super) struct Written {
     pub volumes: Option<volumes::WrittenVolumes>,
     pub webhooks: webhooks::WebhookConfig,
     pub logs: logs::LogConfig,
+    pub events: events::EventConfig,
 }
 
 #[derive(Debug, Default)]
@@ -303,8 +304,14 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let [destination_list, region_list, about_volumes] =
         ["destinations", "regions", "volumes"].map(|name| keys.take(name));
-    let [encryption, ingest, deploy, about_webhooks, about_logs] =
-        ["encryption", "ingest", "deploy", "webhooks", "logs"].map(|name| keys.section(name));
+    let [
+        encryption,
+        ingest,
+        deploy,
+        about_webhooks,
+        about_logs,
+        about_events,
+    ] = ["encryption", "ingest", "deploy", "webhooks", "logs", "events"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.deploy = written_deploy(Keys::new("deploy", deploy, problems));
@@ -321,6 +328,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.volumes = volumes::read(about_volumes, problems);
     written.webhooks = webhooks::read(about_webhooks, problems);
     written.logs = logs::read(about_logs, problems);
+    written.events = events::read(about_events, problems);
     written
 }
 

@@ -1,7 +1,7 @@
 //! A TOML table that is read key by key: every wrong value is noted and replaced by the default, and what nobody asked
 //! for at the end is an unknown key.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use toml::{Table, Value};
 
@@ -145,11 +145,21 @@ impl<'p> Keys<'p> {
 
     /// A whole number of at least 1 and at most `max`.
     pub(super) fn number(&mut self, key: &'static str, max: u64, remedy: &str) -> Option<u64> {
+        self.number_from(key, 1..=max, remedy)
+    }
+
+    /// A whole number of this range.
+    pub(super) fn number_from(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        remedy: &str,
+    ) -> Option<u64> {
         let value = self.take(key)?;
         let number = value
             .as_integer()
             .and_then(|n| u64::try_from(n).ok())
-            .filter(|n| (1..=max).contains(n));
+            .filter(|n| range.contains(n));
         if number.is_none() {
             let got = if value.is_integer() {
                 value.to_string()
@@ -158,7 +168,11 @@ impl<'p> Keys<'p> {
             };
             self.note(
                 key,
-                format!("is {got}, not a whole number from 1 to {max}"),
+                format!(
+                    "is {got}, not a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
                 remedy,
             );
         }

@@ -15,6 +15,8 @@ pub enum Live {
     Event(Event),
     /// The newest figures of a node; older ones may have been left out.
     Progress(NodeProgress),
+    /// Events up to this id were deleted before they were told. What is told next is behind it.
+    Gone(i64),
 }
 
 struct Follower {
@@ -103,6 +105,11 @@ impl Follower {
     /// Reads a page; true when there is more.
     async fn read_events(&mut self) -> Result<bool, DatabaseError> {
         let page = self.log.list(&self.query).await?;
+        if let Some(up_to) = page.gone {
+            self.query.after = up_to;
+            self.ready.push_back(Live::Gone(up_to));
+            return Ok(true);
+        }
         if let Some(last) = page.items.last() {
             self.query.after = last.id;
         }

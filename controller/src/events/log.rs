@@ -1,6 +1,6 @@
 //! Writing and reading the table of events.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicI64};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub fn doing(operation: &'static str) -> impl FnOnce(sqlx::Error) -> DatabaseErr
     }
 }
 
-/// Something that happened, kept for good.
+/// Something that happened, kept for as long as the configuration says.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Event {
     /// Counts up over all nodes; the cursor of lists and streams.
@@ -116,6 +116,8 @@ pub struct EventPage {
     /// The cursor of the next page (the next `after`, or the next `before` when the newest come first); `None` on the
     /// last one.
     pub next: Option<i64>,
+    /// Events behind `after` are missing since they were too old: all up to this id.
+    pub gone: Option<i64>,
 }
 
 /// The log; cheap to clone.
@@ -129,6 +131,8 @@ pub struct EventLog {
     /// Rung when figures came in, which are in memory: nobody has to look into the table for them.
     pub(super) figures: watch::Sender<u64>,
     pub(super) board: Arc<Mutex<ProgressBoard>>,
+    /// Events up to this id were deleted, or are about to be.
+    pub(super) gone: Arc<AtomicI64>,
 }
 
 impl EventLog {
@@ -142,6 +146,7 @@ impl EventLog {
             bell: watch::Sender::new(0),
             figures: watch::Sender::new(0),
             board: Arc::default(),
+            gone: Arc::default(),
         }
     }
 
@@ -298,7 +303,9 @@ impl EventLog {
         } else {
             None
         };
-        Ok(EventPage { items, next })
+        // Asked after the rows: what was missing among them was known to go before it went.
+        let gone = self.gone_after(query.after);
+        Ok(EventPage { items, next, gone })
     }
 }
 

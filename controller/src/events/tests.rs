@@ -166,6 +166,7 @@ async fn a_follower_catches_up_and_then_sees_everything_once() {
         let next = tokio::time::timeout(std::time::Duration::from_secs(10), live.next()).await;
         match next.expect("no event is left out").unwrap().unwrap() {
             Live::Event(event) => ids.push(event.id),
+            Live::Gone(up_to) => panic!("nothing is deleted, and {up_to} is gone"),
             Live::Progress(_) => panic!("there is no progress"),
         }
     }

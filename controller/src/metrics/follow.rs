@@ -50,6 +50,7 @@ async fn count(app: &App, counting: &mut Option<Counting>) -> Result<(), Databas
         match next? {
             Live::Event(event) => counting.take(&event).await?,
             Live::Progress(progress) => counting.figures(&progress),
+            Live::Gone(up_to) => counting.after = up_to,
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{Row, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
-use crate::{clock::timestamp_from_ms, words::words};
+use crate::{clock::timestamp_from_ms, events::Event, words::words};
 
 words! {
     /// Whether a webhook is sent anything.
@@ -60,11 +60,15 @@ pub struct Webhook {
     pub(super) version: i64,
 }
 
+/// Events were deleted before a webhook was sent them.
+pub(super) const MISSED: &str = "webhook.events-missed";
+
 impl Webhook {
-    /// Whether events of this kind are for it.
+    /// Whether the event is for it. What it has missed for good is, whatever its kinds are.
     #[must_use]
-    pub fn wants(&self, kind: &str) -> bool {
-        self.kinds.is_empty() || self.kinds.iter().any(|wanted| matches(wanted, kind))
+    pub fn wants(&self, event: &Event) -> bool {
+        let missed = event.kind == MISSED && event.details["webhook_id"] == self.id;
+        missed || self.kinds.is_empty() || self.kinds.iter().any(|wanted| matches(wanted, &event.kind))
     }
 }
 

@@ -3,19 +3,21 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::SignedDuration;
+use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Webhook, WebhookError, WebhookState, Webhooks,
     message::Message,
+    record::MISSED,
     schedule::{self, Patience, Refused, Then},
     table,
 };
 use crate::{
     api::rest::problem::chain,
     app::App,
-    events::{Event, EventQuery, doing},
+    events::{Author, Event, EventQuery, NewEvent, doing},
 };
 
 /// How long nothing is tried after the database or the secret has failed.
@@ -171,10 +173,16 @@ impl Webhooks {
                     ..EventQuery::default()
                 })
                 .await?;
+            // Asked after the rows, as the log does it.
+            if let Some(up_to) = self.0.events.missing_after(after) {
+                self.missed(webhook, up_to).await?;
+                after = up_to;
+                continue;
+            }
             let Some(last) = page.items.last().map(|event| event.id) else {
                 return Ok(None);
             };
-            if let Some(event) = page.items.into_iter().find(|event| webhook.wants(&event.kind)) {
+            if let Some(event) = page.items.into_iter().find(|event| webhook.wants(event)) {
                 return Ok(Some(event));
             }
             after = last;
@@ -186,6 +194,40 @@ impl Webhooks {
                 return Ok(None);
             }
         }
+    }
+
+    /// Events that it was not sent are too old, and gone: an event tells it, which it is sent whatever its kinds are.
+    async fn missed(&self, webhook: &mut Webhook, up_to: i64) -> Result<(), WebhookError> {
+        let (from, name) = (webhook.cursor + 1, &webhook.name);
+        let author = match &webhook.project_id {
+            Some(project) => Author::default().in_project(project),
+            None => Author::default(),
+        };
+        let mut change = self.0.events.begin_by(author).await?;
+        let kept = sqlx::query("UPDATE webhooks SET cursor = ? WHERE id = ? AND version = ?")
+            .bind(up_to)
+            .bind(&webhook.id)
+            .bind(webhook.version)
+            .execute(change.connection())
+            .await
+            .map_err(doing("keep how far a webhook is"))?;
+        if kept.rows_affected() == 1 {
+            change
+                .append(NewEvent {
+                    kind: MISSED,
+                    node_id: None,
+                    deployment_id: None,
+                    message: format!(
+                        "Webhook {name} was not sent the events {from} to {up_to}: they were too old, and are deleted. \
+                         Read the present state anew; [events] keep_days says how long events stay."
+                    ),
+                    details: json!({ "webhook_id": webhook.id, "name": name, "from": from, "to": up_to }),
+                })
+                .await?;
+        }
+        change.commit().await?;
+        webhook.cursor = up_to;
+        Ok(())
     }
 
     async fn wait(&self, webhook: &Webhook) {

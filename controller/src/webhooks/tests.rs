@@ -444,3 +444,36 @@ async fn a_new_wrapping_key_keeps_secrets() {
     let secret = app.webhooks.secret(&created.webhook.id).await.unwrap();
     assert_eq!(message::shown(&secret), *created.secret);
 }
+
+#[tokio::test]
+async fn what_is_gone_before_it_was_sent_is_told() {
+    let rig = Rig::start().await;
+    let receiver = Receiver::default();
+    let url = receiver.start().await;
+    rig.hook(&url, &["wanted.*"]).await;
+    rig.app.webhooks.disable(&admin(), "pager").await.unwrap();
+    rig.tell("wanted.long-ago").await;
+    let gone = rig.tell("other").await;
+    rig.app.clock.advance(jiff::SignedDuration::from_hours(48));
+    let kept = rig.tell("wanted.since").await;
+    let yesterday = rig.app.clock.now() - jiff::SignedDuration::from_hours(24);
+    while rig.app.events.delete_some(yesterday, 500).await.unwrap() > 0 {}
+    rig.app.webhooks.enable(&admin(), "pager", false).await.unwrap();
+    rig.until("both messages", async || receiver.got().len() == 2)
+        .await;
+    assert_eq!(receiver.ids()[0], kept);
+    let told: Value = serde_json::from_slice(&receiver.got()[1].1).unwrap();
+    assert_eq!(told["type"], "imprint.webhook.events-missed");
+    let details = &told["data"]["details"];
+    assert_eq!(
+        (&details["to"], &details["name"]),
+        (&json!(gone), &json!("pager"))
+    );
+    assert!(details["from"].as_i64().unwrap() < gone);
+    // It is told once.
+    let rig = rig.restart().await;
+    let last = rig.tell("wanted.last").await;
+    rig.until("the last one", async || receiver.ids().last() == Some(&last))
+        .await;
+    assert_eq!(receiver.got().len(), 3);
+}

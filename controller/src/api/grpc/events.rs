@@ -13,8 +13,9 @@ use super::{
     nodes::{status, timestamp},
 };
 use crate::{
+    api::rest::problem::Problem,
     app::App,
-    events::{DatabaseError, Event, EventQuery, Live},
+    events::{DatabaseError, Event, EventQuery, Live, gone},
     identity::{Permission, Viewer},
     inventory::InventoryError,
 };
@@ -85,6 +86,9 @@ impl Events for EventsService {
             .list(&query)
             .await
             .map_err(status::<DatabaseError>)?;
+        if let Some(up_to) = page.gone {
+            return Err(status(gone(up_to)));
+        }
         Ok(Response::new(ListEventsResponse {
             events: page.items.into_iter().map(wire).collect(),
             next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
@@ -105,6 +109,7 @@ impl Events for EventsService {
             0 => self.0.events.newest().await.map_err(status::<DatabaseError>)?,
             id => id,
         };
+        self.0.events.require_kept(after).map_err(status::<Problem>)?;
         let query = EventQuery {
             after,
             node_id: self.node_id(&viewer, &request.node).await?,
@@ -122,6 +127,7 @@ impl Events for EventsService {
             future::ready(match live {
                 Ok(Live::Event(event)) => Some(Ok(wire(event))),
                 Ok(Live::Progress(_)) => None,
+                Ok(Live::Gone(up_to)) => Some(Err(status(gone(up_to)))),
                 Err(error) => Some(Err(status(error))),
             })
         });

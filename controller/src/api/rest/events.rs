@@ -9,7 +9,7 @@ use axum::{
     },
     routing::get,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
-    events::{Event, EventQuery, Live},
+    events::{Event, EventQuery, Live, gone},
     identity::{Permission, Viewer},
 };
 
@@ -52,7 +52,7 @@ pub struct EventList {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct EventListQuery {
-    /// Only events with a greater id.
+    /// Only events with a greater id; 0: from the first one that is kept.
     after: Option<i64>,
     /// Only events of this node.
     node: Option<String>,
@@ -81,7 +81,7 @@ enum Order {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct EventStreamQuery {
-    /// Begins after this id; 0: with the first event of all; left out: from now on. A `Last-Event-ID` header goes first.
+    /// Begins after this id; 0: with the first event that is kept; left out: from now on. A `Last-Event-ID` header goes first.
     after: Option<i64>,
     /// Only events of this node.
     node: Option<String>,
@@ -111,6 +111,8 @@ async fn node_id(app: &App, viewer: &Viewer, node: Option<&str>) -> Result<Optio
     responses(
         (status = 200, description = "A page of events", body = EventList),
         (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "Events behind the cursor were deleted since they were too old", body = ProblemDocument,
+         content_type = "application/problem+json"),
     )
 )]
 async fn list_events(
@@ -144,6 +146,9 @@ async fn list_events(
             page_size: query.page_size,
         })
         .await?;
+    if let Some(up_to) = page.gone {
+        return Err(gone(up_to));
+    }
     Ok(Json(EventList {
         items: page.items,
         next_page_token: page.next.map(|id| id.to_string()),
@@ -164,6 +169,8 @@ async fn list_events(
     responses(
         (status = 200, description = "A stream of events", body = String, content_type = "text/event-stream"),
         (status = 404, description = "No such node", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "Events behind the cursor were deleted since they were too old", body = ProblemDocument,
+         content_type = "application/problem+json"),
     )
 )]
 async fn stream_events(
@@ -183,6 +190,7 @@ async fn stream_events(
         (None, Some(after)) => after,
         (None, None) => app.events.newest().await?,
     };
+    app.events.require_kept(after)?;
     let viewer = caller.viewer();
     let node_id = node_id(&app, &viewer, query.node.as_deref()).await?;
     let live = app.events.follow(
@@ -200,6 +208,8 @@ async fn stream_events(
         async move { tokens.lapse(caller).await }
     };
     let live = live.take_until(Box::pin(lapsed));
+    // Whoever is too slow is told when he asks to go on.
+    let live = live.take_while(|live| future::ready(!matches!(live, Ok(Live::Gone(_)))));
     let frames = live.map(|live| frame(live?).map_err(Box::<dyn std::error::Error + Send + Sync>::from));
     Ok(Sse::new(frames).keep_alive(KeepAlive::default()).into_response())
 }
@@ -211,5 +221,6 @@ fn frame(live: Live) -> Result<sse::Event, axum::Error> {
             .event(&event.kind)
             .json_data(&event),
         Live::Progress(progress) => sse::Event::default().event("progress").json_data(&progress),
+        Live::Gone(up_to) => Ok(sse::Event::default().comment(format!("events up to {up_to} were deleted"))),
     }
 }

@@ -108,6 +108,7 @@ impl Problem {
             403 => Code::PermissionDenied,
             404 => Code::NotFound,
             409 | 412 => Code::FailedPrecondition,
+            410 => Code::OutOfRange,
             429 | 507 => Code::ResourceExhausted,
             503 => Code::Unavailable,
             504 => Code::DeadlineExceeded,
