@@ -24,6 +24,7 @@ use crate::{
     power::Power,
     setup::{self, OpenError},
     store::Store,
+    telemetry::Telemetry,
     upkeep::Upkeep,
     volumes::{self, FilesBackend, VolumeBackend, Volumes},
     webhooks::Webhooks,
@@ -68,6 +69,8 @@ pub struct AppInner {
     pub events: EventLog,
     /// Figures for Prometheus.
     pub metrics: Metrics,
+    /// Traces for OpenTelemetry.
+    pub telemetry: Telemetry,
     /// Known machines.
     pub nodes: Nodes,
     /// Deployments.
@@ -267,6 +270,7 @@ impl App {
             jobs,
             holds: Holds::new(db.clone(), events.clone()),
             events,
+            telemetry: Telemetry::new(&config.telemetry),
             metrics,
             webhooks,
             nodes,

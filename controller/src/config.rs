@@ -24,6 +24,7 @@ mod read;
 mod size;
 mod store;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -39,6 +40,7 @@ pub use problems::{ConfigErrors, ConfigProblem};
 pub use quota::QuotaConfig;
 pub use read::Overrides;
 pub use store::{BucketConfig, BucketUrl, StoreConfig};
+pub use telemetry::TelemetryConfig;
 pub use volumes::VolumesConfig;
 pub use webhooks::WebhookConfig;
 
@@ -85,6 +87,8 @@ pub struct Config {
     pub logs: LogConfig,
     /// How long what happened is kept.
     pub events: EventConfig,
+    /// Where traces are sent.
+    pub telemetry: TelemetryConfig,
 }
 
 /// How images are encrypted in the store.
@@ -289,6 +293,7 @@ impl Config {
             webhooks: WebhookConfig::default(),
             logs: LogConfig::default(),
             events: EventConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 

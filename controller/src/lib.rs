@@ -53,6 +53,7 @@ mod range;
 pub mod server;
 pub mod setup;
 pub mod store;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod ticks;

@@ -17,7 +17,7 @@ use imprint_controller::{
     config::{Config, Overrides},
     deploy, events, guests, image_key_commands, logs, matching, metrics, power,
     server::Server,
-    setup, upkeep, volumes, webhooks,
+    setup, telemetry, upkeep, volumes, webhooks,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -343,6 +343,13 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         let app = app.clone();
         async move {
             metrics::run(app).await;
+            Ok(())
+        }
+    });
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            telemetry::run(app).await;
             Ok(())
         }
     });

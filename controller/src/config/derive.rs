@@ -73,6 +73,7 @@ pub(super) fn complete(written: Written, host: &Host, problems: Problems<'_>) ->
         webhooks: written.webhooks,
         logs: written.logs,
         events: written.events,
+        telemetry: written.telemetry,
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
     Config, ConfigErrors, DeployConfig, DestinationConfig, DhcpMode, EncryptionConfig, Host, ImageConfig,
     IngestConfig, QuotaConfig, RegionConfig, StoreConfig, TimeoutConfig, TokenConfig, UnknownPolicy,
     WrapperKind, derive, destinations, events, images, ingest, logs, problems::ConfigProblem, quota, store,
-    table::Keys, volumes, webhooks,
+    table::Keys, telemetry, volumes, webhooks,
 };
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/imprint";
@@ -61,6 +61,7 @@ pub(super) struct Written {
     pub webhooks: webhooks::WebhookConfig,
     pub logs: logs::LogConfig,
     pub events: events::EventConfig,
+    pub telemetry: telemetry::TelemetryConfig,
 }
 
 #[derive(Debug, Default)]
@@ -304,14 +305,10 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
         ["boot", "dhcp", "timeouts", "store", "images", "tokens", "quota"].map(|name| keys.section(name));
     let [destination_list, region_list, about_volumes] =
         ["destinations", "regions", "volumes"].map(|name| keys.take(name));
-    let [
-        encryption,
-        ingest,
-        deploy,
-        about_webhooks,
-        about_logs,
-        about_events,
-    ] = ["encryption", "ingest", "deploy", "webhooks", "logs", "events"].map(|name| keys.section(name));
+    let [encryption, ingest, deploy, about_webhooks] =
+        ["encryption", "ingest", "deploy", "webhooks"].map(|name| keys.section(name));
+    let [about_logs, about_events, about_telemetry] =
+        ["logs", "events", "telemetry"].map(|name| keys.section(name));
     keys.finish();
     written.encryption = written_encryption(Keys::new("encryption", encryption, problems));
     written.deploy = written_deploy(Keys::new("deploy", deploy, problems));
@@ -329,6 +326,7 @@ fn written(table: Table, problems: &mut Vec<ConfigProblem>) -> Written {
     written.webhooks = webhooks::read(about_webhooks, problems);
     written.logs = logs::read(about_logs, problems);
     written.events = events::read(about_events, problems);
+    written.telemetry = telemetry::read(about_telemetry, problems);
     written
 }
 

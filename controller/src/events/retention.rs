@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Deletes old events until the controller ends.
 pub async fn run(app: App) {
     let Some(days) = app.config.events.keep_days else {
-        return;
+        return app.shutdown.cancelled().await;
     };
     let keep = SignedDuration::from_hours(24 * i64::from(days));
     let mut ticks = Ticks::every(EVERY, app.shutdown.clone());

@@ -20,11 +20,7 @@ const OTHER: &str = "other";
 /// Measures a request until its answer begins; a stream goes on after that.
 pub async fn measure(State(app): State<App>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let (route, grpc) = match request.extensions().get::<MatchedPath>() {
-        Some(path) => (path.as_str().to_owned(), false),
-        None if GRPC.contains(request.uri().path()) => (request.uri().path().to_owned(), true),
-        None => (OTHER.to_owned(), false),
-    };
+    let (route, grpc) = route_of(&request);
     let method = method_of(request.method());
     let response = next.run(request).await;
     let status = match grpc {
@@ -42,6 +38,15 @@ pub async fn measure(State(app): State<App>, request: Request, next: Next) -> Re
         .get_or_create(&labels)
         .observe(begun.elapsed().as_secs_f64());
     response
+}
+
+/// The route of a request, which has no ids in it, and whether it is gRPC.
+pub(crate) fn route_of(request: &Request) -> (String, bool) {
+    match request.extensions().get::<MatchedPath>() {
+        Some(path) => (path.as_str().to_owned(), false),
+        None if GRPC.contains(request.uri().path()) => (request.uri().path().to_owned(), true),
+        None => (OTHER.to_owned(), false),
+    }
 }
 
 /// The paths of all methods of this program's services.
@@ -64,7 +69,7 @@ static GRPC: LazyLock<HashSet<String>> = LazyLock::new(|| {
     paths
 });
 
-fn method_of(method: &Method) -> &'static str {
+pub(crate) fn method_of(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
@@ -78,7 +83,7 @@ fn method_of(method: &Method) -> &'static str {
 
 /// A refusal is in the headers. A call that was answered has its status behind its body: that it was answered is what
 /// counts here.
-fn grpc_status(response: &Response) -> &'static str {
+pub(crate) fn grpc_status(response: &Response) -> &'static str {
     let status = response.headers().get("grpc-status");
     match status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes())) {
         Code::Ok => "OK",

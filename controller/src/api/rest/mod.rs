@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::Request, middleware, response::IntoResponse, r
 use http::{StatusCode, header};
 use tower::ServiceExt;
 
-use crate::{app::App, metrics::requests::measure};
+use crate::{app::App, metrics::requests::measure, telemetry::requests::trace};
 
 pub mod auth;
 pub mod batches;
@@ -84,6 +84,7 @@ pub fn router(app: App, grpc: Router) -> Router {
         .method_not_allowed_fallback(async |method: http::Method| wrong_method(&method).into_response())
         .layer(middleware::from_fn_with_state(app.clone(), auth::authenticate))
         .layer(middleware::from_fn_with_state(app.clone(), measure))
+        .layer(middleware::from_fn_with_state(app.clone(), trace))
         .with_state(app)
 }
 
