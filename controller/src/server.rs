@@ -7,10 +7,14 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::graceful::GracefulConnection,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -198,7 +202,7 @@ async fn connection(
         met = Box::pin(meet(&acceptor, stream, address, line)) => met,
     };
     if let Some((stream, peer)) = met {
-        Box::pin(serve(router, stream, peer, shutdown, open.clone())).await;
+        serve(router, stream, peer, shutdown, open.clone()).await;
     }
 }
 
@@ -244,19 +248,26 @@ async fn serve(
         let (open, router) = (open.clone(), router.clone());
         async move { open.answer(router, request).await }
     });
-    let builder = http_builder();
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
+    let stream = TokioIo::new(stream);
+    let ended = if is_http2 {
+        Box::pin(to_its_end(http2().serve_connection(stream, service), shutdown)).await
+    } else {
+        Box::pin(to_its_end(http1().serve_connection(stream, service), shutdown)).await
     };
     if let Err(error) = ended {
-        tracing::debug!(%address, error, "connection ended");
+        tracing::debug!(%address, %error, "connection ended");
     }
+}
+
+/// Serves until the other end has had enough, or the controller ends: then what was asked is still answered.
+async fn to_its_end<C: GracefulConnection>(serving: C, shutdown: CancellationToken) -> Result<(), C::Error> {
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => return ended,
+        () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
 }
 
 /// Whoever has said nothing yet stands in no line, and whoever says it slowly is in nobody's way.
@@ -288,14 +299,15 @@ fn leaf_of(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
     session.peer_certificates()?.first().map(AsRef::as_ref)
 }
 
-fn http_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT);
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT)

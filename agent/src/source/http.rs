@@ -27,6 +27,8 @@ use crate::identity::tls;
 
 /// A connection that can't be made within this time counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request is closed soon: the controller has one of each of thousands of agents.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// What one request may have on the way with HTTP/2: a whole range.
 const STREAM_WINDOW: u32 = 4 << 20;
 /// What all of them together may.
@@ -99,7 +101,7 @@ fn builder() -> ClientBuilder {
         .no_proxy()
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_idle_timeout(IDLE_LIMIT)
         .user_agent(concat!("imprint-agent/", env!("CARGO_PKG_VERSION")))
 }
 

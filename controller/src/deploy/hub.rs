@@ -7,14 +7,18 @@ use imprint_proto::agent::v1::ControllerMessage;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use super::decide::Agent;
 
-/// What a session sends.
+/// What a session sends. On the heap, as a queue has room for dozens of them before there is the first: a session that has
+/// nothing to say is small.
 #[derive(Debug)]
 pub enum Outgoing {
     /// A message for the agent.
     Message(Box<ControllerMessage>),
+    /// Why the session ends.
+    LastWord(Box<Status>),
 }
 
 /// A session's place in the hub.

@@ -20,11 +20,11 @@ impl Guests {
         let reachable = self.hub.reach(node_id)?;
         let order_id = Ulid::generate().to_string();
         let answer = self.hub.look(node_id, &order_id);
-        let order = GuestOrder {
+        let order = Box::new(GuestOrder {
             message: Some(guest_order::Message::LookAtDisks(LookAtDisks {
                 order_id: order_id.clone(),
             })),
-        };
+        });
         let asked = async {
             reachable.outbox.send(order).await.ok()?;
             answer.await.ok()

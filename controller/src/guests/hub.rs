@@ -9,8 +9,8 @@ use imprint_proto::agent::v1::{GuestDisk, GuestOrder};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What a session sends.
-pub type Outgoing = GuestOrder;
+/// What a session sends. On the heap, as a queue has room for dozens of them before there is the first.
+pub type Outgoing = Box<GuestOrder>;
 
 /// A session's place in the hub.
 #[derive(Debug, Clone)]

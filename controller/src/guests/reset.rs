@@ -177,9 +177,9 @@ impl Guests {
         self.begin(by, node, &reachable, wanted, &id, expires_at).await?;
 
         let ring = self.hub.wait_for(&id);
-        let order = GuestOrder {
+        let order = Box::new(GuestOrder {
             message: Some(guest_order::Message::PasswordReset(reset)),
-        };
+        });
         let sent = timeout(ANSWER_LIMIT, reachable.outbox.send(order)).await;
         if matches!(sent, Ok(Ok(()))) {
             // Without an answer in time the record says so: it stays `sent`.

@@ -10,6 +10,9 @@ use rustls::{
 
 use crate::{app::App, identity::IdentityError};
 
+/// HTTP/2 among the protocols that are agreed on with the handshake (RFC 9113, section 3.2); all others are HTTP/1.1.
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -36,6 +39,6 @@ pub(super) fn config(app: &App) -> Result<ServerConfig, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(certificate.chain, certificate.key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -1,18 +1,21 @@
 //! gRPC: the sessions of agents.
 //!
-//! One task for each session reads what the agent says; what the controller says comes through the hub's outbox. The
+//! One task for each session reads what the agent says; what the controller says goes through the outbox that the hub has. The
 //! session ends when the agent ends it, when it is silent for too long, when another session of the node takes over
 //! (ABORTED), or with the controller.
 
 use std::time::Duration;
 
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use imprint_proto::agent::v1::{
     AgentMessage, ControllerMessage, Hello,
     agent_message::Message,
     agent_server::{Agent, AgentServer},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -47,10 +50,7 @@ pub fn register(routes: &mut RoutesBuilder, app: &App) {
 #[derive(Debug, Clone)]
 struct AgentService(App);
 
-/// On the heap, as a queue has room for dozens of messages before there is the first: a session that has nothing to say is
-/// small.
-type Answer = Result<Box<ControllerMessage>, Box<Status>>;
-type Answers = mpsc::Sender<Answer>;
+type Outbox = mpsc::Sender<Outgoing>;
 
 #[tonic::async_trait]
 impl Agent for AgentService {
@@ -67,25 +67,39 @@ impl Agent for AgentService {
             }
             error => fault(&error),
         })?;
-        let (answers, stream) = mpsc::channel(OUTBOX);
+        let (outbox, outgoing) = mpsc::channel(OUTBOX);
+        // What is put into the outbox while the agent takes its place is not said before it has.
+        let (seated, begins) = oneshot::channel();
         let app = self.0.clone();
         // On the heap, as it is handed on from one to the other, and each would have room for it.
         let inbound = Box::new(request.into_inner());
-        tokio::spawn(async move { run(&app, &node_id, inbound, &answers).await });
-        let open = |answer: Answer| answer.map(|message| *message).map_err(|status| *status);
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(open))))
+        tokio::spawn(async move { run(&app, &node_id, inbound, &outbox, seated).await });
+        let open = |out| match out {
+            Outgoing::Message(message) => Ok(*message),
+            Outgoing::LastWord(status) => Err(*status),
+        };
+        let begins = stream::once(begins).filter_map(|_: Result<(), _>| None);
+        Ok(Response::new(Box::pin(
+            begins.chain(ReceiverStream::new(outgoing).map(open)),
+        )))
     }
 }
 
-/// The whole life of a session.
-async fn run(app: &App, node_id: &str, mut inbound: Box<Streaming<AgentMessage>>, answers: &Answers) {
+/// The whole life of a session. `seated` goes when the agent has its place, or gets none.
+async fn run(
+    app: &App,
+    node_id: &str,
+    mut inbound: Box<Streaming<AgentMessage>>,
+    outbox: &Outbox,
+    seated: oneshot::Sender<()>,
+) {
     let hello = match timeout(HELLO_LIMIT, inbound.message()).await {
         Ok(Ok(Some(AgentMessage {
             message: Some(Message::Hello(hello)),
         }))) => hello,
         Ok(Ok(_)) => {
             return last_word(
-                answers,
+                outbox,
                 Status::invalid_argument("The first message of a session is Hello."),
             )
             .await;
@@ -95,20 +109,20 @@ async fn run(app: &App, node_id: &str, mut inbound: Box<Streaming<AgentMessage>>
         }
         Err(_) => {
             return last_word(
-                answers,
+                outbox,
                 Status::deadline_exceeded("The agent did not say Hello in time."),
             )
             .await;
         }
     };
-    match attend(app, node_id, &hello, inbound, answers).await {
+    match attend(app, node_id, &hello, inbound, outbox, seated).await {
         Ok(()) => {}
-        Err(status) => last_word(answers, status).await,
+        Err(status) => last_word(outbox, status).await,
     }
 }
 
-async fn last_word(answers: &Answers, status: Status) {
-    if answers.send(Err(Box::new(status))).await.is_err() {
+async fn last_word(outbox: &Outbox, status: Status) {
+    if outbox.send(Outgoing::LastWord(Box::new(status))).await.is_err() {
         tracing::debug!("the agent did not hear why its session ended");
     }
 }
@@ -118,18 +132,20 @@ async fn attend(
     node_id: &str,
     hello: &Hello,
     inbound: Box<Streaming<AgentMessage>>,
-    answers: &Answers,
+    outbox: &Outbox,
+    seated: oneshot::Sender<()>,
 ) -> Result<(), Status> {
-    let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let version = env!("CARGO_PKG_VERSION");
     // What is done once is on the heap while it lasts, and so is what a message leads to: a session mostly waits.
-    let seat = Box::pin(
-        app.deployments
-            .attach(node_id, hello, outbox, app.authority.ca_pem(), version),
-    )
-    .await
-    .map_err(|error| fault(&error))?;
-    let ended = converse(app, &seat, inbound, ReceiverStream::new(outgoing), answers).await;
+    let seat =
+        Box::pin(
+            app.deployments
+                .attach(node_id, hello, outbox.clone(), app.authority.ca_pem(), version),
+        )
+        .await
+        .map_err(|error| fault(&error))?;
+    drop(seated);
+    let ended = converse(app, &seat, inbound, outbox).await;
     let reason = match &ended {
         Ok(()) => "the agent ended it".to_owned(),
         Err(status) => status.message().trim_end_matches('.').to_owned(),
@@ -144,8 +160,7 @@ async fn converse(
     app: &App,
     seat: &Seat,
     mut inbound: Box<Streaming<AgentMessage>>,
-    mut outgoing: ReceiverStream<Outgoing>,
-    answers: &Answers,
+    outbox: &Outbox,
 ) -> Result<(), Status> {
     let silence = app.deployments.silence();
     let mut last_noted = tokio::time::Instant::now();
@@ -158,12 +173,7 @@ async fn converse(
                 return Err(Status::aborted("Another session of this node has taken over."));
             }
             () = app.shutdown.cancelled() => return Err(Status::unavailable("The controller ends; call again.")),
-            Some(out) = outgoing.next() => {
-                let Outgoing::Message(message) = out;
-                if answers.send(Ok(message)).await.is_err() {
-                    return Err(Status::unavailable("The connection to the agent is lost."));
-                }
-            }
+            () = outbox.closed() => return Err(Status::unavailable("The connection to the agent is lost.")),
             message = inbound.message() => {
                 let Some(message) = message? else { return Ok(()) };
                 heard = tokio::time::Instant::now();

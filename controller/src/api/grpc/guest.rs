@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use imprint_proto::agent::v1::{
     GuestEventAck, GuestHello, GuestMessage, GuestOrder, GuestWelcome, RenewCertificateRequest,
     RenewCertificateResponse,
@@ -16,10 +17,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::{LayerExt as _, RoutesBuilder},
+};
+use tower::util::MapRequestLayer;
 
-use super::enrollment::check_csr;
+use super::{enrollment::check_csr, lean::cut};
 use crate::{
     api::rest::problem::chain,
     app::App,
@@ -43,18 +48,21 @@ const STRETCH: Duration = Duration::from_secs(600);
 
 /// Adds the service to the server.
 pub fn register(routes: &mut RoutesBuilder, app: &App) {
-    routes.add_service(GuestServer::new(GuestService(app.clone())).max_decoding_message_size(MAX_MESSAGE));
+    let guest = GuestServer::new(GuestService(app.clone())).max_decoding_message_size(MAX_MESSAGE);
+    routes.add_service(MapRequestLayer::new(cut).named_layer(guest));
 }
 
 /// `imprint.agent.v1.Guest`.
 #[derive(Debug, Clone)]
 struct GuestService(App);
 
-type Answers = mpsc::Sender<Result<GuestOrder, Status>>;
+/// On the heap, as [`Outgoing`] is.
+type Answer = Result<Outgoing, Box<Status>>;
+type Answers = mpsc::Sender<Answer>;
 
 #[tonic::async_trait]
 impl Guest for GuestService {
-    type SessionStream = ReceiverStream<Result<GuestOrder, Status>>;
+    type SessionStream = BoxStream<'static, Result<GuestOrder, Status>>;
 
     async fn session(
         &self,
@@ -63,14 +71,16 @@ impl Guest for GuestService {
         let guest = peer(&request)?;
         let (answers, stream) = mpsc::channel(OUTBOX);
         let app = self.0.clone();
+        let inbound = Box::new(request.into_inner());
         tokio::spawn(async move {
-            let ended = run(&app, &guest, request.into_inner(), &answers).await;
+            let ended = run(&app, &guest, inbound, &answers).await;
             // Whoever has gone does not hear why.
             if let Err(status) = ended {
-                let _ = answers.send(Err(status)).await;
+                let _ = answers.send(Err(Box::new(status))).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let open = |answer: Answer| answer.map(|order| *order).map_err(|status| *status);
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(open))))
     }
 
     async fn renew_certificate(
@@ -105,7 +115,7 @@ fn peer<T>(request: &Request<T>) -> Result<GuestId, Status> {
 async fn run(
     app: &App,
     guest: &GuestId,
-    mut inbound: Streaming<GuestMessage>,
+    mut inbound: Box<Streaming<GuestMessage>>,
     answers: &Answers,
 ) -> Result<(), Status> {
     let hello = match timeout(HELLO_LIMIT, inbound.message()).await {
@@ -124,13 +134,14 @@ async fn run(
         }
     };
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
-    let seat = attach(app, guest, &hello, outbox).await?;
-    let welcome = GuestOrder {
+    // What is done once is on the heap while it lasts, and so is what a message leads to: a session mostly waits.
+    let seat = Box::pin(attach(app, guest, &hello, outbox)).await?;
+    let welcome = Box::new(GuestOrder {
         message: Some(guest_order::Message::Welcome(GuestWelcome {
             controller_version: env!("CARGO_PKG_VERSION").to_owned(),
             heartbeat_seconds: u32::try_from(HEARTBEAT.as_secs()).unwrap_or(u32::MAX),
         })),
-    };
+    });
     let ended = match say(answers, welcome).await {
         Ok(()) => converse(app, &seat, inbound, outgoing, answers).await,
         Err(status) => Err(status),
@@ -157,7 +168,7 @@ async fn attach(
 async fn converse(
     app: &App,
     seat: &GuestSeat,
-    mut inbound: Streaming<GuestMessage>,
+    mut inbound: Box<Streaming<GuestMessage>>,
     mut outgoing: mpsc::Receiver<Outgoing>,
     answers: &Answers,
 ) -> Result<(), Status> {
@@ -174,30 +185,16 @@ async fn converse(
             message = inbound.message() => {
                 let Some(message) = message? else { return Ok(()) };
                 heard = Instant::now();
-                match message.message {
-                    Some(Message::Event(event)) => {
-                        if stretch.0.elapsed() > STRETCH {
-                            stretch = (heard, 0);
-                        }
-                        stretch.1 += 1;
-                        if stretch.1 > MAX_EVENTS {
-                            return Err(Status::resource_exhausted("This system tells more than anybody can read."));
-                        }
-                        app.guests.take_event(seat, &event).await.map_err(|error| fault(&error.into()))?;
-                        let ack = guest_order::Message::EventAck(GuestEventAck { id: event.id });
-                        say(answers, GuestOrder { message: Some(ack) }).await?;
+                if matches!(message.message, Some(Message::Event(_))) {
+                    if stretch.0.elapsed() > STRETCH {
+                        stretch = (heard, 0);
                     }
-                    Some(Message::PasswordReset(result)) => {
-                        app.guests.take_result(seat, &result).await.map_err(|error| fault(&error.into()))?;
+                    stretch.1 += 1;
+                    if stretch.1 > MAX_EVENTS {
+                        return Err(Status::resource_exhausted("This system tells more than anybody can read."));
                     }
-                    Some(Message::Disks(told)) => app.guests.take_disks(seat, told),
-                    Some(Message::Heartbeat(_)) => app.guests.seen(seat).await.map_err(|error| fault(&error))?,
-                    Some(Message::Hello(_)) => {
-                        return Err(Status::invalid_argument("GuestHello is the first message of a session only."));
-                    }
-                    // A message of a newer plugin is no reason to end its session.
-                    None => {}
                 }
+                Box::pin(handle(app, seat, message, answers)).await?;
             }
             () = sleep_until(heard + SILENCE) => {
                 return Err(Status::deadline_exceeded(format!("The plugin was silent for {} seconds.", SILENCE.as_secs())));
@@ -206,7 +203,32 @@ async fn converse(
     }
 }
 
-async fn say(answers: &Answers, order: GuestOrder) -> Result<(), Status> {
+async fn handle(app: &App, seat: &GuestSeat, message: GuestMessage, answers: &Answers) -> Result<(), Status> {
+    match message.message {
+        Some(Message::Event(event)) => {
+            let taken = app.guests.take_event(seat, &event).await;
+            taken.map_err(|error| fault(&error.into()))?;
+            let ack = guest_order::Message::EventAck(GuestEventAck { id: event.id });
+            say(answers, Box::new(GuestOrder { message: Some(ack) })).await
+        }
+        Some(Message::PasswordReset(result)) => {
+            let taken = app.guests.take_result(seat, &result).await;
+            taken.map_err(|error| fault(&error.into()))
+        }
+        Some(Message::Disks(told)) => {
+            app.guests.take_disks(seat, told);
+            Ok(())
+        }
+        Some(Message::Heartbeat(_)) => app.guests.seen(seat).await.map_err(|error| fault(&error)),
+        Some(Message::Hello(_)) => Err(Status::invalid_argument(
+            "GuestHello is the first message of a session only.",
+        )),
+        // A message of a newer plugin is no reason to end its session.
+        None => Ok(()),
+    }
+}
+
+async fn say(answers: &Answers, order: Outgoing) -> Result<(), Status> {
     answers
         .send(Ok(order))
         .await

@@ -12,8 +12,8 @@ use utoipa::{
 
 use super::{
     batches, console, contents, copies, deployments, events, exports, guests, images, imports, jobs,
-    lifecycle, logs, matching, metrics, nodes, power, problem, projects, quota, rescue, store, tokens, upkeep,
-    uploads, usage, users, volumes, webhooks,
+    lifecycle, logs, matching, metrics, nodes, power, problem, projects, quota, rescue, store, tokens,
+    upkeep, uploads, usage, users, volumes, webhooks,
 };
 
 #[derive(OpenApi)]

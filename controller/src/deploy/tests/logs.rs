@@ -228,7 +228,7 @@ async fn what_the_console_says_is_in_the_log_of_the_deployment_that_runs() {
         ]
     );
     let (status, kind, _) = problem(console("nobody", "lost").await).await;
-    assert_eq!((status, kind.as_str()), (404, "not-found"));
+    assert_eq!((status, kind.as_str()), (404, "node-not-found"));
 }
 
 #[tokio::test]
