@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::controller::Controller;
-use crate::process::{self, Answer};
+use crate::process::{self, Answer, Service};
 
 /// An operator with the admin's token.
 #[derive(Debug, Clone)]
@@ -152,6 +152,22 @@ impl Cli {
             Value::Array(mut list) if list.len() == 1 => list.remove(0),
             other => other,
         })
+    }
+
+    /// Passes on what a serial port writes into a file, from its beginning and as it comes, until the answer is dropped.
+    pub fn pass_console(&self, node: &str, serial: &Path) -> Result<[Service; 2]> {
+        let (read, written) = std::io::pipe().context("cannot make a pipe")?;
+        let mut tail = Command::new("tail");
+        tail.args(["-c", "+1", "-F"]).arg(serial);
+        let tail = Service::writing("tail", &mut tail, written, &self.folder.join("tail.log"))?;
+        let mut pass = self.command();
+        pass.args(["node", "console", node]).stdin(read);
+        let pass = Service::start(
+            "imprint node console",
+            &mut pass,
+            &self.folder.join("console.log"),
+        )?;
+        Ok([tail, pass])
     }
 
     /// What the controller says about a node's waiting, in the operator's words.

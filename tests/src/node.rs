@@ -528,7 +528,8 @@ impl Node {
         self.folder.join(format!("{}-{}.console", self.name, self.boots))
     }
 
-    fn serial_path(&self) -> PathBuf {
+    /// The file that the serial port writes since the last power-on.
+    pub fn serial_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.serial", self.name, self.boots))
     }
 }

@@ -29,8 +29,19 @@ impl Service {
         let out = File::options().create(true).append(true).open(log);
         let out = out.with_context(|| format!("cannot open {}", log.display()))?;
         let err = out.try_clone().context("cannot share the log file")?;
+        Self::with_output(name, command.stdout(out).stderr(err), log)
+    }
+
+    /// The same for a program whose output goes elsewhere; `log` has what it complains about.
+    pub fn writing(name: &str, command: &mut Command, to: impl Into<Stdio>, log: &Path) -> Result<Self> {
+        let err = File::options().create(true).append(true).open(log);
+        let err = err.with_context(|| format!("cannot open {}", log.display()))?;
+        Self::with_output(name, command.stdout(to).stderr(err), log)
+    }
+
+    fn with_output(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         sys::tie_to_parent(command);
-        let child = command.process_group(0).stdout(out).stderr(err).spawn();
+        let child = command.process_group(0).spawn();
         let child = child.with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
             name: name.to_owned(),

@@ -64,11 +64,33 @@ fn plugged_in(lab: &mut Lab, firmware: Firmware, called: &str, more: &[&str]) ->
 /// Ordered, active, and switched off by its system.
 fn deployed(lab: &mut Lab, node: &mut Node, called: &str) -> Result<()> {
     let id = fault::order(lab, node)?;
+    let console = lab.cli.pass_console(called, &node.serial_path())?;
     lab.wait_deployment(node, &id, "succeeded", patience::DEPLOYMENT)?;
     lab.wait_state(node, "active", patience::SHORT)?;
     tell(&format!("{called} is active"));
+    console_is_kept(lab, &id)?;
+    drop(console);
     power(lab, &[called, "off"])?;
     ensure!(!node.has_power()?, "the server is on after `off`");
     tell(&format!("{called} is off"));
+    Ok(())
+}
+
+/// What firmware, ramdisk and the installed system's kernel wrote on the serial port is in the deployment's log, between what
+/// the agent said.
+fn console_is_kept(lab: &Lab, id: &str) -> Result<()> {
+    let log = lab.cli.ask(&["deployment", "log", id])?.out;
+    let kernels = log
+        .lines()
+        .filter(|line| line.contains(" console: ") && line.contains("Linux version"));
+    ensure!(
+        kernels.count() >= 1 && log.contains(" agent: "),
+        "the log has not what the serial port wrote:\n{log}"
+    );
+    ensure!(
+        !log.contains('\u{1b}'),
+        "the log moves the cursor of whoever reads it"
+    );
+    tell("the deployment's log has the serial console as well");
     Ok(())
 }
