@@ -109,7 +109,10 @@ impl BucketFault {
                 FaultKind::Unavailable
             }
             (_, object_store::Error::PermissionDenied { .. }) => FaultKind::Forbidden,
-            (None, _) if text.contains("redirect") || text.contains("301") => FaultKind::Elsewhere,
+            // With the words around them: an address may have such a word or number in it.
+            (None, _) if text.contains("Received redirect") || text.contains("status code: 301") => {
+                FaultKind::Elsewhere
+            }
             (None, _) if text.contains("HTTP error") || text.contains("status code: 5") => {
                 FaultKind::Unavailable
             }
@@ -201,6 +204,16 @@ mod tests {
                 generic("HTTP error: error sending request"),
                 FaultKind::Unavailable,
                 "HTTP error: error sending request",
+            ),
+            (
+                generic("HTTP error: error sending request for url (http://127.0.0.1:43301/redirects)"),
+                FaultKind::Unavailable,
+                "HTTP error: error sending request for url (http://127.0.0.1:43301/redirects)",
+            ),
+            (
+                generic("Server returned non-2xx status code: 301: "),
+                FaultKind::Elsewhere,
+                "Server returned non-2xx status code: 301: ",
             ),
         ] {
             let fault = BucketFault::of(&error);
