@@ -66,6 +66,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .skip_debug(SECRETS)
         .codec_path("crate::codec::SmallBuffers")
+        // They are the largest, and rare: each session has room for a message of its agent.
+        .boxed(".imprint.agent.v1.AgentMessage.message.inventory")
+        .boxed(".imprint.agent.v1.AgentMessage.message.outcome")
         .compile_fds(descriptors)?;
     let package = ".opi_api.storage.v1";
     let mut opi = tonic_prost_build::configure()

@@ -85,7 +85,7 @@ impl Line {
     async fn outcome(&mut self) -> imprint_proto::agent::v1::Outcome {
         loop {
             if let Ours::Outcome(outcome) = self.next().await {
-                return outcome;
+                return *outcome;
             }
         }
     }

@@ -183,7 +183,7 @@ impl Session {
         };
         let inventory = self.inventory.borrow().clone();
         // The queue is empty and long enough: both fit before anybody reads.
-        for message in [Ours::Hello(hello), Ours::Inventory(inventory)] {
+        for message in [Ours::Hello(hello), Ours::Inventory(Box::new(inventory))] {
             send(&sender, message).await?;
         }
         let greet = async {
@@ -254,7 +254,7 @@ impl Session {
                 changed = inventory.changed(), if still_learning => match changed {
                     Ok(()) => {
                         let learned = inventory.borrow_and_update().clone();
-                        send(&sender, Ours::Inventory(learned)).await.map(|()| true)
+                        send(&sender, Ours::Inventory(Box::new(learned))).await.map(|()| true)
                     }
                     Err(_) => {
                         still_learning = false;
@@ -321,7 +321,7 @@ impl Session {
         for refusal in refusals {
             if !sent.refused.contains(&refusal.task_id) {
                 sent.refused.push(refusal.task_id.clone());
-                send(sender, Ours::Outcome(refusal)).await?;
+                send(sender, Ours::Outcome(Box::new(refusal))).await?;
                 any = true;
             }
         }

@@ -135,7 +135,7 @@ impl Outbox {
         };
         kept.end = Some(end);
         kept.pending.push(AgentMessage {
-            message: Some(Kind::Outcome(outcome)),
+            message: Some(Kind::Outcome(Box::new(outcome))),
         });
         self.save(&kept);
         end.number

@@ -28,7 +28,7 @@ pub const FILE_NAME: &str = "imprint.db";
 
 const CONNECTIONS: u32 = 8;
 /// What each of them keeps of the database in memory, in the words of `PRAGMA cache_size`; the system keeps the file.
-const READER_CACHE: &str = "-512";
+const READER_CACHE: &str = "-256";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The database cannot be used.

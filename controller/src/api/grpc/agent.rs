@@ -193,11 +193,11 @@ async fn converse(
 async fn handle(app: &App, node_id: &str, message: AgentMessage) -> Result<(), Status> {
     let done = match message.message {
         Some(Message::Inventory(inventory)) => {
-            return take_inventory(app, node_id, &Inventory::from(inventory)).await;
+            return take_inventory(app, node_id, &Inventory::from(*inventory)).await;
         }
         Some(Message::Step(event)) => app.deployments.take_step(node_id, event).await,
         Some(Message::Progress(progress)) => app.deployments.take_progress(node_id, progress).await,
-        Some(Message::Outcome(outcome)) => app.deployments.take_outcome(node_id, outcome).await,
+        Some(Message::Outcome(outcome)) => app.deployments.take_outcome(node_id, *outcome).await,
         Some(Message::Log(batch)) => app.deployments.take_log(node_id, &batch).await,
         Some(Message::Hello(_)) => {
             return Err(Status::invalid_argument(

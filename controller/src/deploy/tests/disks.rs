@@ -39,7 +39,9 @@ pub(super) async fn rig_with_three_disks() -> (Rig, Machine, FakeAgent) {
         ..wire::DiskContent::default()
     }];
     found.disks.extend([lvm, foreign]);
-    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    agent
+        .send(wire::agent_message::Message::Inventory(Box::new(found)))
+        .await;
     rig.until(|app| {
         let id = machine.node_id.clone();
         async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.len() == 3 }

@@ -336,7 +336,7 @@ async fn what_an_image_needs_is_compared_with_the_machine() {
     });
     agent
         .send(imprint_proto::agent::v1::agent_message::Message::Inventory(
-            inventory,
+            Box::new(inventory),
         ))
         .await;
     rig.until(|app| {

@@ -145,7 +145,9 @@ async fn an_image_that_does_not_fit_is_refused_before_the_first_byte() {
     small.disks[0].size_bytes = 1 << 20;
     small.disks[0].logical_sector_bytes = 4096;
     agent
-        .send(imprint_proto::agent::v1::agent_message::Message::Inventory(small))
+        .send(imprint_proto::agent::v1::agent_message::Message::Inventory(
+            Box::new(small),
+        ))
         .await;
     rig.until(|app| {
         let id = machine.node_id.clone();

@@ -153,7 +153,9 @@ impl Rig {
     pub(super) async fn available(&self) -> (Machine, FakeAgent) {
         let machine = self.machine().await;
         let mut agent = self.connect(&machine, hello("boot-1", "")).await;
-        agent.send(agent_message::Message::Inventory(inventory())).await;
+        agent
+            .send(agent_message::Message::Inventory(Box::new(inventory())))
+            .await;
         self.until(|app| {
             let id = machine.node_id.clone();
             async move { app.nodes.inventory(&id).await.unwrap().is_some() }
@@ -386,7 +388,8 @@ impl FakeAgent {
             result: Some(result),
             certificates,
         };
-        self.send(agent_message::Message::Outcome(outcome)).await;
+        self.send(agent_message::Message::Outcome(Box::new(outcome)))
+            .await;
         // One that is not believed is told to stop first.
         while !matches!(self.next().await, controller_message::Message::Ack(_)) {}
     }
@@ -412,7 +415,8 @@ impl FakeAgent {
             result: Some(result),
             ..wire::Outcome::default()
         };
-        self.send(agent_message::Message::Outcome(outcome)).await;
+        self.send(agent_message::Message::Outcome(Box::new(outcome)))
+            .await;
     }
 
     pub(super) async fn progress(&mut self, task: &str, done: u64) {

@@ -44,7 +44,9 @@ async fn diskless() -> (Rig, Machine, FakeAgent) {
     let (machine, mut agent) = rig.available().await;
     let mut found = inventory();
     found.disks.clear();
-    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    agent
+        .send(wire::agent_message::Message::Inventory(Box::new(found)))
+        .await;
     rig.until(|app| {
         let id = machine.node_id.clone();
         async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.is_empty() }
@@ -316,7 +318,7 @@ async fn a_volume_is_no_disk_that_a_rule_may_mean() {
     lun.serial = SERIAL.to_owned();
     found.disks = vec![lun];
     agent
-        .send(wire::agent_message::Message::Inventory(found.clone()))
+        .send(wire::agent_message::Message::Inventory(Box::new(found.clone())))
         .await;
     let has = async |count: usize| {
         rig.until(|app| {
@@ -335,7 +337,9 @@ async fn a_volume_is_no_disk_that_a_rule_may_mean() {
     }
     // A disk beside it is taken, and the agent knows which the volume is.
     found.disks.extend(inventory().disks);
-    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    agent
+        .send(wire::agent_message::Message::Inventory(Box::new(found)))
+        .await;
     has(2).await;
     let made = post(&rig, "/v1/deployments", &body(&machine, "")).await;
     assert_eq!(made.status(), 201);
@@ -361,7 +365,9 @@ async fn what_its_agent_has_seen_of_a_volume_counts() {
     let mut found = inventory();
     found.disks[0].serial = SERIAL.to_owned();
     found.disks[0].logical_sector_bytes = 4096;
-    agent.send(wire::agent_message::Message::Inventory(found)).await;
+    agent
+        .send(wire::agent_message::Message::Inventory(Box::new(found)))
+        .await;
     rig.until(|app| {
         let id = machine.node_id.clone();
         async move { app.nodes.inventory(&id).await.unwrap().unwrap().disks.len() == 1 }
