@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::script::{self, RESCUE_IMAGE};
 use super::site::{Answer, BootSite, Said};
 use super::tftp;
-use crate::range::{self, Range};
+use crate::range;
 
 pub mod listen;
 
@@ -124,43 +124,26 @@ async fn media(State(site): Site, Path(file): Path<String>, asked: HeaderMap) ->
             );
         }
     };
-    let asked = asked.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let (status, part) = match range::read(asked, size) {
-        Ok(Range::Whole) => (StatusCode::OK, 0..size),
-        Ok(Range::Part(part)) => (StatusCode::PARTIAL_CONTENT, part),
-        Err(range::Unsatisfiable) => {
+    let sent = match range::read(range::asked(&asked), size) {
+        Ok(sent) => sent,
+        Err(outside) => {
             let mut response = text(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "the CD ends before this range\n",
             );
-            described(&mut response, &format!("bytes */{size}"));
+            outside.describe(&mut response);
             return response;
         }
     };
-    let (length, told) = (
-        part.end - part.start,
-        format!("bytes {}-{}/{size}", part.start, part.end - 1),
-    );
-    let mut response = Body::from_stream(filled.stream(part)).into_response();
-    *response.status_mut() = status;
-    if status == StatusCode::PARTIAL_CONTENT {
-        described(&mut response, &told);
-    }
+    let mut response = Response::new(Body::empty());
+    sent.describe(&mut response);
     no_store(&mut response);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(
+    response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/x-iso9660-image"),
     );
+    *response.body_mut() = Body::from_stream(filled.stream(sent.bytes));
     response
-}
-
-fn described(response: &mut Response, range: &str) {
-    if let Ok(value) = HeaderValue::from_str(range) {
-        response.headers_mut().insert(header::CONTENT_RANGE, value);
-    }
 }
 
 async fn ramdisk(State(site): Site, Path(file): Path<String>) -> Response {

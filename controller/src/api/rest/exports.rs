@@ -27,7 +27,7 @@ use crate::{
     export::{ExportFault, ExportRequest, FileSum, OpenedDisk},
     identity::Permission,
     jobs::Job,
-    range::{self, Range, Unsatisfiable},
+    range,
 };
 
 const SUM_HEADER: &str = "repr-digest";
@@ -130,24 +130,19 @@ async fn get_content(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (image, disk) = open(&app, &caller, &image, &query).await?;
-    let part = match (disk.file_bytes, asked(&headers, &disk.etag())) {
+    let sent = match (disk.file_bytes, asked(&headers, &disk.etag())) {
         (Some(bytes), Some(spec)) => match range::read(Some(spec), bytes) {
-            Ok(Range::Whole) => None,
-            Ok(Range::Part(part)) => Some(part),
-            Err(Unsatisfiable) => return Ok(super::store::unsatisfiable(spec, bytes)),
+            Ok(sent) => Some(sent).filter(|sent| sent.is_part),
+            Err(outside) => return Ok(super::store::unsatisfiable(spec, &outside)),
         },
         _ => None,
     };
     let mut response = Response::new(Body::empty());
     describe(&app, &mut response, &image, &disk).await?;
-    if let (Some(part), Some(bytes)) = (&part, disk.file_bytes) {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
-        if let Ok(value) = format!("bytes {}-{}/{bytes}", part.start, part.end - 1).parse() {
-            headers.insert(header::CONTENT_RANGE, value);
-        }
+    if let Some(sent) = &sent {
+        sent.describe(&mut response);
     }
+    let part = sent.map(|sent| sent.bytes);
     let stream = app.exports.stream(disk, part, &caller).await?;
     *response.body_mut() = Body::from_stream(stream);
     Ok(response)
@@ -179,7 +174,7 @@ fn asked<'a>(headers: &'a HeaderMap, etag: &str) -> Option<&'a str> {
     let same = headers
         .get(header::IF_RANGE)
         .is_none_or(|value| value.as_bytes() == etag.as_bytes());
-    headers.get(header::RANGE).filter(|_| same)?.to_str().ok()
+    range::asked(headers).filter(|_| same)
 }
 
 async fn describe(

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::App,
     identity::{Permission, Viewer},
-    range::{self, Range, Unsatisfiable},
+    range::{self, Outside},
     server::Peer,
     store::{StoreError, StoreObject},
 };
@@ -140,42 +140,34 @@ async fn serve(
         return Err(StoreError::Missing { key: object.key() }.into());
     }
     let size = app.store.size(&object).await?;
-    let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
-    let (status, part) = match range::read(asked, size) {
-        Ok(Range::Whole) => (StatusCode::OK, 0..size),
-        Ok(Range::Part(part)) => (StatusCode::PARTIAL_CONTENT, part),
-        Err(Unsatisfiable) => return Ok(unsatisfiable(asked.unwrap_or_default(), size)),
+    let asked = range::asked(headers);
+    let sent = match range::read(asked, size) {
+        Ok(sent) => sent,
+        Err(outside) => return Ok(unsatisfiable(asked.unwrap_or_default(), &outside)),
     };
-    let length = part.end - part.start;
-    let described = (status == StatusCode::PARTIAL_CONTENT)
-        .then(|| format!("bytes {}-{}/{size}", part.start, part.end - 1));
-    let mut response = Body::from_stream(app.store.stream(object, part)).into_response();
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
+    let mut response = Response::new(Body::empty());
+    sent.describe(&mut response);
+    response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     );
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    if let Some(value) = described.and_then(|d| HeaderValue::from_str(&d).ok()) {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
+    *response.body_mut() = Body::from_stream(app.store.stream(object, sent.bytes));
     Ok(response)
 }
 
-pub(super) fn unsatisfiable(asked: &str, size: u64) -> Response {
+pub(super) fn unsatisfiable(asked: &str, outside: &Outside) -> Response {
     let problem = Problem::new(
         StatusCode::RANGE_NOT_SATISFIABLE,
         "range-outside",
         "The range lies outside of the object",
-        format!("`{asked}` was asked for, and the object has {size} bytes."),
+        format!(
+            "`{asked}` was asked for, and the object has {} bytes.",
+            outside.size
+        ),
         "Ask for a range that begins within the object.",
     );
     let mut response = problem.into_response();
-    if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
-        response.headers_mut().insert(header::CONTENT_RANGE, value);
-    }
+    outside.describe(&mut response);
     response
 }
 
