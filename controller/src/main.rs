@@ -274,6 +274,14 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot use {} as a path", path.display()))
 }
 
+/// A part that goes on until the controller ends: the end of one is the end of all.
+fn background(tasks: &mut JoinSet<Result<()>>, part: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        part.await;
+        Ok(())
+    });
+}
+
 /// The whole life of a controller: ports, tasks, end.
 async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     let server = Server::bind(app).await?;
@@ -292,108 +300,28 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
         "controller is running"
     );
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-    tasks.spawn(async move {
+    background(&mut tasks, async move {
         let ended = server.run().await;
         tracing::debug!(?ended, "REST and gRPC have ended");
-        Ok(())
     });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            deploy::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            events::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            logs::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            catalog::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            guests::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            matching::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            metrics::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            telemetry::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            webhooks::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            volumes::run(app).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            power::run(app).await;
-            Ok(())
-        }
-    });
+    background(&mut tasks, deploy::run(app.clone()));
+    background(&mut tasks, events::run(app.clone()));
+    background(&mut tasks, logs::run(app.clone()));
+    background(&mut tasks, catalog::run(app.clone()));
+    background(&mut tasks, guests::run(app.clone()));
+    background(&mut tasks, matching::run(app.clone()));
+    background(&mut tasks, metrics::run(app.clone()));
+    background(&mut tasks, telemetry::run(app.clone()));
+    background(&mut tasks, webhooks::run(app.clone()));
+    background(&mut tasks, volumes::run(app.clone()));
+    background(&mut tasks, power::run(app.clone()));
     if let Some(nbd) = nbd {
-        let shutdown = app.shutdown.clone();
-        tasks.spawn(async move {
-            nbd.run(shutdown).await;
-            Ok(())
-        });
+        background(&mut tasks, nbd.run(app.shutdown.clone()));
     }
-    tasks.spawn({
-        let (upkeep, shutdown) = (app.upkeep.clone(), app.shutdown.clone());
-        async move {
-            upkeep::run(upkeep, shutdown).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            app.ingest.uploads().run(app.shutdown.clone()).await;
-            Ok(())
-        }
+    background(&mut tasks, upkeep::run(app.upkeep.clone(), app.shutdown.clone()));
+    let uploads = app.clone();
+    background(&mut tasks, async move {
+        uploads.ingest.uploads().run(uploads.shutdown.clone()).await;
     });
     tasks.spawn(async move { boot.run().await.context("the boot services failed") });
     // All ports are taken, and whoever connects from now on is answered.
