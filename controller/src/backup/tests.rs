@@ -50,6 +50,14 @@ async fn a_backup_of_a_running_controller_is_whole_and_comes_back() {
     let (data, file) = (dir.path().join("data"), dir.path().join("b.backup"));
     let app = App::for_test_with(Config::loopback(&data), clock()).await;
     node(&app, "n1", "available").await;
+    sqlx::query(
+        "INSERT INTO power_actions (id, node_id, action, force, state, stage, deadline, why, created_at) \
+         VALUES ('p1', 'n1', 'cycle', 0, 'running', 'off', ?, '', 0)",
+    )
+    .bind(i64::MAX)
+    .execute(&app.db)
+    .await
+    .unwrap();
     // Somebody writes all the time.
     let stop = tokio_util::sync::CancellationToken::new();
     let writer = tokio::spawn({
@@ -109,6 +117,18 @@ async fn a_backup_of_a_running_controller_is_whole_and_comes_back() {
         "its number was never seen by anybody"
     );
     assert!(again.holds.of("n1").await.unwrap().is_some());
+    // Nothing is switched because it was to be switched when the backup was made.
+    let (state, why): (String, String) =
+        sqlx::query_as("SELECT state, why FROM power_actions WHERE id = 'p1'")
+            .fetch_one(&again.db)
+            .await
+            .unwrap();
+    assert_eq!(
+        (state.as_str(), why.contains("restored")),
+        ("failed", true),
+        "{why}"
+    );
+    assert_eq!(alarm.details["power_changes"], 1);
     let found = again
         .nodes
         .find(&crate::identity::Viewer::All, "n1")
