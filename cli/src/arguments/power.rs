@@ -129,6 +129,9 @@ pub struct NewBmc {
     /// How it boots the ramdisk: from the network, or from a virtual CD that the controller makes for it [default: pxe]
     #[arg(long, value_enum, value_name = "HOW")]
     pub boot: Option<RamdiskBoot>,
+    /// Read the server's serial console by IPMI (Serial over LAN) while deployments run, for `imprint deployment log`
+    #[arg(long, requires = "address")]
+    pub serial_over_lan: bool,
     /// What people have to know who power it by hand ("rack 4, unit 12")
     #[arg(long, value_name = "TEXT")]
     pub instructions: Option<String>,

@@ -60,6 +60,7 @@ fn body(new: NewBmc) -> Result<Map<String, Value>, Fault> {
         body.insert("ca_pem".into(), pem.into());
     }
     body.insert("plain_http".into(), new.plain_http.into());
+    body.insert("serial_over_lan".into(), new.serial_over_lan.into());
     let quirks = new.quirks.iter().map(|text| quirk(text));
     body.insert("quirks".into(), Value::Object(quirks.collect::<Result<_, _>>()?));
     Ok(body)

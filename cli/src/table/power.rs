@@ -25,6 +25,9 @@ pub fn bmc(bmc: &Value) -> Facts {
     };
     facts.add("trusted by", trusted);
     facts.add("network boot", text(bmc, "boot"));
+    if bmc["serial_over_lan"] == true {
+        facts.add("serial console", "read by IPMI while deployments run");
+    }
     facts.add("by hand", text(bmc, "instructions"));
     let quirks: Vec<String> = bmc["quirks"]
         .as_object()

@@ -34,6 +34,8 @@ pub struct NewBmc {
     pub plain_http: bool,
     /// How it boots the ramdisk; `None`: by PXE.
     pub boot: Option<BootTarget>,
+    /// Its server's serial console is read by IPMI (Serial over LAN) for the logs of deployments, of whatever kind it is.
+    pub serial_over_lan: bool,
     /// What people have to know who power it by hand.
     pub instructions: String,
     /// Where it differs from others.
@@ -60,6 +62,7 @@ impl NewBmc {
             ca_pem: None,
             plain_http: false,
             boot: None,
+            serial_over_lan: false,
             instructions: instructions.into(),
             quirks: BmcQuirks::default(),
         }
@@ -98,10 +101,14 @@ impl NewBmc {
             BmcKind::Ipmi => new.check_ipmi()?,
             BmcKind::Manual => {
                 let said = [&new.address, &new.user].into_iter().any(|text| !text.is_empty());
-                if said || new.password.is_some() || new.system.is_some() || new.has_tls() {
+                let more = new.password.is_some() || new.system.is_some() || new.serial_over_lan;
+                if said || more || new.has_tls() {
                     return Err("a server that is powered by hand has instructions alone".to_owned());
                 }
             }
+        }
+        if new.kind == BmcKind::Ipmi || new.serial_over_lan {
+            new.check_user_of_ipmi()?;
         }
         if new.kind != BmcKind::Manual {
             if new.user.is_empty() {
@@ -194,6 +201,10 @@ impl NewBmc {
             }
             Some(BootTarget::Pxe | BootTarget::Disk) | None => {}
         }
+        Ok(())
+    }
+
+    fn check_user_of_ipmi(&self) -> Result<(), String> {
         // A name that a program takes for an option.
         if self.user.starts_with('-') {
             return Err("no user of IPMI begins with a dash".to_owned());
@@ -333,6 +344,21 @@ mod tests {
                     ..ipmi("10.0.0.5")
                 },
                 "20 bytes",
+            ),
+            (
+                NewBmc {
+                    serial_over_lan: true,
+                    password: Some(Zeroizing::new("x".repeat(21))),
+                    ..redfish("10.0.0.5")
+                },
+                "20 bytes",
+            ),
+            (
+                NewBmc {
+                    serial_over_lan: true,
+                    ..NewBmc::manual("")
+                },
+                "by hand",
             ),
             (
                 NewBmc {

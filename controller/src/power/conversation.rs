@@ -1,5 +1,8 @@
 //! From what is kept of a BMC to somebody who can be asked.
 
+use url::Url;
+use zeroize::Zeroizing;
+
 use super::{
     Bmc, BmcError, BmcKind, BmcQuirks, BmcRecord, Power, PowerError,
     ipmi::{self, Ipmi},
@@ -37,15 +40,7 @@ impl Power {
         if record.kind == BmcKind::Manual {
             return Ok(None);
         }
-        let what = For {
-            node_id: &node.id,
-            kind: record.kind,
-            address: &record.address,
-            user: &record.user,
-        };
-        let missing = || BmcError::Secret("none is kept".to_owned());
-        let sealed = record.sealed.as_ref().ok_or_else(missing)?;
-        let password = secret::open(&self.keys, what, sealed).await?;
+        let password = self.password(node, record).await?;
         let (user, quirks) = (record.user.clone(), record.all_quirks());
         if record.kind == BmcKind::Ipmi {
             let (host, port) = ipmi::place(&record.address)
@@ -76,6 +71,47 @@ impl Power {
             any: quirks.other_identity == Some(true),
         };
         Ok(Some(Box::new(Redfish::new(access, wanted, quirks)?)))
+    }
+
+    async fn password(&self, node: &Node, record: &BmcRecord) -> Result<Zeroizing<String>, BmcError> {
+        let what = For {
+            node_id: &node.id,
+            kind: record.kind,
+            address: &record.address,
+            user: &record.user,
+        };
+        let missing = || BmcError::Secret("none is kept".to_owned());
+        let sealed = record.sealed.as_ref().ok_or_else(missing)?;
+        secret::open(&self.keys, what, sealed).await
+    }
+
+    /// The BMC as somebody who serves a serial console, which is IPMI's, whatever else it speaks.
+    pub(super) async fn console_of(&self, node: &Node, record: &BmcRecord) -> Result<Ipmi, BmcError> {
+        let no_address = || BmcError::Setup(format!("`{}` is no address", record.address));
+        let (host, port) = match record.kind {
+            BmcKind::Ipmi => ipmi::place(&record.address).ok_or_else(no_address)?,
+            BmcKind::Redfish => {
+                let url: Url = record.address.parse().map_err(|_| no_address())?;
+                let host = url.host_str().ok_or_else(no_address)?;
+                (host.trim_matches(['[', ']']).to_owned(), ipmi::PORT)
+            }
+            BmcKind::Manual => return Err(BmcError::Setup("the server is powered by hand".to_owned())),
+        };
+        let password = self.password(node, record).await?;
+        if password.len() > ipmi::LONGEST_PASSWORD {
+            let longest = ipmi::LONGEST_PASSWORD;
+            return Err(BmcError::Setup(format!(
+                "the password is longer than the {longest} bytes that IPMI has room for"
+            )));
+        }
+        Ok(Ipmi {
+            host,
+            port,
+            user: record.user.clone(),
+            password,
+            uefi: false,
+            quirks: record.all_quirks(),
+        })
     }
 
     /// What a BMC calls its server decides about its quirks.

@@ -8,6 +8,8 @@
 //! next, and writes that down. The server as it is decides, never what was sent before: a controller that is restarted, an
 //! answer that is lost or a BMC that takes its time change nothing but the time.
 //!
+//! The serial consoles of servers are read by IPMI, where that is set ([`consoles`]), while deployments run.
+//!
 //! Invariants: a password is kept sealed for its node, address and user, and shown by nothing; no certificate is trusted
 //! unseen; a BMC that says that it manages another server is not asked to switch it; of a node's power one thing is changed at
 //! a time.
@@ -17,6 +19,7 @@ mod ask;
 mod bmc;
 mod cd;
 mod check;
+mod consoles;
 mod conversation;
 mod decide;
 mod drive;
@@ -40,14 +43,13 @@ pub use action::{ActionState, PowerAction, PowerWish, Stage};
 pub use ask::{NodePower, WantedPower};
 pub use bmc::{Bmc, BootTarget, Hardware, Health, Override, PowerState, Sensor, SensorKind, Switch};
 pub use check::NewBmc;
-pub use drive::run;
 pub use error::BmcError;
 pub use fault::PowerError;
 pub use media::{Media, set_media};
 pub use quirks::BmcQuirks;
 pub use record::{BmcKind, BmcRecord};
 
-use crate::{clock::Clock, deploy::Hub, events::EventLog, identity::ImageKeys, inventory::Nodes};
+use crate::{app::App, clock::Clock, deploy::Hub, events::EventLog, identity::ImageKeys, inventory::Nodes};
 
 /// The power of all nodes; cheap to clone.
 #[derive(Debug, Clone)]
@@ -85,4 +87,9 @@ impl Power {
             bell: Arc::default(),
         }
     }
+}
+
+/// Drives changes of power, and reads serial consoles, until the controller ends.
+pub async fn run(app: App) {
+    tokio::join!(drive::run(app.clone()), consoles::run(app));
 }

@@ -39,6 +39,8 @@ pub struct BmcRecord {
     pub plain_http: bool,
     /// How it boots from the network.
     pub boot: BootTarget,
+    /// Its server's serial console is read by IPMI (Serial over LAN), for the logs of deployments.
+    pub serial_over_lan: bool,
     /// What people have to know who power it by hand.
     pub instructions: String,
     /// What was set by an operator.
@@ -74,6 +76,7 @@ impl BmcRecord {
             ca_pem: None,
             plain_http: false,
             boot: BootTarget::Pxe,
+            serial_over_lan: false,
             instructions: String::new(),
             quirks: BmcQuirks::default(),
             vendor: String::new(),
@@ -132,6 +135,7 @@ impl sqlx::FromRow<'_, SqliteRow> for BmcRecord {
             fingerprint: row.try_get("fingerprint")?,
             ca_pem: row.try_get("ca_pem")?,
             boot: word("boot")?.parse().map_err(decode)?,
+            serial_over_lan: row.try_get("serial_over_lan")?,
             instructions: word("instructions")?,
             quirks: serde_json::from_str(&word("quirks")?).map_err(decode)?,
             vendor: word("vendor")?,

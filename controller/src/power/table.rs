@@ -45,7 +45,8 @@ impl Power {
         };
         sqlx::query(
             "INSERT OR REPLACE INTO bmcs (node_id, kind, address, user_name, sealed, wrapped_key, wrapped_by, system, fingerprint, \
-             ca_pem, boot, instructions, quirks, set_by, set_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             ca_pem, boot, serial_over_lan, instructions, quirks, set_by, set_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&node.id)
         .bind(new.kind.as_str())
@@ -58,6 +59,7 @@ impl Power {
         .bind(&new.fingerprint)
         .bind(&new.ca_pem)
         .bind(new.boot.unwrap_or(super::BootTarget::Pxe).as_str())
+        .bind(new.serial_over_lan)
         .bind(&new.instructions)
         .bind(quirks)
         .bind(&by.name)

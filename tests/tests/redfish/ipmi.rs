@@ -36,14 +36,19 @@ const MACHINE: &str = "mc_setbmc 0x20\n\
     sel_enable 0x20 1000 0x0a\n\
     mc_enable 0x20\n";
 
-struct Sim {
+pub struct Sim {
     folder: tempfile::TempDir,
-    port: u16,
+    pub port: u16,
     _service: Service,
 }
 
 impl Sim {
     fn start() -> Self {
+        Self::with("")
+    }
+
+    /// With these settings of its own.
+    pub fn with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = UdpSocket::bind("127.0.0.1:0")
             .unwrap()
@@ -67,7 +72,7 @@ impl Sim {
              allowed_auths_user none md2 md5 straight\nallowed_auths_operator none md2 md5 straight\n\
              allowed_auths_admin none md2 md5 straight\nguid a123456789abcdefa123456789abcdef\nendlan\n\
              chassis_control \"{}/chassis\"\n\
-             user 2 true \"admin\" \"secret\" admin 10 none md2 md5 straight\n",
+             {more}user 2 true \"admin\" \"secret\" admin 10 none md2 md5 straight\n",
             own.display()
         );
         fs::write(own.join("lan.conf"), settings).unwrap();
@@ -99,7 +104,7 @@ impl Sim {
             .join(" ")
     }
 
-    fn known(&self, user: &str, password: &str) -> NewBmc {
+    pub fn known(&self, user: &str, password: &str) -> NewBmc {
         NewBmc {
             kind: BmcKind::Ipmi,
             address: format!("127.0.0.1:{}", self.port),
@@ -115,7 +120,7 @@ impl Sim {
 }
 
 /// It does not listen from its first moment on.
-async fn until_answered(site: &Site) -> PowerState {
+pub async fn until_answered(site: &Site) -> PowerState {
     for _ in 0..20 {
         let power = site.power().await;
         if power.state != PowerState::Unknown {

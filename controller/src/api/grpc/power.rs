@@ -40,6 +40,7 @@ fn wire(record: BmcRecord) -> WireBmc {
         ca_pem: record.ca_pem.unwrap_or_default(),
         plain_http: record.plain_http,
         boot: record.boot.to_string(),
+        serial_over_lan: record.serial_over_lan,
         instructions: record.instructions,
         quirks: Some(WireQuirks {
             power_seconds: quirks.power_seconds,
@@ -135,6 +136,7 @@ impl Power for PowerService {
             ca_pem: given(request.ca_pem),
             plain_http: request.plain_http,
             boot: target(&request.boot)?,
+            serial_over_lan: request.serial_over_lan,
             instructions: request.instructions,
             quirks: quirks(request.quirks)?,
         };

@@ -82,6 +82,9 @@ struct BmcRequest {
     /// How it boots the ramdisk: from the network by `pxe` or `uefi-http`, or from a virtual `cd` that the controller makes for
     /// it; `pxe` when it is left out.
     boot: Option<BootTarget>,
+    /// The server's serial console is read by IPMI (Serial over LAN) at the same host while deployments run, for their logs.
+    #[serde(default)]
+    serial_over_lan: bool,
     /// What people have to know who power it by hand.
     #[serde(default)]
     instructions: String,
@@ -172,6 +175,7 @@ async fn set_bmc(
         ca_pem: request.ca_pem,
         plain_http: request.plain_http,
         boot: request.boot,
+        serial_over_lan: request.serial_over_lan,
         instructions: request.instructions,
         quirks: request.quirks,
     };

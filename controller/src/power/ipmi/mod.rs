@@ -2,8 +2,12 @@
 //! else can read, and never on its command line.
 
 mod parse;
+mod sol;
 
-use std::{io::ErrorKind, process::Stdio};
+use std::{
+    io::{self, ErrorKind},
+    process::{ExitStatus, Stdio},
+};
 
 use futures::future::BoxFuture;
 use tokio::process::Command;
@@ -70,16 +74,14 @@ impl Ipmi {
     /// Its output, when it succeeds.
     async fn run(&self, arguments: &[&str]) -> Result<String, BmcError> {
         let limit = self.quirks.request() * 2;
-        let silent = |said: String| BmcError::Silent {
-            address: self.address(),
-            said,
-        };
         let done = match tokio::time::timeout(limit, self.command(arguments).output()).await {
-            Err(_) => return Err(silent(format!("not done within {} s", limit.as_secs()))),
-            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {
-                return Err(BmcError::Tool("it is not installed".to_owned()));
+            Err(_) => {
+                return Err(BmcError::Silent {
+                    address: self.address(),
+                    said: format!("not done within {} s", limit.as_secs()),
+                });
             }
-            Ok(Err(error)) => return Err(BmcError::Tool(error.to_string())),
+            Ok(Err(error)) => return Err(unusable(&error)),
             Ok(Ok(done)) => done,
         };
         let text =
@@ -87,10 +89,17 @@ impl Ipmi {
         if done.status.success() {
             return Ok(text(&done.stdout));
         }
-        let complained = text(&done.stderr);
-        let said = plain(&parse::reasons(&complained));
-        Err(match parse::refusal(&complained) {
-            parse::Refusal::Silent => silent(said),
+        Err(self.failure(arguments, done.status, &text(&done.stderr)))
+    }
+
+    /// Why a command has failed, by what it has said.
+    fn failure(&self, arguments: &[&str], status: ExitStatus, complained: &str) -> BmcError {
+        let said = plain(&parse::reasons(complained));
+        match parse::refusal(complained) {
+            parse::Refusal::Silent => BmcError::Silent {
+                address: self.address(),
+                said,
+            },
             parse::Refusal::Credentials => BmcError::Credentials {
                 address: self.address(),
                 user: self.user.clone(),
@@ -103,14 +112,14 @@ impl Ipmi {
             parse::Refusal::Other => BmcError::Refused {
                 address: self.address(),
                 call: arguments.join(" "),
-                status: done.status.code().unwrap_or(-1),
+                status: status.code().unwrap_or(-1),
                 said: if said.is_empty() {
                     "it gives no reason".to_owned()
                 } else {
                     said
                 },
             },
-        })
+        }
     }
 
     async fn describe(&self) -> Result<Hardware, BmcError> {
@@ -204,6 +213,14 @@ impl Bmc for Ipmi {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
+}
+
+/// Why the program could not be started, or not be read from.
+fn unusable(error: &io::Error) -> BmcError {
+    BmcError::Tool(match error.kind() {
+        ErrorKind::NotFound => "it is not installed".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 /// HOST, HOST:PORT, or [IPv6]:PORT.

@@ -46,13 +46,15 @@ pub(super) fn refusal(said: &str) -> Refusal {
 }
 
 /// What it does on its way, and says with -v.
-const CHATTER: [&str; 6] = [
+const CHATTER: [&str; 7] = [
     "Loading IANA",
     "Running Get",
     "Invalid completion code",
     "Discovered IPMB",
     "Unable to Get Channel Cipher Suites",
     "Get HPM.x",
+    // Nobody types into it.
+    "tcgetattr",
 ];
 
 /// The lines that give a reason.
