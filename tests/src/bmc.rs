@@ -20,7 +20,9 @@ pub enum BmcSpec {
     WithoutLan,
     /// One that speaks Redfish, and switches the server by QMP.
     Redfish,
-    /// The same by sushy-tools, which somebody else has written; the server has a drive for CDs.
+    /// One that speaks IPMI alone and switches the server by QMP; it serves the serial console.
+    Ipmi,
+    /// The same as `Redfish` by sushy-tools, which somebody else has written; the server has a drive for CDs.
     Sushy,
     /// One with these addresses in the management network.
     WithLan {
@@ -39,7 +41,7 @@ pub struct Bmc {
 }
 
 /// As in `man ipmi_sim_cmd`: one controller with nothing but itself.
-const MACHINE: &str = "mc_setbmc 0x20\n\
+pub(crate) const MACHINE: &str = "mc_setbmc 0x20\n\
                        mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
                        sel_enable 0x20 1000 0x0a\n\
                        mc_enable 0x20\n";

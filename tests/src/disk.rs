@@ -142,6 +142,22 @@ impl Disk {
         }
     }
 
+    /// How many of its sectors have these bytes, which are no longer than a sector.
+    pub fn sectors_with(&self, bytes: &[u8]) -> Result<u64> {
+        let mut file = self.open()?;
+        let mut piece = vec![0; 1 << 20];
+        let mut found = 0;
+        loop {
+            let read = file.read(&mut piece).context("cannot read the disk")?;
+            if read == 0 {
+                return Ok(found);
+            }
+            let sectors = piece[..read].chunks_exact(512);
+            let has = |sector: &&[u8]| sector.windows(bytes.len()).any(|part| part == bytes);
+            found += sectors.filter(has).count() as u64;
+        }
+    }
+
     /// What firmware could take for something to boot: a boot signature or a partition table, at either end.
     pub fn bootable_marks(&self) -> Result<Vec<&'static str>> {
         let file = self.open()?;

@@ -24,6 +24,7 @@ pub mod disk;
 pub mod far_end;
 pub mod fleet;
 pub mod interrupt;
+pub mod ipmi;
 pub mod lab;
 pub mod marks;
 pub mod network;

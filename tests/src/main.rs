@@ -12,7 +12,7 @@ use imprint_tests::demo::{self, DemoOptions};
 use imprint_tests::interrupt::{self, Interrupted};
 use imprint_tests::lab::Parts;
 use imprint_tests::scenario::{self, Scenario};
-use imprint_tests::{assassin, network, runner, story};
+use imprint_tests::{assassin, ipmi, network, runner, story};
 
 /// Virtual servers that really boot over the network.
 #[derive(Debug, Parser)]
@@ -71,6 +71,13 @@ enum Command {
     /// The DHCP server of somebody else
     #[command(hide = true)]
     InternalDhcpServer { leases: PathBuf },
+    /// Switches a server for its BMC
+    #[command(hide = true)]
+    InternalChassis {
+        folder: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Inside a ramdisk: disturbs the agent in the middle of a write
     #[command(hide = true)]
     InternalDisturbAgent { deed: assassin::Deed },
@@ -138,6 +145,7 @@ impl PartsArguments {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::InternalDhcpServer { leases } => network::be_foreign_server(&leases).map(|()| true),
+        Command::InternalChassis { folder, words } => ipmi::chassis(&folder, &words).map(|()| true),
         Command::InternalDisturbAgent { deed } => assassin::disturb_agent(deed).map(|()| true),
         Command::Card { options } => match card::run(&options) {
             Ok(code) => return ExitCode::from(code),
@@ -222,7 +230,10 @@ fn run(command: Command) -> Result<bool> {
             let scenario = scenario::find(&name).with_context(|| format!("there is no scenario {name}"))?;
             scenario.run(&parts.complete()?).map(|()| true)
         }
-        Command::Card { .. } | Command::InternalDhcpServer { .. } | Command::InternalDisturbAgent { .. } => {
+        Command::Card { .. }
+        | Command::InternalDhcpServer { .. }
+        | Command::InternalChassis { .. }
+        | Command::InternalDisturbAgent { .. } => {
             bail!("not a command of a lab")
         }
     }

@@ -16,6 +16,7 @@ use crate::bmc::{Bmc, BmcSpec};
 use crate::console::Console;
 use crate::disk::{self, Disk, DiskSpec};
 use crate::interrupt::Explain as _;
+use crate::ipmi::{IpmiBmc, Switched};
 use crate::process::Service;
 use crate::qmp::Qmp;
 use crate::redfish::qemu::Qemu;
@@ -184,6 +185,7 @@ pub struct Node {
     bmc: Option<Bmc>,
     redfish: Option<LabBmc>,
     sushy: Option<Sushy>,
+    ipmi: Option<IpmiBmc>,
     machine: Option<(Service, Qmp)>,
     /// Ends after the machine, which could not end in peace without it.
     card: Option<Card>,
@@ -211,7 +213,7 @@ impl Node {
         }
         let bmc = match spec.bmc {
             BmcSpec::WithLan { mac, address } => Some(Bmc::start(&name, folder, mac, address)?),
-            BmcSpec::None | BmcSpec::WithoutLan | BmcSpec::Redfish | BmcSpec::Sushy => None,
+            BmcSpec::None | BmcSpec::WithoutLan | BmcSpec::Redfish | BmcSpec::Sushy | BmcSpec::Ipmi => None,
         };
         let card = match spec.sdi {
             Some(sdi) => {
@@ -261,6 +263,16 @@ impl Node {
             }
             _ => None,
         };
+        let ipmi = match spec.bmc {
+            BmcSpec::Ipmi => {
+                let server = Switched {
+                    socket: redfish::socket(folder, &name),
+                    disk: (!disks.is_empty()).then(|| disk::device_id(0)),
+                };
+                Some(IpmiBmc::start(&name, folder, &server)?)
+            }
+            _ => None,
+        };
         let macs: Vec<String> = (0..taps.len())
             .map(|nic| format!("52:54:00:77:{nic:02x}:{:02x}", 0x0f + number))
             .collect();
@@ -271,6 +283,7 @@ impl Node {
             uuid,
             redfish,
             sushy,
+            ipmi,
             folder: folder.to_owned(),
             name,
             disks,
@@ -288,6 +301,9 @@ impl Node {
     pub fn power_on(&mut self) -> Result<()> {
         self.power_off()?;
         if let Some(bmc) = &mut self.bmc {
+            bmc.expect_running()?;
+        }
+        if let Some(bmc) = &mut self.ipmi {
             bmc.expect_running()?;
         }
         if let Some(card) = &mut self.card {
@@ -314,10 +330,23 @@ impl Node {
         Ok(())
     }
 
-    /// Plugs a server with a Redfish BMC in: the BMC lives, and the server is off until it switches it on.
+    /// Plugs a server in that its BMC switches: the BMC lives, and the server is off until it switches it on.
     pub fn plug_into_mains(&mut self) -> Result<()> {
-        self.access()?;
+        self.expect_managed()?;
         self.power_on()
+    }
+
+    /// Its BMC that speaks IPMI alone.
+    pub fn ipmi(&self) -> Result<&IpmiBmc> {
+        let bmc = self.ipmi.as_ref();
+        bmc.with_context(|| format!("{} has no BMC of IPMI", self.name))
+    }
+
+    fn expect_managed(&self) -> Result<()> {
+        match &self.ipmi {
+            Some(_) => Ok(()),
+            None => self.access().map(drop),
+        }
     }
 
     /// Its Redfish BMC.
@@ -347,12 +376,12 @@ impl Node {
         })
     }
 
-    /// Whether a server with a Redfish BMC is on.
+    /// Whether a server is on that its BMC switches.
     pub fn has_power(&self) -> Result<bool> {
         Ok(self.look()?.power()? == Power::On)
     }
 
-    /// Takes the power of a server with a Redfish BMC away, which nobody has asked the BMC for.
+    /// Takes the power of such a server away, which nobody has asked the BMC for.
     pub fn loses_power(&self) -> Result<()> {
         self.look()?.stop()
     }
@@ -364,7 +393,7 @@ impl Node {
 
     /// The server behind its BMC's back.
     fn look(&self) -> Result<Qemu> {
-        self.access()?;
+        self.expect_managed()?;
         // A socket of its own: the BMC keeps the other one.
         let look = redfish::socket(&self.folder, &self.name).with_extension("look");
         Ok(Qemu::at(look, "nic0", None))

@@ -39,7 +39,11 @@ pub(super) async fn run(app: App) {
     let mut left_out: HashSet<Wanted> = HashSet::new();
     let mut readers = JoinSet::new();
     while ticks.next().await {
-        while readers.try_join_next().is_some() {}
+        while let Some(ended) = readers.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a reader of a console died");
+            }
+        }
         let wanted = match app.power.wanted_consoles().await {
             Ok(wanted) => wanted,
             Err(error) => {
@@ -47,10 +51,14 @@ pub(super) async fn run(app: App) {
                 continue;
             }
         };
-        reading.retain(|one, _| wanted.contains(one));
         left_out.retain(|one| wanted.contains(one));
+        // A console has one reader: the next one waits until the one before has said farewell.
+        let stopped: HashSet<String> = reading
+            .extract_if(|one, _| !wanted.contains(one))
+            .map(|(one, _stopped)| one.node_id)
+            .collect();
         for one in wanted {
-            if reading.contains_key(&one) {
+            if reading.contains_key(&one) || stopped.contains(&one.node_id) {
                 continue;
             }
             if readers.len() >= AT_ONCE {

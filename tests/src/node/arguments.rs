@@ -25,11 +25,15 @@ impl Node {
             ),
         );
         add("-display", "none".to_owned());
+        let console = match &self.ipmi {
+            // Its BMC has it.
+            Some(bmc) => format!("host=127.0.0.1,port={}", bmc.console_port),
+            None => format!("path={}", self.console_path().display()),
+        };
         add(
             "-chardev",
             format!(
-                "socket,id=console,path={},server=on,wait=off,logfile={},logappend=off",
-                self.console_path().display(),
+                "socket,id=console,{console},server=on,wait=off,logfile={},logappend=off",
                 self.serial_path().display()
             ),
         );
@@ -85,7 +89,7 @@ impl Node {
         if self.sushy.is_some() {
             arguments.extend(["-device".to_owned(), format!("ide-cd,id={CD_DRIVE},bus=ide.5")]);
         }
-        if self.access().is_ok() {
+        if self.expect_managed().is_ok() {
             let socket = redfish::socket(&self.folder, &self.name);
             for place in [socket.with_extension("look"), socket] {
                 arguments.extend([

@@ -20,6 +20,7 @@ mod fault_refused;
 mod fault_wrong_digest;
 mod guest;
 mod image_boots;
+mod ipmi_deploy;
 mod matrix;
 mod network_faults;
 mod network_watch;
@@ -357,6 +358,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 260,
         run: redfish_deploy::run,
+    },
+    Scenario {
+        name: "ipmi-deploy",
+        about: "the same by IPMI alone: switched, booted once and deployed by ipmitool; its serial console is in the deployment's log",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: ipmi_deploy::run,
     },
     Scenario {
         name: "redfish-power-fails",

@@ -117,15 +117,7 @@ pub fn power_fails(name: &str, parts: &Parts) -> Result<()> {
 /// Tells the controller of a node's BMC, as operators do it: what the BMC shows is named, compared, and then trusted.
 pub(super) fn set_bmc(lab: &Lab, node: &Node, name: &str, more: &[&str]) -> Result<()> {
     let bmc = node.access()?;
-    let file = lab.folder().join("bmc.password");
-    let mut made = fs::File::options()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&file)?;
-    writeln!(made, "{}", bmc.password)?;
-    let file = file.display().to_string();
+    let file = password_file(lab, bmc.password)?;
     let words = [
         "node",
         "set-bmc",
@@ -151,6 +143,19 @@ pub(super) fn set_bmc(lab: &Lab, node: &Node, name: &str, more: &[&str]) -> Resu
         Ok((power["state"] == "off").then_some(power))
     });
     power.explain(|| lab.picture(node)).map(drop)
+}
+
+/// A file for `--password-file` that nobody else can read.
+pub(super) fn password_file(lab: &Lab, password: &str) -> Result<String> {
+    let file = lab.folder().join("bmc.password");
+    let mut made = fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&file)?;
+    writeln!(made, "{password}")?;
+    Ok(file.display().to_string())
 }
 
 /// `imprint node power`, with these words.

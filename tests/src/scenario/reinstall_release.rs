@@ -1,8 +1,7 @@
 //! The later life of a server: the next version of its image comes over the old one and only what differs is fetched; then
 //! it is released, and nothing that was ever written to its disk can be read from it. The disk beside it is never touched.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use super::deploy;
 use crate::cli::Order;
-use crate::disk::{Disk, DiskKind, DiskSpec};
+use crate::disk::{DiskKind, DiskSpec};
 use crate::lab::{IMAGE, Lab, LabOptions, Parts, patience};
 use crate::node::{Firmware, Node, NodeSpec};
 use crate::story::tell;
@@ -61,16 +60,20 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
 
     lab.key.run(&deploy::address(&second)?, MARKER_FILE, ANSWER)?;
     ensure!(
-        markers(&node.disks[0])? > 0,
+        node.disks[0].sectors_with(MARKER)? > 0,
         "the tenant's bytes are not on the disk"
     );
     release(&mut lab, &mut node)?;
     node.power_off()?;
     for disk in &node.disks {
-        tell(&format!("disk {}: {} markers", disk.serial, markers(disk)?));
+        tell(&format!(
+            "disk {}: {} markers",
+            disk.serial,
+            disk.sectors_with(MARKER)?
+        ));
     }
     ensure!(
-        markers(&node.disks[0])? == 0,
+        node.disks[0].sectors_with(MARKER)? == 0,
         "the tenant's bytes can still be read"
     );
     let head = node.disks[0].bootable_marks()?;
@@ -151,23 +154,6 @@ fn release(lab: &mut Lab, node: &mut Node) -> Result<()> {
         "more than the one disk was wiped: {all}"
     );
     Ok(())
-}
-
-/// How often the marker begins at a sector of the disk: its file fills whole sectors.
-fn markers(disk: &Disk) -> Result<u64> {
-    let mut file = File::open(&disk.path).context("cannot open the disk")?;
-    let mut piece = vec![0; MIB];
-    let mut found = 0;
-    loop {
-        let read = file.read(&mut piece).context("cannot read the disk")?;
-        if read == 0 {
-            return Ok(found);
-        }
-        let sectors = piece[..read].chunks_exact(512);
-        found += sectors
-            .filter(|sector| sector.windows(MARKER.len()).any(|bytes| bytes == MARKER))
-            .count() as u64;
-    }
 }
 
 /// The everyday image with one file more, as an update in place would leave it.

@@ -1,6 +1,8 @@
 //! A server with a system is rescued: somebody is let in by ssh with a password that works once, and reads its disk. Afterwards the
 //! installed system comes up as if nothing had been. A server that is not rescued listens to nobody.
 
+mod holders;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,7 +28,10 @@ const LOOK: &str = "lsblk --noheadings --output NAME,TYPE; for part in $(lsblk -
 
 pub fn run(name: &str, parts: &Parts) -> Result<()> {
     let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
-    let mut node = lab.build(NodeSpec::new(Firmware::Uefi, DiskSpec::new(DiskKind::Nvme)))?;
+    // The small ones are for an array; which the system goes onto is said below.
+    let [first, second] = [DiskKind::Sata, DiskKind::Scsi].map(|kind| DiskSpec::new(kind).size_mib(256));
+    let spec = NodeSpec::new(Firmware::Uefi, DiskSpec::new(DiskKind::Nvme));
+    let mut node = lab.build(spec.and_disk(first).and_disk(second))?;
     node.power_on()?;
     tell("power on");
     let facts = lab.take_into_service(&mut node)?;
@@ -34,6 +39,7 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
     tell("the ordinary ramdisk has no ssh server");
     let order = crate::cli::Order {
         image: IMAGE.to_owned(),
+        disk: Some("transport=nvme".to_owned()),
         user_data: Some(lab.key.user_data()),
         ..crate::cli::Order::default()
     };
@@ -89,6 +95,8 @@ pub fn run(name: &str, parts: &Parts) -> Result<()> {
         "there is no shell at a terminal: {typed:?}"
     );
     tell("the password is refused from then on; the key still works, also at a terminal");
+
+    holders::are_released(&way, lab.folder(), &node.disks[1..])?;
 
     let renewed = lab.cli.json(&["rescue", &node.mac, "--new-password"])?;
     let second = text(&renewed, "password")?;

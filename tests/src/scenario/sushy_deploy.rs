@@ -78,7 +78,7 @@ fn deployed(lab: &mut Lab, node: &mut Node, called: &str) -> Result<()> {
 
 /// What firmware, ramdisk and the installed system's kernel wrote on the serial port is in the deployment's log, between what
 /// the agent said.
-fn console_is_kept(lab: &Lab, id: &str) -> Result<()> {
+pub(super) fn console_is_kept(lab: &Lab, id: &str) -> Result<()> {
     let log = lab.cli.ask(&["deployment", "log", id])?.out;
     let kernels = log
         .lines()
