@@ -5,10 +5,10 @@ use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::ipmi;
 use crate::process::{self, Service};
 
 /// What manages a server.
@@ -40,18 +40,11 @@ pub struct Bmc {
     port: u16,
 }
 
-/// As in `man ipmi_sim_cmd`: one controller with nothing but itself.
-pub(crate) const MACHINE: &str = "mc_setbmc 0x20\n\
-                       mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-                       sel_enable 0x20 1000 0x0a\n\
-                       mc_enable 0x20\n";
-
 impl Bmc {
     /// Starts one, its files in a folder of its own.
     pub fn start(name: &str, folder: &Path, mac: &str, address: Ipv4Addr) -> Result<Self> {
         let own = folder.join(format!("{name}.bmc"));
-        fs::create_dir_all(own.join("state"))
-            .context("cannot make a folder for the management controller")?;
+        fs::create_dir_all(&own).context("cannot make a folder for the management controller")?;
         let (port, lan_port) = (process::free_port()?, process::free_port()?);
         let settings = format!(
             "#!/bin/sh\n\
@@ -88,19 +81,7 @@ impl Bmc {
              serial 15 127.0.0.1 {port} codec VM\n\
              user 1 true \"\" \"test\" user 10 none md2 md5 straight\n"
         );
-        fs::write(own.join("lan.conf"), configuration).context("cannot write the settings")?;
-        fs::write(own.join("machine"), MACHINE).context("cannot write the settings")?;
-        let mut command = Command::new("ipmi_sim");
-        command
-            .arg("-c")
-            .arg(own.join("lan.conf"))
-            .arg("-f")
-            .arg(own.join("machine"))
-            .arg("-s")
-            .arg(own.join("state"))
-            .arg("-n")
-            .stdin(Stdio::null());
-        let service = Service::start("ipmi_sim", &mut command, &folder.join(format!("{name}.bmc.log")))?;
+        let service = ipmi::simulate(&own, &configuration, &folder.join(format!("{name}.bmc.log")))?;
         Ok(Self { service, port })
     }
 

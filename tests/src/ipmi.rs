@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::bmc::MACHINE;
 use crate::process::{self, Service};
 use crate::redfish::qemu::Qemu;
 use crate::redfish::{Machine as _, Power};
@@ -18,6 +17,12 @@ use crate::redfish::{Machine as _, Power};
 pub const USER: &str = "admin";
 /// With what.
 pub const PASSWORD: &str = "secret";
+
+/// As in `man ipmi_sim_cmd`: one controller with nothing but itself.
+const MACHINE: &str = "mc_setbmc 0x20\n\
+                       mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
+                       sel_enable 0x20 1000 0x0a\n\
+                       mc_enable 0x20\n";
 
 /// A BMC that runs. It ends with this value.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl IpmiBmc {
     /// Starts one at a free port of the loopback, its files in a folder of its own.
     pub fn start(name: &str, folder: &Path, server: &Switched) -> Result<Self> {
         let own = folder.join(format!("{name}.ipmi"));
-        fs::create_dir_all(own.join("state")).context("cannot make a folder for the BMC")?;
+        fs::create_dir_all(&own).context("cannot make a folder for the BMC")?;
         let (port, console_port) = (process::free_port()?, process::free_port()?);
         let told = serde_json::to_vec(server).context("cannot write down what is switched")?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
@@ -61,24 +66,8 @@ impl IpmiBmc {
             program.display(),
             own.display(),
         );
-        for (file, content) in [
-            ("server.json", told.as_slice()),
-            ("lan.conf", settings.as_bytes()),
-            ("machine", MACHINE.as_bytes()),
-        ] {
-            fs::write(own.join(file), content).context("cannot write the BMC's settings")?;
-        }
-        let mut command = Command::new("ipmi_sim");
-        command
-            .arg("-c")
-            .arg(own.join("lan.conf"))
-            .arg("-f")
-            .arg(own.join("machine"))
-            .arg("-s")
-            .arg(own.join("state"))
-            .arg("-n")
-            .stdin(Stdio::null());
-        let service = Service::start("ipmi_sim", &mut command, &folder.join(format!("{name}.ipmi.log")))?;
+        fs::write(own.join("server.json"), told).context("cannot write down what is switched")?;
+        let service = simulate(&own, &settings, &folder.join(format!("{name}.ipmi.log")))?;
         Ok(Self {
             address: format!("127.0.0.1:{port}"),
             console_port,
@@ -90,6 +79,23 @@ impl IpmiBmc {
     pub fn expect_running(&mut self) -> Result<()> {
         self.service.expect_running()
     }
+}
+
+/// Starts `ipmi_sim` with these settings (`man ipmi_lan`), its files in a folder of its own.
+pub fn simulate(own: &Path, settings: &str, log: &Path) -> Result<Service> {
+    let (lan, machine, state) = (own.join("lan.conf"), own.join("machine"), own.join("state"));
+    fs::create_dir_all(&state).context("cannot make a folder for the BMC")?;
+    fs::write(&lan, settings).context("cannot write the BMC's settings")?;
+    fs::write(&machine, MACHINE).context("cannot write the BMC's settings")?;
+    let mut command = Command::new("ipmi_sim");
+    command
+        .arg("-c")
+        .arg(lan)
+        .arg("-f")
+        .arg(machine)
+        .arg("-s")
+        .arg(state);
+    Service::start("ipmi_sim", command.arg("-n").stdin(Stdio::null()), log)
 }
 
 /// What `ipmi_sim` asks for: "get NAME…", "set NAME VALUE…", after the address of the controller in the server

@@ -112,6 +112,9 @@ impl WipeFault {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Cancelled | Self::Erase(EraseError::Cancelled) => "wipe again when wanted",
+            Self::Open(OpenError::Busy { .. }) => {
+                "unmount what is mounted; arrays, logical volumes and other maps are stopped by --release. Nothing was wiped"
+            }
             Self::Open(error) => error.remedy(),
             Self::Held(error) => error.remedy(),
             Self::Another { .. } => "check the disk's seating, cable and controller, then wipe again",

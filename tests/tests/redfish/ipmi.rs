@@ -5,10 +5,10 @@ use std::fs::{self, Permissions};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use imprint_controller::power::{ActionState, BmcKind, BmcQuirks, BootTarget, NewBmc, PowerState};
+use imprint_tests::ipmi;
 use imprint_tests::process::Service;
 
 use super::site::{Site, cycle, off, on};
@@ -31,11 +31,6 @@ const CHASSIS: &str = "#!/bin/sh\n\
     esac\n\
     exit 0\n";
 
-const MACHINE: &str = "mc_setbmc 0x20\n\
-    mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
-    sel_enable 0x20 1000 0x0a\n\
-    mc_enable 0x20\n";
-
 pub struct Sim {
     folder: tempfile::TempDir,
     pub port: u16,
@@ -56,13 +51,7 @@ impl Sim {
             .unwrap()
             .port();
         let own = folder.path();
-        fs::create_dir(own.join("state")).unwrap();
-        for (name, text) in [
-            ("power", "0\n"),
-            ("boot", "default\n"),
-            ("boots", ""),
-            ("machine", MACHINE),
-        ] {
+        for (name, text) in [("power", "0\n"), ("boot", "default\n"), ("boots", "")] {
             fs::write(own.join(name), text).unwrap();
         }
         fs::write(own.join("chassis"), CHASSIS).unwrap();
@@ -75,19 +64,7 @@ impl Sim {
              {more}user 2 true \"admin\" \"secret\" admin 10 none md2 md5 straight\n",
             own.display()
         );
-        fs::write(own.join("lan.conf"), settings).unwrap();
-        let mut command = Command::new("ipmi_sim");
-        command
-            .arg("-c")
-            .arg(own.join("lan.conf"))
-            .arg("-f")
-            .arg(own.join("machine"))
-            .arg("-s")
-            .arg(own.join("state"))
-            .arg("-n")
-            .stdin(Stdio::null());
-        let log = own.join("log");
-        let service = Service::start("ipmi_sim", &mut command, &log).unwrap();
+        let service = ipmi::simulate(own, &settings, &own.join("log")).unwrap();
         Self {
             folder,
             port,

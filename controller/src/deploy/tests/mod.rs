@@ -25,6 +25,7 @@ mod restarts;
 mod restores;
 mod rig;
 mod rows;
+mod said;
 mod security;
 mod seed_places;
 mod tenants;
