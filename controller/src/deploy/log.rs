@@ -45,14 +45,6 @@ impl Deployments {
             .map(|task| task.deployment_id))
     }
 
-    /// The deployment that runs on a node, if there is one: what its console writes belongs to it.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn deployment_on(&self, node_id: &str) -> Result<Option<String>, DeployError> {
-        Ok(self.running_on(node_id).await?.map(|deployment| deployment.id))
-    }
-
     /// Takes lines of a server's serial console.
     pub fn take_console(&self, deployment_id: &str, lines: &[String]) {
         self.logs.take_console(deployment_id, lines);

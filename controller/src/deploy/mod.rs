@@ -14,6 +14,7 @@ mod again;
 mod batch;
 mod boot_choice;
 mod certificate;
+mod console;
 mod contradiction;
 mod create;
 mod decide;
@@ -72,6 +73,7 @@ use url::Url;
 
 pub use batch::{Batch, BatchCounts, BatchNode, BatchRequest, RefusedNode, Turn};
 pub use certificate::{CertificatePage, WipeCertificate, WipeDocument, WipeSamples};
+pub use console::{ConsoleTaken, PassedConsole};
 pub use decide::{Decision, Effect, Facts, LastTry, PowerFact, TryState, Waiting, decide};
 pub use disk_choice::NoDisk;
 pub use disk_policy::DiskPolicy;

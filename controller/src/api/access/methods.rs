@@ -124,6 +124,7 @@ pub(super) fn grpc() -> Vec<Method> {
         calls("Rescues/NewRescuePassword", WriteDeployments, &[(1, "{node}")]).of_web(),
         calls("Rescues/EndRescue", WriteDeployments, &[(1, "{node}")]).of_web(),
         calls("Nodes/ConfirmNode", WriteNodes, &[(1, "{free}")]),
+        calls("Nodes/TakeConsole", WriteNodes, &[(1, "{node}")]).of_web(),
         calls("Nodes/AssignNode", WriteNodes, &[(1, "{free}"), (2, "platform")]),
         calls("Nodes/DeleteNode", WriteNodes, &[(1, "{free}")]),
         calls("Volumes/ListVolumes", ReadNodes, &[]),

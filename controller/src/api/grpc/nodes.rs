@@ -5,15 +5,16 @@ use imprint_proto::v1::{
     AnnounceNodeRequest, ApproveNodeRequest, AssignNodeRequest, BeginMaintenanceRequest, ConfirmNodeRequest,
     DeleteNodeRequest, Deployment as WireDeployment, EndMaintenanceRequest, GetNodeRequest, ListNodesRequest,
     ListNodesResponse, ListWipeCertificatesRequest, ListWipeCertificatesResponse, MatchFit as WireFit,
-    Node as WireNode, Problem as WireProblem, ReleaseNodeRequest, RetireNodeRequest, WhyRequest, WhyResponse,
+    Node as WireNode, Problem as WireProblem, ReleaseNodeRequest, RetireNodeRequest, TakeConsoleRequest,
+    TakeConsoleResponse, WhyRequest, WhyResponse,
     nodes_server::{Nodes, NodesServer},
 };
 use jiff::Timestamp;
-use tonic::{Request, Response, Status, service::RoutesBuilder};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
 
 use super::{caller, lifecycle, matching::reasons};
 use crate::{
-    api::rest::problem::Problem,
+    api::rest::{console::controller_ends, problem::Problem},
     app::App,
     deploy::DeployError,
     events::DatabaseError,
@@ -251,6 +252,38 @@ impl Nodes for NodesService {
             problem: why.problem.map(problem),
             waiting_for: why.waiting_for.unwrap_or_default(),
             fit: why.fit.map(fit),
+        }))
+    }
+
+    async fn take_console(
+        &self,
+        request: Request<Streaming<TakeConsoleRequest>>,
+    ) -> Result<Response<TakeConsoleResponse>, Status> {
+        let caller = caller(&request)?;
+        caller.require(Permission::WriteNodes)?;
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.ok_or_else(|| {
+            Status::from(Problem::invalid(
+                "No message came.",
+                "Name the node in the first message.",
+            ))
+        })?;
+        let node = self.0.nodes.find(&caller.viewer(), &first.node).await;
+        let node = node.map_err(status::<InventoryError>)?;
+        let mut console = self.0.deployments.console_of(&node.id);
+        let mut next = Ok(Some(first));
+        while let Ok(Some(part)) = next {
+            console.take(&part.piece).await.map_err(status::<DeployError>)?;
+            next = tokio::select! {
+                next = parts.message() => next,
+                () = self.0.shutdown.cancelled() => Err(controller_ends().to_status()),
+            };
+        }
+        let taken = console.end().await.map_err(status::<DeployError>)?;
+        next?;
+        Ok(Response::new(TakeConsoleResponse {
+            kept_lines: taken.kept_lines,
+            other_lines: taken.other_lines,
         }))
     }
 }

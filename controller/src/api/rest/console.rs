@@ -1,7 +1,5 @@
 //! REST: what a server writes on its serial console.
 
-use std::time::{Duration, Instant};
-
 use axum::{
     Json, Router,
     body::Body,
@@ -10,17 +8,13 @@ use axum::{
 };
 use futures::StreamExt as _;
 use http::StatusCode;
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 
 use super::{
     auth::Caller,
     problem::{Problem, ProblemDocument},
 };
-use crate::{app::App, identity::Permission, logs::ConsoleLines};
-
-/// How long it is taken for true which deployment runs: consoles write many lines a second.
-const HOLDS: Duration = Duration::from_secs(1);
+use crate::{app::App, deploy::ConsoleTaken, identity::Permission};
 
 /// Paths of this part.
 pub fn router() -> Router<App> {
@@ -33,15 +27,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[openapi(paths(take_console))]
     struct Part;
     Part::openapi()
-}
-
-/// What became of the lines.
-#[derive(Debug, Default, Serialize, ToSchema)]
-struct ConsoleTaken {
-    /// Lines that are in the log of a deployment.
-    kept_lines: u64,
-    /// Lines that came while no deployment ran: they are kept nowhere.
-    other_lines: u64,
 }
 
 /// Takes what a server writes on its serial console, as it comes, for the log of the deployment that runs on it
@@ -70,38 +55,17 @@ async fn take_console(
 ) -> Result<Json<ConsoleTaken>, Problem> {
     caller.require(Permission::WriteNodes)?;
     let node = app.nodes.find(&caller.viewer(), &node).await?;
-    let mut bytes = body.into_data_stream();
-    let mut console = ConsoleLines::default();
-    let (mut taken, mut deployment) = (ConsoleTaken::default(), None);
+    let (mut bytes, mut console) = (body.into_data_stream(), app.deployments.console_of(&node.id));
     loop {
         let next = tokio::select! {
             next = bytes.next() => next,
-            () = app.shutdown.cancelled() => return Err(ends()),
+            () = app.shutdown.cancelled() => return Err(controller_ends()),
         };
-        let (lines, broken) = match next {
-            Some(Ok(bytes)) => (console.take(&bytes), None),
-            Some(Err(error)) => (console.rest().into_iter().collect(), Some(Err(error))),
-            None => (console.rest().into_iter().collect(), Some(Ok(()))),
-        };
-        if !lines.is_empty() {
-            let known = deployment.take_if(|(_, at): &mut (_, Instant)| at.elapsed() < HOLDS);
-            let (id, at): (Option<String>, _) = match known {
-                Some(known) => known,
-                None => (app.deployments.deployment_on(&node.id).await?, Instant::now()),
-            };
-            match &id {
-                Some(id) => {
-                    app.deployments.take_console(id, &lines);
-                    taken.kept_lines += lines.len() as u64;
-                }
-                None => taken.other_lines += lines.len() as u64,
-            }
-            deployment = Some((id, at));
-        }
-        match broken {
-            None => {}
-            Some(Ok(())) => return Ok(Json(taken)),
+        match next {
+            Some(Ok(bytes)) => console.take(&bytes).await?,
+            None => return Ok(Json(console.end().await?)),
             Some(Err(error)) => {
+                let taken = console.end().await?;
                 let lines = taken.kept_lines + taken.other_lines;
                 return Err(Problem::invalid(
                     format!("The console broke off after {lines} lines: {error}."),
@@ -112,7 +76,8 @@ async fn take_console(
     }
 }
 
-fn ends() -> Problem {
+/// Whoever passes a console on has to call again.
+pub(in crate::api) fn controller_ends() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "controller-ends",

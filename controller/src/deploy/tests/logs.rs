@@ -2,11 +2,12 @@
 
 use imprint_proto::agent::v1::{self as wire, agent_message, controller_message};
 use imprint_proto::v1::{
-    ReadLogRequest, deployments_client::DeploymentsClient, read_log_request::Part as WirePart,
+    ReadLogRequest, TakeConsoleRequest, TakeConsoleResponse, deployments_client::DeploymentsClient,
+    nodes_client::NodesClient, read_log_request::Part as WirePart,
 };
 use jiff::SignedDuration;
 use serde_json::json;
-use tonic::Request;
+use tonic::{Code, Request, Response, Status};
 
 use super::rig::*;
 use crate::{
@@ -250,4 +251,36 @@ async fn a_console_is_read_as_it_comes_and_ends_with_the_controller() {
     rig.app().shutdown.cancel();
     let (status, kind, _) = problem(open.await.unwrap().unwrap()).await;
     assert_eq!((status, kind.as_str()), (503, "controller-ends"));
+}
+
+#[tokio::test]
+async fn a_console_comes_over_grpc_as_well() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    let deployment = rig.deploy(&machine).await;
+    agent.task().await;
+    let node = machine.node_id.clone();
+    let part = |node: &str, piece: &str| TakeConsoleRequest {
+        node: node.to_owned(),
+        piece: piece.into(),
+    };
+    let call = async |parts: Vec<TakeConsoleRequest>| {
+        let mut nodes = NodesClient::new(rig.server.channel().await);
+        let mut request = Request::new(tokio_stream::iter(parts));
+        let token = format!("Bearer {}", rig.server.token).parse().unwrap();
+        request.metadata_mut().insert("authorization", token);
+        nodes.take_console(request).await.map(Response::into_inner)
+    };
+    let taken = call(vec![part(&node, "load"), part("", "ing\r\nmore")])
+        .await
+        .unwrap();
+    assert_eq!((taken.kept_lines, taken.other_lines), (2, 0));
+    let (log, _) = rig.log(&deployment.id, "").await;
+    assert!(
+        log.contains("console: loading\n") && log.contains("console: more\n"),
+        "{log}"
+    );
+    let refused = |answer: Result<_, Status>| answer.map(|_: TakeConsoleResponse| ()).unwrap_err().code();
+    assert_eq!(refused(call(vec![part("nobody", "lost")]).await), Code::NotFound);
+    assert_eq!(refused(call(Vec::new()).await), Code::InvalidArgument);
 }
