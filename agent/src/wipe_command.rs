@@ -25,7 +25,7 @@ use crate::{
     wipe::{
         self, Job,
         device::Device,
-        release::{self, ReleaseError},
+        release::{self, Holder, ReleaseError, Tree},
     },
 };
 
@@ -61,6 +61,14 @@ pub enum WipeCommandError {
         /// The path.
         path: PathBuf,
     },
+    /// It is part of something, and nobody has said that this may be stopped.
+    #[error("{} is held by {holders}", path.display())]
+    HasHolders {
+        /// The path.
+        path: PathBuf,
+        /// By what.
+        holders: String,
+    },
     /// What holds a disk doesn't stop.
     #[error(transparent)]
     Held(#[from] ReleaseError),
@@ -93,6 +101,7 @@ impl WipeCommandError {
             Self::NotNamed { serial, .. } => format!("if it is meant, add --yes-wipe {serial}"),
             Self::NoSuchName { .. } => "check which disk is meant; nothing was wiped".to_owned(),
             Self::Twice { .. } => "name each disk once; nothing was wiped".to_owned(),
+            Self::HasHolders { .. } => "add --release to have them stopped; nothing was wiped".to_owned(),
             Self::Held(error) => error.remedy().to_owned(),
             Self::Signals(_) => "report this as a fault of the agent".to_owned(),
             Self::NotWiped { remedy, .. } => remedy.clone(),
@@ -126,6 +135,9 @@ pub async fn run(args: WipeArgs) -> Result<(), WipeCommandError> {
 async fn wipe(args: &WipeArgs, show: &Show) -> Result<(), WipeCommandError> {
     let cancel = cancel_on_signal()?;
     let meant = meant(args)?;
+    if !args.release {
+        nothing_holds(&meant)?;
+    }
     let mut jobs = Vec::new();
     for Meant {
         path,
@@ -198,6 +210,25 @@ fn meant(args: &WipeArgs) -> Result<Vec<Meant>, WipeCommandError> {
             name: (*name).clone(),
         }),
     }
+}
+
+/// Tells before anything is wiped which disk is mounted, or part of an array, a volume group or the like.
+fn nothing_holds(meant: &[Meant]) -> Result<(), WipeCommandError> {
+    let tree = Tree::below(Path::new("/"));
+    for Meant { path, disk, .. } in meant.iter().filter(|one| one.is_device) {
+        let holders: Vec<String> = tree
+            .holders(&disk.kernel_name)?
+            .iter()
+            .map(Holder::title)
+            .collect();
+        if !holders.is_empty() {
+            return Err(WipeCommandError::HasHolders {
+                path: path.clone(),
+                holders: holders.join(", "),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn find(real: &Path, disks: &[Disk]) -> io::Result<Meant> {

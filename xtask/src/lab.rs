@@ -125,5 +125,14 @@ impl Prepared {
 /// `imprint-lab list` needs nothing prepared but itself.
 pub fn list(source: &Path) -> Result<()> {
     let mut cargo = binaries::cargo(source);
-    crate::tool::run_visible(cargo.args(["run", "--quiet", "--package", "imprint-tests", "--", "list"]))
+    crate::tool::run_visible(cargo.args([
+        "run",
+        "--quiet",
+        "--package",
+        "imprint-tests",
+        "--bin",
+        "imprint-lab",
+        "--",
+        "list",
+    ]))
 }

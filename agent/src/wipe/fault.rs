@@ -113,7 +113,7 @@ impl WipeFault {
         match self {
             Self::Cancelled | Self::Erase(EraseError::Cancelled) => "wipe again when wanted",
             Self::Open(OpenError::Busy { .. }) => {
-                "unmount what is mounted; arrays, logical volumes and other maps are stopped by --release. Nothing was wiped"
+                "end what uses the disk (another wipe?), then wipe again; this disk was not touched"
             }
             Self::Open(error) => error.remedy(),
             Self::Held(error) => error.remedy(),

@@ -54,9 +54,9 @@ impl ReleaseError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::InUse { .. } => "unmount it, or leave the disk alone; nothing was wiped",
+            Self::InUse { .. } => "unmount it, or leave the disk alone; it was not touched",
             Self::Unknown { .. } | Self::Stop { .. } => {
-                "stop it by hand, or start the server anew over the network; nothing was wiped"
+                "stop it by hand, or start the server anew over the network; this disk was not touched"
             }
         }
     }
