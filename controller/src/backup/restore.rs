@@ -20,6 +20,7 @@ use crate::{
     clock::{Clock, timestamp_from_ms},
     db,
     events::{DatabaseError, EventLog, NewEvent, doing},
+    power::{self, ActionState, Reason},
     setup,
     store::Store,
 };
@@ -188,17 +189,7 @@ async fn mark(
         .await
         .map_err(doing("put the nodes on hold"))?
         .rows_affected();
-        // A server that was to be switched then may be anybody's by now.
-        let switches = sqlx::query(
-            "UPDATE power_actions SET state = 'failed', ended_at = ?, why = ?, remedy = ? WHERE state = 'running'",
-        )
-        .bind(now)
-        .bind("the controller was restored from a backup, and what became of it since then is not known")
-        .bind("Look how the server is (imprint node power NODE status), and ask again.")
-        .execute(change.connection())
-        .await
-        .map_err(doing("end the changes of power"))?
-        .rows_affected();
+        let switches = power::under_way(change.connection()).await?;
         let deployments: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deployments WHERE state = 'running'")
             .fetch_one(change.connection())
             .await
@@ -228,10 +219,18 @@ async fn mark(
                 ),
                 details: json!({
                     "taken_at": taken_at, "newest_event": list.newest_event, "nodes": nodes, "deployments": deployments,
-                    "power_changes": switches,
+                    "power_changes": switches.len(),
                 }),
             })
             .await?;
+        // A server that was to be switched then may be anybody's by now.
+        let reason = Reason {
+            why: "the controller was restored from a backup, and what happened since then is not known".to_owned(),
+            remedy: "Look how the server is (imprint node power NODE status), and ask again.".to_owned(),
+        };
+        for switch in &switches {
+            power::end(&mut change, now, switch, ActionState::Failed, &reason).await?;
+        }
         Ok((nodes, u64::try_from(deployments).unwrap_or(0)))
     }
     .await;

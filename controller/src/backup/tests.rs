@@ -129,6 +129,12 @@ async fn a_backup_of_a_running_controller_is_whole_and_comes_back() {
         "{why}"
     );
     assert_eq!(alarm.details["power_changes"], 1);
+    let failed = later.iter().find(|event| event.kind == "power.failed").unwrap();
+    assert!(
+        failed.id > alarm.id && failed.message.contains("ask again"),
+        "{failed:?}"
+    );
+    assert_eq!(failed.node_id.as_deref(), Some("n1"));
     let found = again
         .nodes
         .find(&crate::identity::Viewer::All, "n1")

@@ -2,11 +2,16 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use utoipa::ToSchema;
 
 use super::{BootTarget, PowerError, decide::Reason};
-use crate::{clock::timestamp_from_ms, events::doing, words::words};
+use crate::{
+    clock::timestamp_from_ms,
+    events::{Change, DatabaseError, NewEvent, doing},
+    words::words,
+};
 
 words! {
     /// What is asked for.
@@ -150,4 +155,80 @@ pub(super) async fn load(
         .await
         .map_err(doing("read a change of power"))?;
     Ok(found)
+}
+
+/// What is under way with any node.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn under_way(connection: &mut SqliteConnection) -> Result<Vec<PowerAction>, DatabaseError> {
+    sqlx::query_as("SELECT * FROM power_actions WHERE state = 'running' ORDER BY id")
+        .fetch_all(connection)
+        .await
+        .map_err(doing("look for changes of power"))
+}
+
+/// Ends a change of power, with an event. False: it had ended already.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn end(
+    change: &mut Change,
+    now_ms: i64,
+    action: &PowerAction,
+    state: ActionState,
+    reason: &Reason,
+) -> Result<bool, DatabaseError> {
+    let ended = sqlx::query(
+        "UPDATE power_actions SET state = ?, why = ?, remedy = ?, ended_at = ? WHERE id = ? AND state = 'running'",
+    )
+    .bind(state.as_str())
+    .bind(&reason.why)
+    .bind(&reason.remedy)
+    .bind(now_ms)
+    .bind(&action.id)
+    .execute(change.connection())
+    .await
+    .map_err(doing("end a change of power"))?;
+    if ended.rows_affected() != 1 {
+        return Ok(false);
+    }
+    let node: Option<String> = sqlx::query_scalar("SELECT name FROM nodes WHERE id = ?")
+        .bind(&action.node_id)
+        .fetch_optional(change.connection())
+        .await
+        .map_err(doing("read the node"))?;
+    let node = node.unwrap_or_default();
+    let (kind, message) = match (state, action.action) {
+        (ActionState::Done, PowerWish::Off) => ("power.done", format!("Node {node} is off{}.", note(reason))),
+        (ActionState::Done, _) => ("power.done", format!("Node {node} is on{}.", note(reason))),
+        _ => (
+            "power.failed",
+            format!(
+                "The BMC of node {node} has not switched it ({}): {}. {}",
+                action.action, reason.why, reason.remedy
+            ),
+        ),
+    };
+    change
+        .append(NewEvent {
+            kind,
+            node_id: Some(&action.node_id),
+            deployment_id: action.deployment_id.as_deref(),
+            message,
+            details: json!({
+                "action": action.action, "id": action.id, "why": reason.why, "remedy": reason.remedy,
+                "requested_by": action.requested_by,
+            }),
+        })
+        .await?;
+    Ok(true)
+}
+
+fn note(reason: &Reason) -> String {
+    if reason.why.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", reason.why)
+    }
 }

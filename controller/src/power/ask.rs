@@ -239,52 +239,9 @@ impl Power {
         reason: &Reason,
     ) -> Result<(), PowerError> {
         let mut change = self.events.begin().await?;
-        let ended = sqlx::query(
-            "UPDATE power_actions SET state = ?, why = ?, remedy = ?, ended_at = ? WHERE id = ? AND state = 'running'",
-        )
-        .bind(state.as_str())
-        .bind(&reason.why)
-        .bind(&reason.remedy)
-        .bind(self.clock.now_ms())
-        .bind(&action.id)
-        .execute(change.connection())
-        .await
-        .map_err(doing("end a change of power"))?;
-        if ended.rows_affected() != 1 {
-            return Ok(());
+        if action::end(&mut change, self.clock.now_ms(), action, state, reason).await? {
+            change.commit().await?;
         }
-        let node: Option<String> = sqlx::query_scalar("SELECT name FROM nodes WHERE id = ?")
-            .bind(&action.node_id)
-            .fetch_optional(change.connection())
-            .await
-            .map_err(doing("read the node"))?;
-        let node = node.unwrap_or_default();
-        let (kind, message) = match (state, action.action) {
-            (ActionState::Done, PowerWish::Off) => {
-                ("power.done", format!("Node {node} is off{}.", note(reason)))
-            }
-            (ActionState::Done, _) => ("power.done", format!("Node {node} is on{}.", note(reason))),
-            _ => (
-                "power.failed",
-                format!(
-                    "The BMC of node {node} has not switched it ({}): {}. {}",
-                    action.action, reason.why, reason.remedy
-                ),
-            ),
-        };
-        change
-            .append(NewEvent {
-                kind,
-                node_id: Some(&action.node_id),
-                deployment_id: action.deployment_id.as_deref(),
-                message,
-                details: json!({
-                    "action": action.action, "id": action.id, "why": reason.why, "remedy": reason.remedy,
-                    "requested_by": action.requested_by,
-                }),
-            })
-            .await?;
-        change.commit().await?;
         Ok(())
     }
 }
@@ -296,14 +253,6 @@ pub(super) struct Order<'a> {
     pub deployment_id: Option<&'a str>,
     /// `None`: the controller.
     pub requested_by: Option<&'a str>,
-}
-
-fn note(reason: &Reason) -> String {
-    if reason.why.is_empty() {
-        String::new()
-    } else {
-        format!("; {}", reason.why)
-    }
 }
 
 /// What is under way with a node.

@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::Instant};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
-use super::{BmcError, Power, PowerError};
+use super::{BmcError, BmcKind, Power, PowerError};
 use crate::{api::rest::problem::chain, app::App, events::doing, ticks::Ticks};
 
 /// How often it is looked which consoles are to be read.
@@ -31,11 +34,18 @@ struct Wanted {
     set_at: i64,
 }
 
+/// Who reads a console.
+struct Reader {
+    of: Wanted,
+    stop: CancellationToken,
+    task: AbortHandle,
+}
+
 /// Reads consoles until the controller ends.
 pub(super) async fn run(app: App) {
     let mut ticks = Ticks::every(TICK, app.shutdown.clone());
-    // Whoever goes from here is stopped.
-    let mut reading: HashMap<Wanted, DropGuard> = HashMap::new();
+    // By node: a console has one reader, and the next one waits until the one before has said farewell.
+    let mut reading: HashMap<String, Reader> = HashMap::new();
     let mut left_out: HashSet<Wanted> = HashSet::new();
     let mut readers = JoinSet::new();
     while ticks.next().await {
@@ -52,29 +62,32 @@ pub(super) async fn run(app: App) {
             }
         };
         left_out.retain(|one| wanted.contains(one));
-        // A console has one reader: the next one waits until the one before has said farewell.
-        let stopped: HashSet<String> = reading
-            .extract_if(|one, _| !wanted.contains(one))
-            .map(|(one, _stopped)| one.node_id)
-            .collect();
+        reading.retain(|_, reader| {
+            if !wanted.contains(&reader.of) {
+                reader.stop.cancel();
+            }
+            !(reader.stop.is_cancelled() && reader.task.is_finished())
+        });
         for one in wanted {
-            if reading.contains_key(&one) || stopped.contains(&one.node_id) {
+            if reading.contains_key(&one.node_id) {
                 continue;
             }
             if readers.len() >= AT_ONCE {
                 if left_out.insert(one.clone()) {
-                    let why = format!("the controller reads {AT_ONCE} others");
+                    let why = format!(
+                        "the controller reads {AT_ONCE} others. A console server can pass it on: imprint node console"
+                    );
                     say(&app, &one.deployment_id, &why);
                 }
                 continue;
             }
-            let stop = CancellationToken::new();
-            readers.spawn(read(app.clone(), one.clone(), stop.clone()));
-            reading.insert(one, stop.drop_guard());
+            // When the controller ends the BMCs are told, so that others can read.
+            let stop = app.shutdown.child_token();
+            let task = readers.spawn(read(app.clone(), one.clone(), stop.clone()));
+            let node_id = one.node_id.clone();
+            reading.insert(node_id, Reader { of: one, stop, task });
         }
     }
-    // The BMCs are told, so that others can read.
-    drop(reading);
     readers.join_all().await;
 }
 
@@ -91,6 +104,7 @@ async fn read(app: App, of: Wanted, stop: CancellationToken) {
         let again = !matches!(ended, Err(PowerError::Bmc(BmcError::Credentials { .. })));
         let why = match ended {
             Ok(()) => "the BMC has ended it".to_owned(),
+            Err(PowerError::Bmc(error)) => format!("{}. {}", chain(&error), error.remedy()),
             Err(error) => chain(&error),
         };
         if began.elapsed() > LONGEST_PAUSE {
@@ -119,10 +133,12 @@ fn say(app: &App, deployment_id: &str, why: &str) {
 }
 
 impl Power {
+    /// Of a node on hold it is not known whose system it runs by now: its console is none of a deployment's before it is confirmed.
     async fn wanted_consoles(&self) -> Result<HashSet<Wanted>, PowerError> {
         let found = sqlx::query_as(
             "SELECT d.id AS deployment_id, d.node_id, b.set_at FROM bmcs b JOIN nodes n ON n.id = b.node_id \
-             JOIN deployments d ON d.id = n.deployment_id WHERE b.serial_over_lan = 1 AND d.state = 'running'",
+             JOIN deployments d ON d.id = n.deployment_id WHERE b.serial_over_lan = 1 AND d.state = 'running' \
+             AND NOT EXISTS (SELECT 1 FROM node_holds h WHERE h.node_id = d.node_id)",
         )
         .fetch_all(&self.db)
         .await
@@ -138,6 +154,14 @@ impl Power {
     ) -> Result<(), PowerError> {
         let node = self.nodes.get(node_id).await?;
         let record = self.bmc_of(node_id).await?;
+        // Whose console it is, only Redfish can tell.
+        if record.kind == BmcKind::Redfish
+            && let Some(bmc) = self.converse(&node, &record).await?
+        {
+            let known = bmc.power().await;
+            bmc.close().await;
+            known?;
+        }
         let bmc = self.console_of(&node, &record).await?;
         Ok(bmc.read_console(stop, take).await?)
     }

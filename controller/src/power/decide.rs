@@ -29,11 +29,14 @@ pub(super) struct Facts {
     pub late: bool,
     /// How long a change may take, until it is asked for again.
     pub patience: Duration,
+    /// Whoever it is for still waits for it: an operator always, a deployment as long as it has the server, waits for its
+    /// agent where the power is taken away, and its node is not on hold.
+    pub wanted: bool,
 }
 
 /// A sentence for people, and what they can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reason {
+pub(crate) struct Reason {
     pub why: String,
     pub remedy: String,
 }
@@ -75,6 +78,9 @@ pub(super) enum Decision {
 
 /// Decides by what the BMC says of the power.
 pub(super) fn decide(plan: Plan, stage: Stage, facts: &Facts) -> Decision {
+    if !facts.wanted && is_untouched(stage, facts) {
+        return Decision::Fail(unwanted());
+    }
     let state = match &facts.look {
         Ok(state) => *state,
         Err(error) if !error.passes() => return Decision::Fail(error.into()),
@@ -98,10 +104,28 @@ pub(super) fn decide(plan: Plan, stage: Stage, facts: &Facts) -> Decision {
         },
     };
     match decision {
+        // Whoever has the server by now may be in service. What is off by our hand is switched on again all the same.
+        Decision::Switch(Switch::Off | Switch::ShutDown, _) if !facts.wanted => Decision::Fail(unwanted()),
         Decision::Stay(_) | Decision::Switch(..) | Decision::Boot(_) if facts.late => {
             too_late(plan, stage, state)
         }
         decision => decision,
+    }
+}
+
+/// Whether nothing was asked for yet.
+fn is_untouched(stage: Stage, facts: &Facts) -> bool {
+    match stage {
+        Stage::Look | Stage::Try => true,
+        Stage::Off => facts.asked_ago.is_none(),
+        Stage::Boot | Stage::On => false,
+    }
+}
+
+fn unwanted() -> Reason {
+    Reason {
+        why: "the deployment that it was for does not wait for it any more".to_owned(),
+        remedy: "Nothing is to be done; imprint node power NODE status shows how the server is.".to_owned(),
     }
 }
 
@@ -223,6 +247,7 @@ mod tests {
             asked_ago: None,
             late: false,
             patience: MINUTE,
+            wanted: true,
         }
     }
 
@@ -337,14 +362,20 @@ mod tests {
             asked in prop::option::of(0_u64..200),
             late: bool,
             is_silent: bool,
+            wanted: bool,
         ) {
             let facts = Facts {
                 look: if is_silent { Err(silent()) } else { Ok(state) },
                 asked_ago: asked.map(Duration::from_secs),
                 late,
                 patience: MINUTE,
+                wanted,
             };
-            match decide(plan(wish, boot), stage, &facts) {
+            let decision = decide(plan(wish, boot), stage, &facts);
+            if let Decision::Switch(Switch::Off | Switch::ShutDown, _) = decision {
+                prop_assert!(wanted, "nobody loses his power for what is not wanted any more");
+            }
+            match decision {
                 Decision::Stay(reason) | Decision::Switch(_, reason) => {
                     prop_assert!(!late && !reason.why.is_empty());
                 }
@@ -365,6 +396,49 @@ mod tests {
         assert!(matches!(decide(on, Stage::On, &asked(59)), Decision::Stay(_)));
         assert!(matches!(
             decide(on, Stage::On, &asked(60)),
+            Decision::Switch(Switch::On, _)
+        ));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_begun_and_what_is_off_is_switched_on_again() {
+        let cycle = plan(PowerWish::Cycle, Some(BootTarget::Pxe));
+        let unwanted = |state| Facts {
+            wanted: false,
+            ..facts(state)
+        };
+        // Whatever the BMC says, also when it says nothing.
+        let silent = Facts {
+            look: Err(silent()),
+            ..unwanted(PowerState::On)
+        };
+        for stage in [Stage::Look, Stage::Try, Stage::Off] {
+            for facts in [&silent, &unwanted(PowerState::On), &unwanted(PowerState::Off)] {
+                let ended = decide(cycle, stage, facts);
+                assert!(matches!(ended, Decision::Fail(_)), "{stage:?}: {ended:?}");
+            }
+        }
+        // What was asked for may be under way.
+        let asked = |state, ago| Facts {
+            asked_ago: Some(Duration::from_secs(ago)),
+            ..unwanted(state)
+        };
+        let on = PowerState::On;
+        assert!(matches!(
+            decide(cycle, Stage::Off, &asked(on, 1)),
+            Decision::Stay(_)
+        ));
+        assert!(matches!(
+            decide(cycle, Stage::Off, &asked(on, 60)),
+            Decision::Fail(_)
+        ));
+        let off = PowerState::Off;
+        assert_eq!(
+            decide(cycle, Stage::Off, &asked(off, 1)),
+            Decision::Go(Stage::Boot)
+        );
+        assert!(matches!(
+            decide(cycle, Stage::On, &unwanted(off)),
             Decision::Switch(Switch::On, _)
         ));
     }

@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::{
     ActionState, Bmc, BmcError, BmcRecord, BootTarget, Power, PowerAction, PowerError, PowerState, Stage,
     action,
-    bmc::Override,
+    bmc::{Override, Switch},
     cd,
     decide::{Decision, Facts, Plan, Reason, decide, overridden},
 };
@@ -115,6 +115,12 @@ async fn due(power: &Power) -> Vec<(String, Due)> {
     }
     found
 }
+
+/// Of a row of `power_actions`: whoever it is for still waits for it ([`Facts::wanted`]).
+const WANTED: &str = "(deployment_id IS NULL OR EXISTS (SELECT 1 FROM deployments d JOIN nodes n ON n.deployment_id = d.id \
+     WHERE d.id = power_actions.deployment_id AND d.state = 'running' \
+     AND (power_actions.action <> 'cycle' OR d.phase = 'await-agent') \
+     AND NOT EXISTS (SELECT 1 FROM node_holds h WHERE h.node_id = d.node_id)))";
 
 /// A server that was powered on by then has read what it is to boot.
 const SETTLED_MS: i64 = if cfg!(test) { 0 } else { 10 * 60 * 1000 };
@@ -221,6 +227,7 @@ impl Power {
             asked_ago: ago,
             late: now >= action.deadline,
             patience: quirks.power(),
+            wanted: self.is_wanted(action).await?,
         };
         let quiet = facts.look.is_err();
         if facts.look == Ok(PowerState::Off) {
@@ -232,9 +239,11 @@ impl Power {
                 Ok((false, quiet))
             }
             Decision::Switch(switch, reason) => {
-                tracing::info!(node.id = node.id, %switch, "a BMC is asked to switch its server");
                 // Noted before: what is asked for twice in a moment may be taken twice.
-                self.go(action, action.stage, true, &reason).await?;
+                if !self.ask_for(action, switch, &reason).await? {
+                    return Ok((false, false));
+                }
+                tracing::info!(node.id = node.id, %switch, "a BMC is asked to switch its server");
                 match open.bmc.switch(switch).await {
                     Ok(()) => Ok((false, false)),
                     Err(error) if error.passes() => {
@@ -277,7 +286,7 @@ impl Power {
                     Decision::Go(stage) => {
                         self.note(action, &note.unwrap_or_default()).await?;
                         let reason = Reason::new("the boot order is overridden for the next start");
-                        self.go(action, stage, false, &reason).await?;
+                        self.go(action, stage, &reason).await?;
                         Ok((false, false))
                     }
                     Decision::Stay(reason) => {
@@ -292,8 +301,7 @@ impl Power {
                 }
             }
             Decision::Go(stage) => {
-                self.go(action, stage, false, &Reason::new(action.why.clone()))
-                    .await?;
+                self.go(action, stage, &Reason::new(action.why.clone())).await?;
                 Ok((false, false))
             }
             Decision::Done(reason) => {
@@ -307,6 +315,10 @@ impl Power {
                 Ok((true, false))
             }
             Decision::Fail(reason) => {
+                // The override was set for a start that does not come.
+                if !facts.wanted && action.stage == Stage::Off && action.boot.is_some() {
+                    self.leave(&node.id, "boot_left", true).await?;
+                }
                 self.end(action, ActionState::Failed, &reason).await?;
                 Ok((true, false))
             }
@@ -319,19 +331,12 @@ impl Power {
         action::load(&mut connection, id).await
     }
 
-    /// The next stage, or the same one and that it was asked for just now.
-    async fn go(
-        &self,
-        action: &PowerAction,
-        stage: Stage,
-        asked: bool,
-        reason: &Reason,
-    ) -> Result<(), PowerError> {
+    /// The next stage.
+    async fn go(&self, action: &PowerAction, stage: Stage, reason: &Reason) -> Result<(), PowerError> {
         sqlx::query(
-            "UPDATE power_actions SET stage = ?, asked_at = ?, why = ?, remedy = ? WHERE id = ? AND state = 'running'",
+            "UPDATE power_actions SET stage = ?, asked_at = NULL, why = ?, remedy = ? WHERE id = ? AND state = 'running'",
         )
         .bind(stage.as_str())
-        .bind(asked.then(|| self.clock.now_ms()))
         .bind(&reason.why)
         .bind(&reason.remedy)
         .bind(&action.id)
@@ -339,6 +344,39 @@ impl Power {
         .await
         .map_err(doing("keep the stage of a change of power"))?;
         Ok(())
+    }
+
+    async fn is_wanted(&self, action: &PowerAction) -> Result<bool, PowerError> {
+        let wanted = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT EXISTS (SELECT 1 FROM power_actions WHERE id = ? AND {WANTED})"
+        )))
+        .bind(&action.id)
+        .fetch_one(&self.db)
+        .await
+        .map_err(doing("look who waits for a change of power"))?;
+        Ok(wanted)
+    }
+
+    /// Keeps that the server is told to switch just now. False: it is not to be told. Power is taken away under a live claim
+    /// alone: whoever ends the deployment comes before this or after it.
+    async fn ask_for(
+        &self,
+        action: &PowerAction,
+        switch: Switch,
+        reason: &Reason,
+    ) -> Result<bool, PowerError> {
+        let condition = if switch == Switch::On { "TRUE" } else { WANTED };
+        let asked = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE power_actions SET asked_at = ?, why = ?, remedy = ? WHERE id = ? AND state = 'running' AND {condition}"
+        )))
+        .bind(self.clock.now_ms())
+        .bind(&reason.why)
+        .bind(&reason.remedy)
+        .bind(&action.id)
+        .execute(&self.db)
+        .await
+        .map_err(doing("keep what a server is told"))?;
+        Ok(asked.rows_affected() == 1)
     }
 
     /// Keeps what is waited for. No event: it is the same stage.

@@ -40,9 +40,11 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 pub use action::{ActionState, PowerAction, PowerWish, Stage};
+pub(crate) use action::{end, under_way};
 pub use ask::{NodePower, WantedPower};
 pub use bmc::{Bmc, BootTarget, Hardware, Health, Override, PowerState, Sensor, SensorKind, Switch};
 pub use check::NewBmc;
+pub(crate) use decide::Reason;
 pub use error::BmcError;
 pub use fault::PowerError;
 pub use media::{Media, set_media};

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use imprint_controller::logs;
 use imprint_controller::power::NewBmc;
+use imprint_tests::redfish::Oddities;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use super::ipmi::{Sim, until_answered};
-use super::site::{NODE, Site};
-
-const DEPLOYMENT: &str = "01JD3Y6N9M1V9S1M6V1M3B3W61";
+use super::site::{DEPLOYMENT, Site, bmc, known, no_session_is_left};
 
 /// A server that writes on its serial port, to whoever listens.
 async fn chatty_server() -> SocketAddr {
@@ -32,29 +31,6 @@ async fn chatty_server() -> SocketAddr {
         }
     });
     address
-}
-
-async fn deployment_runs(site: &Site) {
-    sqlx::query(
-        "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest,
-             disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id,
-             phase_since, moved_at, created_at)
-         VALUES (?1, ?2, 'running', 'agent-works', 'write', '', '', '', '', 0, 512, '', '', '', 0, 0, ?1, 0, 0, 0)",
-    )
-    .bind(DEPLOYMENT)
-    .bind(NODE)
-    .execute(&site.app.db)
-    .await
-    .unwrap();
-    set(site, "UPDATE nodes SET deployment_id = ?1").await;
-}
-
-async fn set(site: &Site, sql: &'static str) {
-    sqlx::query(sql)
-        .bind(DEPLOYMENT)
-        .execute(&site.app.db)
-        .await
-        .unwrap();
 }
 
 fn log(site: &Site) -> String {
@@ -103,9 +79,24 @@ async fn what_a_server_writes_is_in_the_log_of_its_deployment_and_the_console_is
     };
     site.has(with_console("admin", "secret")).await;
     until_answered(&site).await;
-    assert_eq!(log(&site), "");
 
-    deployment_runs(&site).await;
+    // What runs on a node on hold is nobody's yet.
+    site.set("INSERT INTO node_holds (node_id, taken_at, since) SELECT id, 0, 0 FROM nodes WHERE ?1 <> ''")
+        .await;
+    site.deployment_runs("agent-works").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut other = somebody_reads(&sim);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(
+        other.try_wait().unwrap().is_none(),
+        "the console of a node on hold is read"
+    );
+    // With a farewell, so that the console is free.
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(log(&site), "");
+    site.set("DELETE FROM node_holds WHERE ?1 <> ''").await;
+
     let kept = log_has(&site, "Booting", 20).await;
     let lines: Vec<&str> = kept.lines().collect();
     assert!(
@@ -119,6 +110,7 @@ async fn what_a_server_writes_is_in_the_log_of_its_deployment_and_the_console_is
     site.has(with_console("admin", "wrong")).await;
     let kept = log_has(&site, "does not take user admin", 1).await;
     assert!(!kept.contains("wrong"), "{kept}");
+    assert!(kept.contains("imprint node set-bmc"), "{kept}");
     // Who puts it right does not have to begin anew.
     let before = kept.matches("Booting").count();
     site.has(with_console("admin", "secret")).await;
@@ -126,7 +118,8 @@ async fn what_a_server_writes_is_in_the_log_of_its_deployment_and_the_console_is
     assert_eq!(kept.matches("(the console is not read").count(), 1, "{kept}");
 
     // With the deployment the session ends, and others can read.
-    set(&site, "UPDATE deployments SET state = 'succeeded' WHERE id = ?1").await;
+    site.set("UPDATE deployments SET state = 'succeeded' WHERE id = ?1")
+        .await;
     let mut other = None;
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -139,10 +132,32 @@ async fn what_a_server_writes_is_in_the_log_of_its_deployment_and_the_console_is
     }
     let mut other = other.expect("the console is not free");
     // And who is first is not thrown out.
-    set(&site, "UPDATE deployments SET state = 'running' WHERE id = ?1").await;
+    site.set("UPDATE deployments SET state = 'running' WHERE id = ?1")
+        .await;
     log_has(&site, "already active on another session", 1).await;
+    assert!(other.try_wait().unwrap().is_none(), "who was first is thrown out");
     other.kill().unwrap();
     other.wait().unwrap();
+
+    site.app.shutdown.cancel();
+    writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_console_of_another_server_is_not_read() {
+    let (served, _) = bmc(true, Oddities::default()).await;
+    let site = Site::build().await;
+    let writer = tokio::spawn(logs::run(site.app.clone()));
+    site.set("UPDATE nodes SET smbios_uuid = '4c4c4544-0000-0000-0000-000000000000', serial = 'LAB-OTHER' WHERE ?1 <> ''").await;
+    let with_console = NewBmc {
+        serial_over_lan: true,
+        ..known(&served)
+    };
+    site.has(with_console).await;
+    site.deployment_runs("agent-works").await;
+    let kept = log_has(&site, "(the console is not read: ", 1).await;
+    assert!(kept.contains("another server"), "{kept}");
+    no_session_is_left(&served).await;
 
     site.app.shutdown.cancel();
     writer.await.unwrap();

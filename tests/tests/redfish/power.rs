@@ -135,6 +135,48 @@ async fn a_controller_that_is_killed_goes_on_from_what_the_server_is() {
     assert_eq!(served.service.count("ForceOff"), 1);
 }
 
+/// A deployment has its server start anew, and while the BMC does not answer this comes to pass.
+async fn meanwhile(change: &'static str) {
+    let gone = Oddities {
+        silent: 100_000,
+        ..Oddities::default()
+    };
+    let (served, model) = bmc(true, gone).await;
+    let site = Site::build().await;
+    let mut new = known(&served);
+    new.quirks.request_seconds = Some(1);
+    site.has(new).await;
+    site.deployment_runs("await-agent").await;
+    site.set(
+        "INSERT INTO power_actions (id, node_id, deployment_id, action, force, boot, state, stage, deadline, why, created_at) \
+         SELECT '01JD3Y6N9M1V9S1M6V1M3B3W71', id, ?1, 'cycle', 0, 'pxe', 'running', 'look', 9999999999999, '', 0 FROM nodes",
+    )
+    .await;
+    let waiting = site.says("does not answer").await;
+    assert_eq!(waiting.state, ActionState::Running, "{waiting:?}");
+    site.set(change).await;
+    let ended = site.ended().await;
+    assert_eq!(ended.state, ActionState::Failed, "{change}");
+    assert!(
+        ended.why.contains("does not wait for it any more"),
+        "{change}: {ended:?}"
+    );
+    assert_eq!(served.service.count("ComputerSystem.Reset"), 0, "{change}");
+    assert!(model.is_on() && model.boots().is_empty(), "{change}");
+}
+
+#[tokio::test]
+async fn a_server_is_not_switched_off_for_a_deployment_that_has_ended_meanwhile() {
+    tokio::join!(
+        meanwhile("UPDATE deployments SET state = 'cancelled' WHERE id = ?1"),
+        meanwhile("UPDATE deployments SET phase = 'agent-works' WHERE id = ?1"),
+        meanwhile("UPDATE nodes SET deployment_id = NULL WHERE deployment_id = ?1"),
+        meanwhile(
+            "INSERT INTO node_holds (node_id, taken_at, since) SELECT id, 0, 0 FROM nodes WHERE deployment_id = ?1"
+        ),
+    );
+}
+
 #[tokio::test]
 async fn one_thing_at_a_time() {
     let (served, _model) = bmc(false, Oddities::default()).await;

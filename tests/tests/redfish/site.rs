@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 
 pub const NODE: &str = "01JD3Y6N9M1V9S1M6V1M3B3W51";
 
+/// A deployment of the node, where there is one.
+pub const DEPLOYMENT: &str = "01JD3Y6N9M1V9S1M6V1M3B3W61";
+
 pub struct Site {
     pub app: App,
     pub by: Caller,
@@ -123,6 +126,32 @@ impl Site {
         };
         site.start();
         site
+    }
+
+    /// A deployment has the node.
+    pub async fn deployment_runs(&self, phase: &str) {
+        sqlx::query(
+            "INSERT INTO deployments (id, node_id, state, phase, step, image_id, image_name, image_digest, manifest_digest,
+                 disk_size_bytes, logical_sector_bytes, disk_rule, hostname, boot_order, grow_root, finish, task_id,
+                 phase_since, moved_at, created_at)
+             VALUES (?1, ?2, 'running', ?3, 'write', '', '', '', '', 0, 512, '', '', '', 0, 0, ?1, 0, 0, 0)",
+        )
+        .bind(DEPLOYMENT)
+        .bind(NODE)
+        .bind(phase)
+        .execute(&self.app.db)
+        .await
+        .unwrap();
+        self.set("UPDATE nodes SET deployment_id = ?1").await;
+    }
+
+    /// Changes something behind the controller's back; `?1` is the deployment.
+    pub async fn set(&self, sql: &'static str) {
+        sqlx::query(sql)
+            .bind(DEPLOYMENT)
+            .execute(&self.app.db)
+            .await
+            .unwrap();
     }
 
     /// The task that drives changes of power.
