@@ -121,6 +121,12 @@ pub trait Installed: Send + Sync {
         formerly_here: &[PartitionSignature],
     ) -> Result<(String, Done), FinishError>;
 
+    /// Lifts the veil that keeps the disk from booting, once all else is done and flushed.
+    ///
+    /// # Errors
+    /// See [`FinishError`].
+    fn let_boot(&self) -> Result<(), FinishError>;
+
     /// Whether it will report its first boot.
     fn reports(&self) -> bool;
 }

@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -358,6 +359,29 @@ pub fn erase_secrets(places: &Places, disk: &WrittenDisk) -> Result<usize, Finis
         });
     }
     Ok(count)
+}
+
+/// Lifts the veil over the first sector: from now on the disk can boot. A disk without one is left as it is.
+///
+/// # Errors
+/// When it is in use, or does not take it.
+pub fn let_boot(places: &Places, disk: &WrittenDisk) -> Result<(), FinishError> {
+    let lift = || {
+        let file = settle::open_exclusive(&places.device(disk))?;
+        let mut first = vec![0; usize::try_from(disk.sector_bytes).unwrap_or(512)];
+        file.read_exact_at(&mut first, 0)?;
+        if table::veil::lift(&mut first) {
+            // What was finished must be on the disk before it becomes bootable, not in its cache.
+            file.sync_all()?;
+            file.write_all_at(&first, 0)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    };
+    lift().map_err(|source| FinishError::Kernel {
+        disk: disk.name.clone(),
+        source,
+    })
 }
 
 fn with_root(

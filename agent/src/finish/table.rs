@@ -9,6 +9,7 @@ use gptman::{GPT, GPTHeader};
 
 mod identity;
 pub mod room;
+pub mod veil;
 
 pub use identity::{Identity, identity, set_identity};
 
@@ -25,6 +26,7 @@ pub const ESP_TYPE: [u8; 16] = [
 /// EFI system partition, MBR type.
 const ESP_MBR_TYPE: u8 = 0xef;
 const PROTECTIVE: u8 = 0xee;
+const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
 /// A partition table can't be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +108,19 @@ impl Table {
     }
 }
 
-/// Reads the table of a device with blocks of `sector` bytes.
+/// Reads the table of a device with blocks of `sector` bytes, also under its [`veil`].
 ///
 /// # Errors
 /// When the device can't be read, or the table is damaged.
 pub fn read<D: Read + Seek>(device: &mut D, sector: u64) -> Result<Table, TableError> {
-    let mbr = read_mbr(device)?;
-    let Some(mbr) = mbr else {
+    let mut mbr = first_sector(device)?;
+    veil::lift(&mut mbr);
+    if mbr[510..] != SIGNATURE {
         return Ok(Table {
             scheme: Scheme::None,
             partitions: Vec::new(),
         });
-    };
+    }
     if mbr_entries(&mbr).any(|entry| entry.kind == PROTECTIVE) {
         let gpt = read_gpt(device, sector)?;
         let partitions = gpt
@@ -316,10 +319,15 @@ struct MbrEntry {
 }
 
 fn read_mbr<D: Read + Seek>(device: &mut D) -> Result<Option<[u8; 512]>, TableError> {
-    let mut mbr = [0; 512];
+    let mbr = first_sector(device)?;
+    Ok((mbr[510..] == SIGNATURE).then_some(mbr))
+}
+
+fn first_sector<D: Read + Seek>(device: &mut D) -> io::Result<[u8; 512]> {
+    let mut first = [0; 512];
     device.seek(SeekFrom::Start(0))?;
-    device.read_exact(&mut mbr)?;
-    Ok((mbr[510..] == [0x55, 0xaa]).then_some(mbr))
+    device.read_exact(&mut first)?;
+    Ok(first)
 }
 
 fn mbr_entries(mbr: &[u8; 512]) -> impl Iterator<Item = MbrEntry> {

@@ -165,6 +165,10 @@ impl Installed for OnDisk {
             .boot_entry(&self.places, &self.disk, plan, formerly_here)
     }
 
+    fn let_boot(&self) -> Result<(), FinishError> {
+        finish::let_boot(&self.places, &self.disk)
+    }
+
     fn reports(&self) -> bool {
         self.system.reports()
     }

@@ -8,7 +8,10 @@ use std::{
 
 use imprint_image::{Digest, Manifest};
 
-use crate::target::{AlignedBuf, Operation, Target, WriteError, clear_head};
+use crate::{
+    finish::table::veil,
+    target::{AlignedBuf, Operation, Target, WriteError, clear_head},
+};
 
 /// Every byte of an image was proven: the chunks by their digests before they were written, the holes by zeroing.
 /// Only a complete [`Ledger`], or a plain image whose digest and length hold, makes one.
@@ -44,6 +47,11 @@ impl Withheld {
     /// Keeps the head of an image.
     pub(super) fn new(buffer: AlignedBuf) -> Self {
         Withheld { buffer }
+    }
+
+    /// Has the disk not boot with this head either, before [`veil::lift`]: its system is to be finished first.
+    pub(super) fn veil(&mut self) {
+        veil::draw(&mut self.buffer);
     }
 
     /// Writes the head and flushes: from now on the disk can boot. Hands the proof back. A write that was given up

@@ -81,6 +81,8 @@ pub struct WriteOptions {
     pub max_memory_bytes: u64,
     /// Read every chunk again from the disk after the write, and compare.
     pub read_back: bool,
+    /// The disk does not boot before the veil over its first sector is lifted (`finish::table::veil`).
+    pub veiled: bool,
     /// Where to note what is done, so that a restarted agent goes on. In a RAM disk; it is good for one boot only.
     pub journal: Option<PathBuf>,
     /// Ranged requests in flight, at most: it begins with a few, and adds more while each one raises the rate.
@@ -104,6 +106,7 @@ impl Default for WriteOptions {
         WriteOptions {
             max_memory_bytes: 64 << 20,
             read_back: false,
+            veiled: false,
             journal: None,
             connections: 8,
             delta: Delta::Auto,

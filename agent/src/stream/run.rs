@@ -453,7 +453,10 @@ impl Run {
             what: "the ledger is not complete".to_owned(),
         };
         let mut verified = self.ledger.verified().ok_or_else(missing)?;
-        if let Some(head) = head {
+        if let Some(mut head) = head {
+            if self.request.options.veiled {
+                head.veil();
+            }
             let head_bytes = len(&self.manifest.chunk_range(0));
             verified = self
                 .claim

@@ -1,7 +1,7 @@
 //! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
 //! an earlier one had finished it.
 
-use std::{sync::Arc, time::Instant};
+use std::{fs, sync::Arc, time::Instant};
 
 use imprint_hardware::facts;
 use imprint_proto::agent::v1::{
@@ -20,7 +20,7 @@ use super::{
     volume,
 };
 use crate::{
-    finish::{Done, FinishError, WrittenDisk, guest::Traces},
+    finish::{Done, FinishError, WrittenDisk, guest::Traces, table::veil},
     session::backoff::chain,
     target::Target,
 };
@@ -183,6 +183,7 @@ impl<'a> Deploy<'a> {
             reporter: &self.course.reporter,
             progress: &self.course.tasks.progress,
             image_key: &self.course.tasks.image_key,
+            veiled: self.task.finish.is_some() && self.kernel_finds_veiled_tables(),
             cancel: self.course.cancel,
         };
         let prepared = write.prepare().await?;
@@ -309,12 +310,26 @@ impl<'a> Deploy<'a> {
         if !record.is_finished(Step::BootEntry) {
             let began = self.begin(Step::BootEntry, "boot entry of the firmware")?;
             let (plan, former) = (plan.clone(), record.former());
-            let work = move || system.boot_entry(&plan, &former);
+            let written = record.figures.is_some();
+            // The last thing of all: a system that is not finished does not boot.
+            let work = move || {
+                let entry = system.boot_entry(&plan, &former)?;
+                if written {
+                    system.let_boot()?;
+                }
+                Ok(entry)
+            };
             let (text, done) = self.finishing(Step::BootEntry, work).await?;
             record.boot_entry = text;
             self.done(record, Step::BootEntry, began, &done);
         }
         Ok(reports)
+    }
+
+    /// Boot scripts of an older controller do not tell the kernel to.
+    fn kernel_finds_veiled_tables(&self) -> bool {
+        let line = fs::read_to_string(self.around.root.join("proc/cmdline")).unwrap_or_default();
+        line.split_whitespace().any(|word| word == veil::KERNEL_WORD)
     }
 
     fn traces(&self, record: &Record, disk: &Disk) -> Traces {

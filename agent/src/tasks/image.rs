@@ -36,6 +36,8 @@ pub struct ImageWrite<'a> {
     pub reporter: &'a Reporter,
     pub progress: &'a watch::Sender<Option<Progress>>,
     pub image_key: &'a KeyHolder,
+    /// The disk is not to boot before its system is finished.
+    pub veiled: bool,
     pub cancel: &'a CancellationToken,
 }
 
@@ -60,6 +62,7 @@ impl ImageWrite<'_> {
             target,
             options: WriteOptions {
                 max_memory_bytes: memory_for_writing(inventory::memory_bytes(&self.around.root)),
+                veiled: self.veiled,
                 journal: Some(self.around.state.join("journal")),
                 ..WriteOptions::default()
             },

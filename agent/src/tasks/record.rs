@@ -41,7 +41,7 @@ pub struct Record {
     /// Partitions that the disk had before it was written, as device paths.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub former: Vec<Vec<u8>>,
-    /// The write is done; the disk can boot.
+    /// The write is done; the disk can boot, or will with the end of its last step.
     #[prost(bool, tag = "8")]
     pub written: bool,
     /// The outcome is in the outbox.

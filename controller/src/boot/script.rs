@@ -9,8 +9,9 @@ use imprint_hardware::model::{LocalBoot, usable_argument};
 
 use super::facts::{BootFacts, Platform};
 
-/// Console on screen and first serial port; a panic restarts the machine, so that nobody has to.
-const FIXED_ARGUMENTS: &str = "console=tty0 console=ttyS0,115200 quiet panic=30";
+/// Console on screen and first serial port; a panic restarts the machine, so that nobody has to; a GPT is found also while the
+/// agent keeps its disk from booting.
+const FIXED_ARGUMENTS: &str = "console=tty0 console=ttyS0,115200 quiet panic=30 gpt";
 /// The initrd of rescues: an ssh server and tools, which no other machine is given.
 pub const RESCUE_IMAGE: &str = "rescue.img";
 /// Tells the agent that it was given that initrd.

@@ -366,6 +366,11 @@ impl Installed for OnFolder {
         Ok((entry.to_owned(), done))
     }
 
+    /// What it writes has no table.
+    fn let_boot(&self) -> Result<(), FinishError> {
+        Ok(())
+    }
+
     fn reports(&self) -> bool {
         true
     }

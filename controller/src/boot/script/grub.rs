@@ -145,7 +145,7 @@ mod tests {
     fn everything_is_loaded_in_one_go_or_asked_for_again() {
         let own = ["a;reboot".to_owned(), "it's".to_owned(), "two words".to_owned()];
         let expected = "echo \"Imprint: 52:54:00:aa:00:01 boots the ramdisk: deployment of debian-12\"
-if linux /ramdisk/vmlinuz BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 nomodeset 'dyndbg=\"file,a.c,+p\"' 'a;reboot' 'it'\\''s'; then
+if linux /ramdisk/vmlinuz BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 gpt nomodeset 'dyndbg=\"file,a.c,+p\"' 'a;reboot' 'it'\\''s'; then
   if initrd /ramdisk/initrd.img /boot/extra/0 /boot/identity/abc123; then
     boot
   fi
@@ -156,7 +156,7 @@ echo \"Imprint: cannot load kernel and ramdisk\"
         assert_eq!(script, expected);
         let rescue = scripts().grub_ramdisk(&facts(), "abc123", &[], true, "a rescue");
         assert!(
-            rescue.contains("quiet panic=30 imprint.rescue nomodeset")
+            rescue.contains("quiet panic=30 gpt imprint.rescue nomodeset")
                 && rescue.contains(
                     "initrd /ramdisk/initrd.img /boot/extra/0 /ramdisk/rescue.img /boot/identity/abc123;"
                 ),
@@ -169,7 +169,7 @@ echo \"Imprint: cannot load kernel and ramdisk\"
         let own = ["a;reboot".to_owned(), "two words".to_owned()];
         let script = scripts().grub_media(&facts(), &own);
         assert!(script.contains(
-            "if linux /imprint/vmlinuz console=tty0 console=ttyS0,115200 quiet panic=30 nomodeset"
+            "if linux /imprint/vmlinuz console=tty0 console=ttyS0,115200 quiet panic=30 gpt nomodeset"
         ));
         assert!(
             script.contains(" 'a;reboot'; then\n") && !script.contains("two words"),

@@ -21,7 +21,7 @@ fn ramdisk_script_loads_everything_and_starts_over_on_failure() {
     let expected = "#!ipxe
 echo Imprint: 52:54:00:aa:00:01 boots the ramdisk: deployment of debian-12
 imgfree
-kernel http://10.0.0.1:8080/ramdisk/vmlinuz initrd=initrd.img initrd=extra0.img initrd=identity.img BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 imprint.debug=1 nomodeset console=ttyS1 || goto failed
+kernel http://10.0.0.1:8080/ramdisk/vmlinuz initrd=initrd.img initrd=extra0.img initrd=identity.img BOOTIF=01-52-54-00-aa-00-01 console=tty0 console=ttyS0,115200 quiet panic=30 gpt imprint.debug=1 nomodeset console=ttyS1 || goto failed
 initrd --name initrd.img http://10.0.0.1:8080/ramdisk/initrd.img || goto failed
 initrd --name extra0.img http://10.0.0.1:8080/boot/extra/0 || goto failed
 initrd --name identity.img http://10.0.0.1:8080/boot/identity/abc123 || goto failed
@@ -42,7 +42,7 @@ fn a_rescue_has_one_initrd_more_and_says_so() {
         .ramdisk(&facts("efi"), "abc123", &[], true, "a rescue");
     for part in [
         "initrd=extra0.img initrd=rescue.img initrd=identity.img BOOTIF=",
-        " quiet panic=30 imprint.rescue nomodeset ||",
+        " quiet panic=30 gpt imprint.rescue nomodeset ||",
         "\ninitrd --name rescue.img http://10.0.0.1:8080/ramdisk/rescue.img || goto failed\ninitrd --name identity.img",
     ] {
         assert!(script.contains(part), "{part}: {script}");
