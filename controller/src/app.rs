@@ -5,7 +5,8 @@ use std::{ops::Deref, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backup::Holds,
+    api::rest::problem::chain,
+    backup::{Holds, Witness},
     boot::BootTokens,
     catalog::Catalog,
     clock::Clock,
@@ -81,8 +82,10 @@ pub struct AppInner {
     pub volumes: Volumes,
     /// Events, sent to where somebody waits for them.
     pub webhooks: Webhooks,
-    /// Nodes on hold since a backup was restored.
+    /// Nodes on hold since the database is older than the world.
     pub holds: Holds,
+    /// What the database is held against at the next start.
+    pub witness: Witness,
     /// Power of servers, by their BMCs.
     pub power: Power,
     /// One-time boot tokens.
@@ -121,6 +124,8 @@ impl App {
         let store = Store::open(&config.data_dir, &config.store, &owners).await?;
         let events = EventLog::new(db.clone(), clock.clone());
         events.load_gone().await?;
+        // Before anything is written, and long before anything is driven.
+        let witness = Witness::open(&config.data_dir, &db, &events, &clock).await?;
         let catalog = Catalog::new(db.clone(), clock.clone(), events.clone(), &config);
         catalog.settle().await?;
         catalog.settle_usage().await?;
@@ -269,6 +274,7 @@ impl App {
             transfers,
             jobs,
             holds: Holds::new(db.clone(), events.clone()),
+            witness,
             events,
             telemetry: Telemetry::new(&config.telemetry),
             metrics,
@@ -307,6 +313,9 @@ impl App {
     /// Ends the database cleanly; the last thing a controller does.
     pub async fn close(&self) {
         self.nodes.keep_seen().await;
+        if let Err(error) = self.witness.keep().await {
+            tracing::warn!(error = %chain(&error), "the witness of the database was not written at the end");
+        }
         self.events.close().await;
         db::close(&self.db).await;
     }

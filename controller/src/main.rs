@@ -306,6 +306,7 @@ async fn run(app: &App, end: &mut EndSignals) -> Result<()> {
     });
     background(&mut tasks, deploy::run(app.clone()));
     background(&mut tasks, events::run(app.clone()));
+    background(&mut tasks, backup::run(app.clone()));
     background(&mut tasks, logs::run(app.clone()));
     background(&mut tasks, catalog::run(app.clone()));
     background(&mut tasks, guests::run(app.clone()));

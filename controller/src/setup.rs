@@ -4,7 +4,7 @@
 //! <data>/imprint.db      database            <data>/identity/   CA, server certificate, signing key
 //! <data>/admin.token     first API token     <data>/store/      manifests and packs
 //! <data>/spool/          uploads in work     <data>/lock        held by the running controller
-//! <data>/logs/           logs of deployments
+//! <data>/logs/           logs of deployments        <data>/witness     how far the database was
 //! ```
 
 use std::{

@@ -1,4 +1,4 @@
-//! Nodes on hold after a restoration.
+//! Nodes on hold, since the database is older than the world.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -11,24 +11,67 @@ use crate::{
     events::{Change, DatabaseError, EventLog, NewEvent, doing},
     identity::Caller,
     inventory::Node,
+    power::{self, ActionState, PowerAction, Reason},
 };
+
+/// How it came out that the database is older than the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldReason {
+    /// A backup was restored.
+    Restored,
+    /// The database is older than its witness says: a copy of it was put back.
+    Copied,
+    /// The agent names a task that was never in the database.
+    UnknownTask,
+}
+
+impl HoldReason {
+    /// As it is kept.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Restored => "restored",
+            Self::Copied => "copied",
+            Self::UnknownTask => "unknown-task",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "copied" => Self::Copied,
+            "unknown-task" => Self::UnknownTask,
+            _ => Self::Restored,
+        }
+    }
+}
 
 /// Why nothing is sent to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
-    /// When the backup was made that is all there is known of it.
+    /// When the backup or the copy was made that is all there is known of it; for an unknown task, when that was named.
     pub taken_at: Timestamp,
+    /// How it came to it.
+    pub reason: HoldReason,
 }
 
 impl Hold {
     /// As a sentence about a node, without its name.
     #[must_use]
     pub fn sentence(&self) -> String {
-        format!(
-            "is on hold: the controller was restored from a backup of {}, and what happened to the server since then is not \
-             known. It boots its own disk, and nothing is sent to it",
-            self.taken_at
-        )
+        let at = self.taken_at;
+        let why = match self.reason {
+            HoldReason::Restored => format!(
+                "the controller was restored from a backup of {at}, and what happened to the server since then is not known"
+            ),
+            HoldReason::Copied => format!(
+                "an older copy of the controller's database, of {at}, was put back, and what happened to the server since \
+                 then is not known"
+            ),
+            HoldReason::UnknownTask => format!(
+                "at {at} its agent named a task that was never in the controller's database, as after an older copy of the \
+                 data folder was put back, and what happens to the server is not known"
+            ),
+        };
+        format!("is on hold: {why}. It boots its own disk, and nothing is sent to it")
     }
 
     /// What an operator can do.
@@ -41,7 +84,7 @@ impl Hold {
         Problem::new(
             StatusCode::CONFLICT,
             "node-on-hold",
-            "The node is on hold since a backup was restored",
+            "The node is on hold: what happened to its server is not known",
             format!("{node} {}.", self.sentence()),
             Self::REMEDY,
         )
@@ -72,19 +115,26 @@ impl Holds {
         hold_of(&mut connection, node_id).await
     }
 
-    /// An operator says that the controller may go on as its database says. A second time changes nothing.
-    pub async fn confirm(&self, by: &Caller, node: &Node) -> Result<(), DatabaseError> {
+    /// An operator says that the controller may go on as its database says: its agent may be told to stop what it has
+    /// named. False: there was no hold, and nothing has changed.
+    pub async fn confirm(&self, by: &Caller, node: &Node) -> Result<bool, DatabaseError> {
         let mut change = self.events.begin_by(by.author()).await?;
         if hold_of(change.connection(), &node.id).await?.is_none() {
-            return Ok(());
+            return Ok(false);
         }
+        sqlx::query("UPDATE unknown_tasks SET given_up = 1 WHERE node_id = ?")
+            .bind(&node.id)
+            .execute(change.connection())
+            .await
+            .map_err(doing("give up unknown tasks"))?;
         release(
             &mut change,
             &node.id,
             "An operator has confirmed what is known of the node",
         )
         .await?;
-        change.commit().await
+        change.commit().await?;
+        Ok(true)
     }
 }
 
@@ -93,14 +143,63 @@ pub(crate) async fn hold_of(
     connection: &mut SqliteConnection,
     node_id: &str,
 ) -> Result<Option<Hold>, DatabaseError> {
-    let taken: Option<i64> = sqlx::query_scalar("SELECT taken_at FROM node_holds WHERE node_id = ?")
-        .bind(node_id)
-        .fetch_optional(connection)
-        .await
-        .map_err(doing("read the hold of a node"))?;
-    Ok(taken.map(|at| Hold {
+    let kept: Option<(i64, String)> =
+        sqlx::query_as("SELECT taken_at, reason FROM node_holds WHERE node_id = ?")
+            .bind(node_id)
+            .fetch_optional(connection)
+            .await
+            .map_err(doing("read the hold of a node"))?;
+    Ok(kept.map(|(at, reason)| Hold {
         taken_at: timestamp_from_ms(at),
+        reason: HoldReason::of(&reason),
     }))
+}
+
+/// Puts a node on hold whose agent has named a task that was never in the database. `None`: there is no such node.
+pub(crate) async fn hold_for_task(
+    change: &mut Change,
+    node_id: &str,
+    now_ms: i64,
+) -> Result<Option<Hold>, DatabaseError> {
+    let reason = HoldReason::UnknownTask;
+    let held = sqlx::query(
+        "INSERT INTO node_holds (node_id, taken_at, since, reason) SELECT id, ?2, ?2, ?3 FROM nodes WHERE id = ?1 \
+         ON CONFLICT (node_id) DO NOTHING",
+    )
+    .bind(node_id)
+    .bind(now_ms)
+    .bind(reason.as_str())
+    .execute(change.connection())
+    .await
+    .map_err(doing("put the node on hold"))?;
+    if held.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let why = "its agent named a task that is not known here, and what became of the server is not known";
+    let mut switches = power::under_way(change.connection()).await?;
+    switches.retain(|switch| switch.node_id == node_id);
+    end_switches(change, &switches, why, now_ms).await?;
+    Ok(Some(Hold {
+        taken_at: timestamp_from_ms(now_ms),
+        reason,
+    }))
+}
+
+/// Ends changes of power: a server that was to be switched then may be anybody's by now.
+pub(super) async fn end_switches(
+    change: &mut Change,
+    switches: &[PowerAction],
+    why: &str,
+    now_ms: i64,
+) -> Result<(), DatabaseError> {
+    let reason = Reason {
+        why: why.to_owned(),
+        remedy: "Look how the server is (imprint node power NODE status), and ask again.".to_owned(),
+    };
+    for switch in switches {
+        power::end(change, now_ms, switch, ActionState::Failed, &reason).await?;
+    }
+    Ok(())
 }
 
 /// Ends the hold of a node, with its event.
@@ -115,7 +214,7 @@ pub(crate) async fn release(change: &mut Change, node_id: &str, reason: &str) ->
             kind: "node.hold-released",
             node_id: Some(node_id),
             deployment_id: None,
-            message: format!("{reason}: the hold since the restoration has ended."),
+            message: format!("{reason}: its hold has ended."),
             details: json!({}),
         })
         .await

@@ -8,27 +8,25 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::json;
 use sqlx::SqlitePool;
 
 use super::{
     BackupError,
     archive::{self, List},
+    hold::HoldReason,
+    mark::{Marked, Older, mark},
     take::{IDENTITY, check},
 };
 use crate::{
     clock::{Clock, timestamp_from_ms},
     db,
-    events::{DatabaseError, EventLog, NewEvent, doing},
-    power::{self, ActionState, Reason},
+    events::{DatabaseError, EventLog},
     setup,
     store::Store,
 };
 
 /// The database waits here until all else is in its place: a folder without it is not initialised.
 const WAITING: &str = "restoring";
-/// Far behind any number that anybody may have seen of the events that are lost.
-const EVENTS_AHEAD: i64 = 1_000_000_000;
 
 /// A backup that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,10 +112,10 @@ async fn fill(from: &Path, data_dir: &Path, clock: &Clock) -> Result<Restored, B
     }
     let pool = db::open(&waiting, false).await?;
     let events = EventLog::new(pool.clone(), clock.clone());
-    let marked = mark(&pool, &events, &list, clock).await;
+    let marked = mark_restored(&pool, &events, &list, clock).await;
     events.close().await;
     db::close(&pool).await;
-    let (nodes, deployments) = marked?;
+    let Marked { nodes, deployments } = marked?;
     Store::create(data_dir)?;
     let log = waiting.join(format!("{}-wal", db::FILE_NAME));
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
@@ -155,88 +153,27 @@ fn place(path: &str) -> Option<PathBuf> {
     is_name.then(|| PathBuf::from(path))
 }
 
-/// Puts nodes on hold and has the events go on far ahead, in one transaction.
-async fn mark(
+/// Marks the database as older than the world, if it is whole.
+async fn mark_restored(
     db: &SqlitePool,
     events: &EventLog,
     list: &List,
     clock: &Clock,
-) -> Result<(u64, u64), BackupError> {
+) -> Result<Marked, BackupError> {
     let mut connection = db.acquire().await.map_err(BackupError::database("open"))?;
     check(&mut connection).await?;
     drop(connection);
-    let failed = |error: DatabaseError| BackupError::Database {
+    let older = Older {
+        reason: HoldReason::Restored,
+        taken_at_ms: list.taken_at_ms,
+        newest_event: list.newest_event,
+        seen_event: list.newest_event,
+    };
+    let marked = mark(events, &older, clock.now_ms()).await;
+    marked.map_err(|error| BackupError::Database {
         what: "prepare",
         source: error.source,
-    };
-    let mut change = events.begin().await.map_err(failed)?;
-    let now = clock.now_ms();
-    let marked: Result<(u64, u64), DatabaseError> = async {
-        sqlx::query("INSERT INTO restores (restored_at, taken_at, newest_event) VALUES (?, ?, ?)")
-            .bind(now)
-            .bind(list.taken_at_ms)
-            .bind(list.newest_event)
-            .execute(change.connection())
-            .await
-            .map_err(doing("note the restoration"))?;
-        let nodes = sqlx::query(
-            "INSERT INTO node_holds (node_id, taken_at, since) SELECT id, ?1, ?2 FROM nodes WHERE TRUE \
-             ON CONFLICT (node_id) DO UPDATE SET since = ?2",
-        )
-        .bind(list.taken_at_ms)
-        .bind(now)
-        .execute(change.connection())
-        .await
-        .map_err(doing("put the nodes on hold"))?
-        .rows_affected();
-        let switches = power::under_way(change.connection()).await?;
-        let deployments: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deployments WHERE state = 'running'")
-            .fetch_one(change.connection())
-            .await
-            .map_err(doing("count the running deployments"))?;
-        let numbered = sqlx::query("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'")
-            .bind(EVENTS_AHEAD)
-            .execute(change.connection())
-            .await
-            .map_err(doing("number the events"))?;
-        if numbered.rows_affected() == 0 {
-            sqlx::query("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)")
-                .bind(EVENTS_AHEAD)
-                .execute(change.connection())
-                .await
-                .map_err(doing("number the events"))?;
-        }
-        let taken_at = timestamp_from_ms(list.taken_at_ms);
-        change
-            .append(NewEvent {
-                kind: "alarm.restored",
-                node_id: None,
-                deployment_id: None,
-                message: format!(
-                    "The controller was restored from a backup of {taken_at}. What happened since then is not known: \
-                     {nodes} nodes are on hold until their agents call, or until an operator confirms them (imprint node \
-                     confirm). Tokens that were revoked since then are good again."
-                ),
-                details: json!({
-                    "taken_at": taken_at, "newest_event": list.newest_event, "nodes": nodes, "deployments": deployments,
-                    "power_changes": switches.len(),
-                }),
-            })
-            .await?;
-        // A server that was to be switched then may be anybody's by now.
-        let reason = Reason {
-            why: "the controller was restored from a backup, and what happened since then is not known".to_owned(),
-            remedy: "Look how the server is (imprint node power NODE status), and ask again.".to_owned(),
-        };
-        for switch in &switches {
-            power::end(&mut change, now, switch, ActionState::Failed, &reason).await?;
-        }
-        Ok((nodes, u64::try_from(deployments).unwrap_or(0)))
-    }
-    .await;
-    let marked = marked.map_err(failed)?;
-    change.commit().await.map_err(failed)?;
-    Ok(marked)
+    })
 }
 
 impl From<DatabaseError> for BackupError {

@@ -144,6 +144,80 @@ async fn a_backup_of_a_running_controller_is_whole_and_comes_back() {
     assert!(again.holds.of("n1").await.unwrap().is_none());
 }
 
+/// Whether the database was taken for older than the world at the last start.
+async fn was_told(app: &App) -> bool {
+    let alarms: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM events WHERE kind = 'alarm.restored'")
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    let held = app.holds.of("n1").await.unwrap().is_some();
+    assert_eq!(alarms > 0, held);
+    held
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_and_a_missing_witness_are_no_older_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let witness = data.join(WITNESS);
+    let open = || App::open(Config::loopback(&data), clock());
+    let app = App::for_test_with(Config::loopback(&data), clock()).await;
+    assert_eq!(mode(&witness), 0o600);
+    let at_first = fs::read(&witness).unwrap();
+    node(&app, "n1", "available").await;
+    tell(&app, "test.told").await;
+    // As a kill does: the witness knows less than the database.
+    drop(app);
+    assert_eq!(fs::read(&witness).unwrap(), at_first);
+    let app = open().await.unwrap();
+    assert!(!was_told(&app).await);
+    tell(&app, "test.told").await;
+    let before = fs::read(&witness).unwrap();
+    app.close().await;
+    assert!(
+        before != fs::read(&witness).unwrap(),
+        "an orderly end leaves nothing out"
+    );
+    let app = open().await.unwrap();
+    assert!(!was_told(&app).await);
+    app.close().await;
+    // As after `restore`, or with a version that did not write it.
+    fs::remove_file(&witness).unwrap();
+    let app = open().await.unwrap();
+    assert!(!was_told(&app).await && witness.exists());
+    app.close().await;
+    // An operator says that all of the folder was put back.
+    fs::write(&witness, "restored\n").unwrap();
+    let app = open().await.unwrap();
+    assert!(was_told(&app).await);
+    let hold = app.holds.of("n1").await.unwrap().unwrap();
+    assert_eq!(hold.reason, HoldReason::Copied);
+    app.close().await;
+    let app = open().await.unwrap();
+    let alarms: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM restores")
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(alarms, 1, "it is told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_of_another_controller_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    let app = App::for_test_with(Config::loopback(&one), clock()).await;
+    app.close().await;
+    let app = App::for_test_with(Config::loopback(&other), clock()).await;
+    node(&app, "n1", "available").await;
+    for _ in 0..10 {
+        tell(&app, "test.told").await;
+    }
+    app.close().await;
+    fs::copy(other.join(db::FILE_NAME), one.join(db::FILE_NAME)).unwrap();
+    let app = App::open(Config::loopback(&one), clock()).await.unwrap();
+    assert!(was_told(&app).await);
+}
+
 #[tokio::test]
 async fn a_folder_in_use_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -367,7 +367,7 @@ pub(super) struct TaskFacts {
     pub sent: bool,
     /// The agent has said at least one thing about it.
     pub accepted: bool,
-    /// Its node is on hold since a backup was restored.
+    /// Its node is on hold.
     pub held: bool,
     /// How its volume is.
     #[sqlx(flatten)]

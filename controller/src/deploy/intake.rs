@@ -16,7 +16,7 @@ use super::{
     decide::Outcome,
     error::DeployError,
     figures::figures,
-    held::stays_on_hold,
+    held::{hold_for_unknown, stays_on_hold},
     hello::connected_message,
     hub::{Outgoing, Seat},
     record::{Deployment, load, running_of, save},
@@ -97,7 +97,8 @@ impl Deployments {
                 details,
             })
             .await?;
-        let on_hold = stays_on_hold(&mut change, node_id, hello, deployment.as_ref()).await?;
+        let now = self.clock.now_ms();
+        let on_hold = stays_on_hold(&mut change, node_id, hello, deployment.as_ref(), now).await?;
         let held = self
             .judge_held_task(change.connection(), node_id, hello, deployment.as_ref())
             .await?;
@@ -217,8 +218,10 @@ impl Deployments {
             .await?
             .filter(|task| task.node_id == node_id);
         let Some(task) = task else {
-            let on_hold = hold_of(change.connection(), node_id).await?.is_some();
-            drop(change);
+            let now = self.clock.now_ms();
+            let on_hold = hold_of(change.connection(), node_id).await?.is_some()
+                || hold_for_unknown(&mut change, node_id, task_id, None, now).await?;
+            change.commit().await?;
             tracing::warn!(
                 node.id = node_id,
                 task.id = task_id,

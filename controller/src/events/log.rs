@@ -261,6 +261,17 @@ impl EventLog {
         Ok(newest)
     }
 
+    /// The highest number that an event was given, whether or not that event is still there; 0 when there was none.
+    pub(crate) async fn last_number(&self) -> Result<i64, DatabaseError> {
+        let last =
+            sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
+                .fetch_one(&self.db)
+                .await
+                .map_err(doing("read the number of the newest event"))?;
+        self.settled().await?;
+        Ok(last)
+    }
+
     /// A page of events from the cursor on.
     pub async fn list(&self, query: &EventQuery) -> Result<EventPage, DatabaseError> {
         let limit = match query.page_size {

@@ -40,12 +40,14 @@ impl Power {
     ) -> Result<(), PowerError> {
         let node = self.nodes.get(node_id).await?;
         let mut change = self.events.begin().await?;
-        let phase: Option<String> =
-            sqlx::query_scalar("SELECT phase FROM deployments WHERE id = ? AND state = 'running'")
-                .bind(deployment_id)
-                .fetch_optional(change.connection())
-                .await
-                .map_err(doing("look what the deployment waits for"))?;
+        let phase: Option<String> = sqlx::query_scalar(
+            "SELECT phase FROM deployments AS d WHERE id = ? AND state = 'running' \
+             AND NOT EXISTS (SELECT 1 FROM node_holds AS h WHERE h.node_id = d.node_id)",
+        )
+        .bind(deployment_id)
+        .fetch_optional(change.connection())
+        .await
+        .map_err(doing("look what the deployment waits for"))?;
         let record = record::load(change.connection(), node_id).await?;
         let record = record.filter(|record| record.kind != BmcKind::Manual);
         let phase = phase.and_then(|word| word.parse::<Phase>().ok());

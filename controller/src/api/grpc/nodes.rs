@@ -201,7 +201,10 @@ impl Nodes for NodesService {
             .find(&caller.viewer(), &wanted)
             .await
             .map_err(status::<InventoryError>)?;
-        self.0.holds.confirm(&caller, &node).await.map_err(status::<_>)?;
+        if self.0.holds.confirm(&caller, &node).await.map_err(status::<_>)? {
+            // Its agent calls again, and what it holds is judged anew.
+            self.0.deployments.hub().dismiss(&node.id);
+        }
         Ok(Response::new(wire(&self.0, node)))
     }
 

@@ -302,7 +302,10 @@ async fn confirm_node(
 ) -> Result<Json<NodeView>, Problem> {
     caller.require(Permission::WriteNodes)?;
     let node = app.nodes.find(&caller.viewer(), &node).await?;
-    app.holds.confirm(&caller, &node).await?;
+    if app.holds.confirm(&caller, &node).await? {
+        // Its agent calls again, and what it holds is judged anew.
+        app.deployments.hub().dismiss(&node.id);
+    }
     Ok(Json(view(&app, node)))
 }
 

@@ -146,6 +146,7 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
         ("cancelled, the agent never confirms", Works, late(cancelled(away(works())))),
         ("the system starts", Report, first.clone()),
         ("the system does not report for a while, the server has a BMC", Report, Facts { now: at(200), power: bmc(1, Some(TryState::Done(at(-60)))), ..first.clone() }),
+        ("a backup was restored; the system does not report for a while, the server has a BMC", Report, Facts { held: true, now: at(200), power: bmc(1, Some(TryState::Done(at(-60)))), ..first.clone() }),
         ("the system never reports", Report, late(first.clone())),
         ("the system is up, its cloud-init goes on", Report, Facts { up: true, ..first.clone() }),
         ("cloud-init does not end", Report, late(Facts { up: true, ..first.clone() })),

@@ -119,7 +119,7 @@ pub struct Facts {
     pub resend: bool,
     /// The machine was restarted in the middle of the task, so that the agent no longer knows it.
     pub restarted: bool,
-    /// The controller was restored from a backup, and the agent has not confirmed since what the database says.
+    /// The node is on hold: the database is older than the world, and the agent has not confirmed since what it says.
     pub held: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
@@ -396,7 +396,9 @@ fn taking(facts: &Facts) -> Facts {
 
 /// Nobody is heard of where somebody should be: the power of the server may have failed, which its BMC can mend.
 fn lost(facts: &Facts, waiting_for: Waiting, limit: SignedDuration, cause: &str, remedy: &str) -> Decision {
-    if on_again(&facts.power, facts.now, facts.moved_at) && facts.now < later(facts.moved_at, limit) {
+    // What is on hold is left alone: it may be somebody else's server by now.
+    let may_ask = !facts.held && on_again(&facts.power, facts.now, facts.moved_at);
+    if may_ask && facts.now < later(facts.moved_at, limit) {
         return Decision::Act(Effect::SwitchOn);
     }
     let cause = format!("{cause}{}", said(&facts.power, facts.moved_at));
@@ -409,7 +411,7 @@ fn restored(facts: &Facts) -> Decision {
         facts,
         Waiting::Restored,
         facts.limits.away(),
-        "The controller was restored from a backup, and no agent has said since that it holds this task.",
+        "The controller was restored from a backup or an older copy, and no agent has said since that it holds this task.",
         "Find out what runs on the server. Confirm it (imprint node confirm NODE), then {again} if that is still wanted.",
     )
 }

@@ -30,7 +30,7 @@ pub enum Waiting {
     AgentCall,
     /// A card is to show the volume; in the volume's own words.
     Volume(String),
-    /// The agent is to say that it holds the task, after a backup was restored.
+    /// The agent is to say that it holds the task, as the database is older than the world.
     Restored,
     /// The agent is to give up an older task.
     OlderTask,
@@ -93,7 +93,7 @@ impl fmt::Display for Waiting {
             }
             Self::Volume(why) => write!(f, "waits for the volume to be shown to the server: {why}"),
             Self::Restored => f.write_str(
-                "the controller was restored from a backup; nothing is sent until the agent says that it holds this task, or an operator confirms the node",
+                "the controller was restored from a backup or an older copy; nothing is sent until the agent says that it holds this task, or an operator confirms the node",
             ),
             Self::OlderTask => {
                 f.write_str("waits for the agent to give up the task of an earlier deployment")

@@ -1,6 +1,7 @@
 mod batches;
 mod cancels;
 mod contradictions;
+mod copies;
 mod day;
 mod deadlines;
 mod disks;

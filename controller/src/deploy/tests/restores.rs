@@ -17,17 +17,17 @@ impl Rig {
         file
     }
 
-    async fn boots_its_disk(&self) -> bool {
+    pub(super) async fn boots_its_disk(&self) -> bool {
         let action = self.app().deployments.boot_action(&facts()).await.unwrap();
         matches!(action, BootAction::LocalDisk { reason, .. } if reason.contains("on hold"))
     }
 
-    async fn on_hold(&self, machine: &Machine) -> bool {
+    pub(super) async fn on_hold(&self, machine: &Machine) -> bool {
         self.app().holds.of(&machine.node_id).await.unwrap().is_some()
     }
 
     /// What the reconciler does in an hour.
-    async fn an_hour_passes(&self) {
+    pub(super) async fn an_hour_passes(&self) {
         for _ in 0..6 {
             self.clock.advance(SignedDuration::from_mins(10));
             self.app().deployments.reconcile().await.unwrap();

@@ -77,11 +77,17 @@ impl Rig {
 
     /// Ends the controller and starts it again over the same data.
     pub(super) async fn restart(self) -> Self {
+        self.restart_over(|_| ()).await
+    }
+
+    /// The same, with something done to the data folder in between.
+    pub(super) async fn restart_over(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         let app = self.server.app.clone();
         // An open session is no reason to wait.
         assert_eq!(self.server.stop().await, crate::server::Ended::Answered);
         app.close().await;
         drop(app);
+        meanwhile(&self.config.data_dir);
         let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
         Self {
             server: TestServer::serve(app).await,
