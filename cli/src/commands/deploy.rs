@@ -31,7 +31,7 @@ pub async fn run(client: &Client, arguments: DeployArguments, output: &Output) -
     let begin = async |node: &str| {
         let mut body = request.clone();
         body.insert("node".into(), node.into());
-        create(client, &body).await
+        post_once(client, &["v1", "deployments"], &body).await
     };
     let begun = begin_all(&arguments.nodes, "deployment", begin, output).await?;
     begun
@@ -61,7 +61,7 @@ pub async fn reinstall(client: &Client, arguments: ReinstallArguments, output: &
     let begin = async |node: &str| {
         let mut body = request.clone();
         body.insert("node".into(), node.into());
-        create(client, &body).await
+        post_once(client, &["v1", "deployments"], &body).await
     };
     let begun = begin_all(&arguments.nodes, "reinstallation", begin, output).await?;
     begun
@@ -82,7 +82,7 @@ async fn as_batch(
     body.insert("deployment".into(), request.into());
     body.insert("at_once".into(), arguments.at_once.into());
     body.insert("stop_after".into(), arguments.stop_after.into());
-    let answer = client.post(&["v1", "batches"], &body, None).await?;
+    let answer = post_once(client, &["v1", "batches"], &body).await?;
     let batch: Batch = read(&answer);
     for refused in &batch.refused {
         output::say(&format!(
@@ -350,13 +350,13 @@ fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path).map_err(unreadable)
 }
 
-/// With a key of its own, so that a repeated request cannot begin a second deployment.
-async fn create(client: &Client, body: &Map<String, Value>) -> Result<Value, Fault> {
+/// With a key of its own, so that a repeated request cannot begin a second deployment, or batch.
+async fn post_once(client: &Client, path: &[&str], body: &Map<String, Value>) -> Result<Value, Fault> {
     let key = Ulid::generate().to_string();
     let mut tries = 0;
     loop {
         tries += 1;
-        match client.post(&["v1", "deployments"], body, Some(&key)).await {
+        match client.post(path, body, Some(&key)).await {
             // The first request tells a wrong address; only a request that may have arrived is worth a repetition.
             Err(fault) if fault.is_transient() && tries < TRIES => {
                 tokio::time::sleep(Duration::from_secs(1)).await;

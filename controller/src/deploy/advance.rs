@@ -37,7 +37,7 @@ pub(super) struct News {
     pub reported: Option<Report>,
 }
 
-fn seconds(seconds: u64) -> SignedDuration {
+pub(super) fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4))
 }
 

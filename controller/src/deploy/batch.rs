@@ -1,15 +1,23 @@
 //! Batches: one request for many nodes. Each node gets a deployment of its own at once, with every check and with its claim;
 //! it waits for its turn as a phase of that deployment. A batch lets so many run at a time, and after too many failures
 //! no further one begins.
+//!
+//! [`making`] makes the deployments of a batch, [`turn`] lets them begin.
+
+mod making;
+mod turn;
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
-use ulid::Ulid;
+use sqlx::{FromRow, QueryBuilder, Sqlite};
 use utoipa::ToSchema;
+
+pub(super) use making::{InHand, Place};
+pub use turn::Turn;
+pub(super) use turn::turn_of;
 
 use super::{
     Deployments,
@@ -19,7 +27,6 @@ use super::{
     state::{DeploymentState, Phase, Step},
 };
 use crate::{
-    api::rest::problem::{Problem, chain},
     clock::timestamp_from_ms,
     events::{DatabaseError, NewEvent, doing},
     identity::{Caller, Viewer},
@@ -32,7 +39,7 @@ pub const MAX_NODES: usize = 500;
 const AT_ONCE: u32 = 20;
 
 /// One request for many nodes.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
     /// Id, name, UUID, serial number or MAC address of each node; at most 500.
@@ -82,7 +89,7 @@ pub struct BatchNode {
 /// How many of a batch stand how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BatchCounts {
-    /// Wait for their turn.
+    /// Wait for their turn, or are about to get their deployment.
     pub queued: u32,
     /// Run.
     pub running: u32,
@@ -143,119 +150,7 @@ struct Row {
     created_at: i64,
 }
 
-/// Whether a deployment's turn has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// It has: at once where there is no batch.
-    Now,
-    /// So many are before it.
-    Behind(u32),
-    /// It will not come.
-    Never,
-}
-
-/// What a batch that has something queued does next.
-#[derive(Debug, FromRow)]
-struct Standing {
-    id: String,
-    at_once: u32,
-    stop_after: Option<u32>,
-    stopped_at: Option<i64>,
-    running: u32,
-    failed: u32,
-}
-
 impl Deployments {
-    /// Makes a deployment for each node; those that cannot have one are named with the reason. Refused as a whole only
-    /// where no node comes into it.
-    pub async fn create_batch(&self, by: &Caller, request: &BatchRequest) -> Result<Batch, DeployError> {
-        let at_once = request.at_once.unwrap_or(AT_ONCE);
-        check(request, at_once)?;
-        let id = Ulid::generate().to_string();
-        let image = match request
-            .deployment
-            .family
-            .as_deref()
-            .filter(|family| !family.is_empty())
-        {
-            Some(family) => format!("family {family}"),
-            None => request.deployment.image.clone(),
-        };
-        sqlx::query(
-            "INSERT INTO batches (id, project_id, requested_by, image_name, at_once, stop_after, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&id)
-        .bind(&by.project_id)
-        .bind(by.author().actor.unwrap_or_default())
-        .bind(&image)
-        .bind(at_once)
-        .bind(request.stop_after)
-        .bind(self.clock.now_ms())
-        .execute(&self.db)
-        .await
-        .map_err(doing("make the batch"))?;
-
-        let (mut refused, mut last) = (Vec::new(), None);
-        for node in &request.nodes {
-            let each = DeployRequest {
-                node: node.clone(),
-                dry_run: false,
-                ..request.deployment.clone()
-            };
-            if let Err(error) = self.create_in(by, &each, None, Some(&id)).await {
-                let problem: Problem = error.into();
-                if problem.status.is_server_error() {
-                    self.stop_batch(&id, "the controller could not make all of its deployments")
-                        .await?;
-                    return Err(DeployError::Fault(Box::new(problem)));
-                }
-                refused.push(RefusedNode {
-                    node: node.chars().take(200).collect(),
-                    problem: problem.kind.to_owned(),
-                    detail: problem.detail.clone(),
-                    remedy: problem.remedy.clone(),
-                });
-                last = Some(problem);
-            }
-        }
-        if let Some(problem) = last.filter(|_| refused.len() == request.nodes.len()) {
-            // Nothing has come of it.
-            sqlx::query("DELETE FROM batches WHERE id = ?")
-                .bind(&id)
-                .execute(&self.db)
-                .await
-                .map_err(doing("forget the batch"))?;
-            return Err(DeployError::Fault(Box::new(problem)));
-        }
-        let mut change = self.events.begin_by(by.author()).await?;
-        sqlx::query("UPDATE batches SET refused = ? WHERE id = ?")
-            .bind(json!(refused).to_string())
-            .bind(&id)
-            .execute(change.connection())
-            .await
-            .map_err(doing("keep which nodes were refused"))?;
-        let begun = request.nodes.len() - refused.len();
-        change
-            .append(NewEvent {
-                kind: "batch.created",
-                node_id: None,
-                deployment_id: None,
-                message: format!(
-                    "A batch of {begun} deployments was begun: image {image}, {at_once} at a time; {} nodes were refused.",
-                    refused.len()
-                ),
-                details: json!({
-                    "batch_id": id, "nodes": begun, "refused": refused.len(), "at_once": at_once,
-                    "stop_after": request.stop_after, "by": by.name,
-                }),
-            })
-            .await?;
-        change.commit().await?;
-        self.reconcile_batches().await?;
-        self.batch(&by.viewer(), &id).await
-    }
-
     /// The batch with this id, with each of its nodes.
     pub async fn batch(&self, viewer: &Viewer, id: &str) -> Result<Batch, DeployError> {
         let row: Option<Row> = sqlx::query_as("SELECT * FROM batches WHERE id = ?")
@@ -316,14 +211,14 @@ impl Deployments {
 
     async fn with_counts(&self, row: Row) -> Result<Batch, DeployError> {
         let counted: Vec<(String, bool, u32)> = sqlx::query_as(
-            "SELECT state, phase = 'queued', count(*) FROM deployments WHERE batch_id = ? GROUP BY 1, 2",
+            "SELECT state, phase = 'queued', count(*) FROM deployments WHERE batch_id = ?1 GROUP BY 1, 2 \
+             UNION ALL SELECT 'running', 1, count(*) FROM batch_pending WHERE batch_id = ?1",
         )
         .bind(&row.id)
         .fetch_all(&self.db)
         .await
         .map_err(doing("count the deployments of the batch"))?;
-        let refused: Vec<RefusedNode> = serde_json::from_str(&row.refused)
-            .map_err(|error| doing("read the batch")(sqlx::Error::Decode(Box::new(error))))?;
+        let refused: Vec<RefusedNode> = document(&row.refused)?;
         let mut counts = BatchCounts {
             refused: u32::try_from(refused.len()).unwrap_or(u32::MAX),
             ..BatchCounts::default()
@@ -362,7 +257,10 @@ impl Deployments {
         }
         self.stop_batch(&batch.id, &format!("{} stopped it", by.name))
             .await?;
+        // What it has still to make is not made any more.
+        self.make_batch(&batch.id, usize::MAX).await?;
         if running {
+            let batch = self.batch(&by.viewer(), &batch.id).await?;
             for node in batch
                 .nodes
                 .iter()
@@ -404,75 +302,11 @@ impl Deployments {
             .await?;
         Ok(change.commit().await?)
     }
-
-    /// Lets those begin whose turn has come, and stops what has failed too often.
-    pub(super) async fn reconcile_batches(&self) -> Result<(), DeployError> {
-        let standing: Vec<Standing> = sqlx::query_as(
-            "SELECT b.id, b.at_once, b.stop_after, b.stopped_at, \
-             (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'running' AND phase <> 'queued') AS running, \
-             (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'failed') AS failed \
-             FROM batches b WHERE b.id IN (SELECT batch_id FROM deployments WHERE state = 'running' AND phase = 'queued')",
-        )
-        .fetch_all(&self.db)
-        .await
-        .map_err(doing("look at the batches"))?;
-        for batch in standing {
-            let too_many = batch.stop_after.is_some_and(|limit| batch.failed >= limit.max(1));
-            if too_many && batch.stopped_at.is_none() {
-                let reason = format!("{} of its deployments have failed", batch.failed);
-                self.stop_batch(&batch.id, &reason).await?;
-            }
-            let room = if too_many || batch.stopped_at.is_some() {
-                u32::MAX
-            } else {
-                batch.at_once.saturating_sub(batch.running)
-            };
-            let next: Vec<String> = sqlx::query_scalar(
-                "SELECT id FROM deployments WHERE batch_id = ? AND state = 'running' AND phase = 'queued' ORDER BY id LIMIT ?",
-            )
-            .bind(&batch.id)
-            .bind(room)
-            .fetch_all(&self.db)
-            .await
-            .map_err(doing("look for whose turn it is"))?;
-            for id in next {
-                if let Err(error) = self.advance(&id).await {
-                    tracing::error!(deployment.id = id, error = %chain(&error), "a deployment could not begin");
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Whether the turn of a deployment has come.
-pub(super) async fn turn_of(
-    connection: &mut SqliteConnection,
-    deployment: &Deployment,
-) -> Result<Turn, DatabaseError> {
-    let Some(batch_id) = deployment
-        .batch_id
-        .as_deref()
-        .filter(|_| deployment.phase == Phase::Queued)
-    else {
-        return Ok(Turn::Now);
-    };
-    let row: Option<(u32, bool, u32, u32)> = sqlx::query_as(
-        "SELECT b.at_once, b.stopped_at IS NOT NULL, \
-         (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'running' AND phase <> 'queued'), \
-         (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'running' AND phase = 'queued' AND id < ?2) \
-         FROM batches b WHERE b.id = ?1",
-    )
-    .bind(batch_id)
-    .bind(&deployment.id)
-    .fetch_optional(connection)
-    .await
-    .map_err(doing("look whose turn it is"))?;
-    Ok(match row {
-        None | Some((_, true, ..)) => Turn::Never,
-        Some((at_once, false, running, before)) if running + before < at_once => Turn::Now,
-        Some((.., before)) => Turn::Behind(before),
-    })
+/// What is kept of a batch as JSON.
+fn document<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, DatabaseError> {
+    serde_json::from_str(text).map_err(|error| doing("read the batch")(sqlx::Error::Decode(Box::new(error))))
 }
 
 fn check(request: &BatchRequest, at_once: u32) -> Result<(), DeployError> {

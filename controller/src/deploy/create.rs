@@ -3,15 +3,16 @@
 use serde_json::json;
 use sqlx::SqliteConnection;
 use ulid::Ulid;
-use zeroize::Zeroizing;
 
 use super::{
     Deployments,
+    batch::Place,
     error::DeployError,
     fit,
     image_rules::ImageRefusal,
     network_config,
     record::{Deployment, load},
+    repeated::{Keyed, Made},
     request::{Checked, DeployRequest, Refusal, user_data_of},
     state::{Phase, Purpose, Step, StepState},
     steps::{self, StepChange},
@@ -25,9 +26,6 @@ use crate::{
     lifecycle::NodeEvent,
 };
 
-/// How long a request that is sent again is recognised.
-const REMEMBER_KEYS_MS: i64 = 24 * 3600 * 1000;
-
 impl Deployments {
     /// Makes a deployment and begins it. With a key, a repeated request is answered with the same deployment.
     pub async fn create(
@@ -39,28 +37,20 @@ impl Deployments {
         self.create_in(by, request, key, None).await
     }
 
-    /// As [`Self::create`]; one of a batch waits for its turn.
+    /// As [`Self::create`]; one of a batch waits for its turn, and takes its place there.
     pub(super) async fn create_in(
         &self,
         by: &Caller,
         request: &DeployRequest,
         key: Option<&str>,
-        batch_id: Option<&str>,
+        place: Option<Place<'_>>,
     ) -> Result<Deployment, DeployError> {
-        let hash = self
-            .request_key
-            .digest(Zeroizing::new(json!(request).to_string()).as_bytes());
-        if let Some(key) = key
-            && (key.is_empty() || key.len() > 255 || key.chars().any(|c| c.is_control()))
-        {
-            return Err(DeployError::BadKey(key.chars().count()));
-        }
-        // Keys are each project's own: nobody learns that somebody else has used one.
-        let key = key.map(|key| format!("{}:{key}", by.project_id));
-        let key = key.as_deref();
-        if let Some(key) = key {
+        let keyed = key
+            .map(|key| Keyed::new(by, key, request, &self.request_key))
+            .transpose()?;
+        if let Some(keyed) = &keyed {
             let mut connection = self.db.acquire().await.map_err(doing("look for the request"))?;
-            if let Some(id) = earlier(&mut connection, key, &hash).await? {
+            if let Some(id) = keyed.earlier(&mut connection).await? {
                 drop(connection);
                 self.events.settled().await?;
                 return self.get(&by.viewer(), &id).await;
@@ -72,12 +62,18 @@ impl Deployments {
         let subject = self.subject(by, request, target.as_ref()).await?;
 
         let mut change = self.events.begin_by(by.author()).await?;
-        if let Some(key) = key
-            && let Some(id) = earlier(change.connection(), key, &hash).await?
+        if let Some(keyed) = &keyed
+            && let Some(id) = keyed.earlier(change.connection()).await?
         {
             drop(change);
             self.events.settled().await?;
             return self.get(&by.viewer(), &id).await;
+        }
+        if let Some(place) = place
+            && !place.leave(change.connection()).await?
+        {
+            // Somebody else has just made what belongs there.
+            return Err(DeployError::NoBatch(place.batch_id.to_owned()));
         }
         // Read once more: from here on nobody else can change it.
         let node = inventory::load(change.connection(), &subject.node.id)
@@ -96,6 +92,7 @@ impl Deployments {
         let (image, checked) = subject.check(request, &node, self.catalog.region(), policy)?;
         require_content(change.connection(), image, &checked.disk.manifest).await?;
         let id = Ulid::generate().to_string();
+        let batch_id = place.map(|place| place.batch_id);
         self.insert(change.connection(), (&id, batch_id), by, &node, image, &checked)
             .await?;
         if let Some(target) = &target {
@@ -122,21 +119,9 @@ impl Deployments {
             let meta_data = checked.options.data_source.meta_data(&id, &checked.hostname);
             keep_secrets(change.connection(), &id, &meta_data, &user_data, &network).await?;
         }
-        if let Some(key) = key {
-            let now = self.clock.now_ms();
-            sqlx::query("DELETE FROM idempotency_keys WHERE created_at < ?")
-                .bind(now - REMEMBER_KEYS_MS)
-                .execute(change.connection())
-                .await
-                .map_err(doing("forget old keys of requests"))?;
-            sqlx::query("INSERT INTO idempotency_keys (key, request_hash, deployment_id, created_at) VALUES (?, ?, ?, ?)")
-                .bind(key)
-                .bind(hash.as_bytes().as_slice())
-                .bind(&id)
-                .bind(self.clock.now_ms())
-                .execute(change.connection())
-                .await
-                .map_err(doing("keep the request's key"))?;
+        if let Some(keyed) = &keyed {
+            let made = Made::Deployment(&id);
+            keyed.keep(change.connection(), made, self.clock.now_ms()).await?;
         }
         self.begin(&mut change, &id, by, &node, image, &checked.warnings)
             .await?;
@@ -348,25 +333,6 @@ impl Deployments {
 
 fn not_found(id: &str) -> DeployError {
     DeployError::NotFound(id.chars().take(64).collect())
-}
-
-/// The deployment that an earlier request with this key made.
-async fn earlier(
-    connection: &mut SqliteConnection,
-    key: &str,
-    hash: &blake3::Hash,
-) -> Result<Option<String>, DeployError> {
-    let row: Option<(Vec<u8>, String)> =
-        sqlx::query_as("SELECT request_hash, deployment_id FROM idempotency_keys WHERE key = ?")
-            .bind(key)
-            .fetch_optional(connection)
-            .await
-            .map_err(doing("look for the request's key"))?;
-    match row {
-        Some((known, id)) if known == hash.as_bytes() => Ok(Some(id)),
-        Some(_) => Err(DeployError::KeyReused),
-        None => Ok(None),
-    }
 }
 
 pub(super) async fn new_task(

@@ -46,6 +46,7 @@ mod preflight;
 mod progress;
 mod record;
 mod removal;
+mod repeated;
 mod report;
 mod request;
 mod rescue;
@@ -142,6 +143,7 @@ pub struct Deployments {
     rules: DeployConfig,
     unreadable: Seldom,
     contradictions: Seldom,
+    in_hand: batch::InHand,
     /// Secrets were deleted since the database's log was emptied last; at the start nobody knows.
     unscrubbed: Arc<AtomicBool>,
     // Nothing moved while nobody watched: deadlines never count from before this.
@@ -194,6 +196,7 @@ impl Deployments {
             rules: config.deploy,
             unreadable: Seldom::every(SignedDuration::MAX),
             contradictions: Seldom::every(contradiction::TELL_EVERY),
+            in_hand: batch::InHand::default(),
             unscrubbed: Arc::new(AtomicBool::new(true)),
             watching_since: clock.now(),
             clock,

@@ -92,6 +92,7 @@ impl Deployments {
                 tracing::error!(deployment.id = deployment.id, error = %chain(&error), "a deployment could not go on");
             }
         }
+        self.make_batches().await?;
         self.reconcile_batches().await
     }
 

@@ -54,6 +54,10 @@ impl Deployments {
         if let (true, Some(deployment)) = (node.state.is_taken(), &deployment) {
             let (waiting, until) = self.waiting(deployment).await?;
             let explanation = waiting.to_string();
+            let held_back = match waiting {
+                Waiting::Maintenance => maintenance_of(&node),
+                _ => String::new(),
+            };
             // The machine that does not come may be the one that is not recognised.
             let problem = self.contradiction(&node.id).await?;
             return Ok(Why {
@@ -61,7 +65,7 @@ impl Deployments {
                 summary: match deployment.purpose {
                     Purpose::Install => {
                         format!(
-                            "{} gets the image {}: {explanation}.",
+                            "{} gets the image {}: {explanation}.{held_back}",
                             node.name, deployment.image_name
                         )
                     }
@@ -81,12 +85,7 @@ impl Deployments {
         }
         let fit = deployment.as_ref().and_then(|last| last.fit.clone());
         let (mut summary, waiting_for) = resting(&node, connected);
-        if let Some(maintenance) = &node.maintenance {
-            summary.push_str(&format!(
-                " It is in maintenance since {}, by {}: {}; nothing is begun on it.",
-                maintenance.since, maintenance.by, maintenance.reason
-            ));
-        }
+        summary.push_str(&maintenance_of(&node));
         let mut connection = self
             .db
             .acquire()
@@ -169,6 +168,16 @@ impl Deployments {
             },
         })
     }
+}
+
+/// Since when, by whom and why nothing is begun on it; empty: it is not in maintenance.
+fn maintenance_of(node: &Node) -> String {
+    node.maintenance.as_ref().map_or_else(String::new, |maintenance| {
+        format!(
+            " It is in maintenance since {}, by {}: {}; nothing is begun on it.",
+            maintenance.since, maintenance.by, maintenance.reason
+        )
+    })
 }
 
 /// How to get into a server that is rescued.

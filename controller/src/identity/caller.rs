@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     role::{Permission, Role},
@@ -28,6 +29,25 @@ pub struct Caller {
     /// When the token ends.
     pub expires_at: Option<Timestamp>,
     scopes: Option<Vec<Scope>>,
+}
+
+/// What is kept of a caller whose request goes on after its answer, or without one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    token_id: String,
+    name: String,
+    user_id: Option<String>,
+    project_id: String,
+    role: Role,
+}
+
+impl Asker {
+    /// As he was when his token was checked, and allowed no more than what he asked for.
+    #[must_use]
+    pub fn caller(self, permission: Permission) -> Caller {
+        Caller::new(self.token_id, self.name, self.user_id, self.project_id, self.role)
+            .narrowed(Some(vec![permission.into()]), None)
+    }
 }
 
 /// Whose objects somebody may see; what is published or shared is seen besides.
@@ -88,6 +108,18 @@ impl Caller {
         self.scopes = scopes;
         self.expires_at = expires_at;
         self
+    }
+
+    /// What is kept of him where his request goes on without him.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker {
+            token_id: self.token_id.clone(),
+            name: self.name.clone(),
+            user_id: self.user_id.clone(),
+            project_id: self.project_id.clone(),
+            role: self.role,
+        }
     }
 
     /// What the token is narrowed to; `None`: all that the role may do.
@@ -211,6 +243,19 @@ mod tests {
                 .require(Permission::ReadImages)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn whoever_is_kept_may_see_the_same_and_do_what_he_asked_for() {
+        let member = Caller::for_test("p", Role::Member);
+        let kept = serde_json::to_string(&member.asker()).unwrap();
+        let again = serde_json::from_str::<Asker>(&kept).unwrap();
+        let again = again.caller(Permission::WriteDeployments);
+        assert_eq!(
+            (again.viewer(), again.author()),
+            (member.viewer(), member.author())
+        );
+        assert!(again.may(Permission::WriteDeployments) && !again.may(Permission::WriteImages));
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod who_am_i;
 use std::path::PathBuf;
 
 pub use authority::{Authority, IssuedCertificate, KeyDigest};
-pub use caller::{Caller, PLATFORM, Viewer};
+pub use caller::{Asker, Caller, PLATFORM, Viewer};
 pub use certificate::{GuestId, guest_of, node_id_of};
 pub use image_keys::{ImageKeyError, ImageKeys, WrappedKey};
 pub(crate) use keyfile::write_whole;

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, service::RoutesBuilder};
 
 use super::{
     caller,
-    deployments::asked,
+    deployments::{asked, key_of},
     nodes::{problem, status, timestamp},
 };
 use crate::{
@@ -74,6 +74,7 @@ impl Batches for BatchesService {
     ) -> Result<Response<WireBatch>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::WriteDeployments)?;
+        let key = key_of(&request);
         let request = request.into_inner();
         let wanted = BatchRequest {
             nodes: request.nodes,
@@ -81,7 +82,11 @@ impl Batches for BatchesService {
             at_once: Some(request.at_once).filter(|at_once| *at_once > 0),
             stop_after: Some(request.stop_after).filter(|limit| *limit > 0),
         };
-        let batch = self.0.deployments.create_batch(&caller, &wanted).await;
+        let batch = self
+            .0
+            .deployments
+            .create_batch(&caller, &wanted, key.as_deref())
+            .await;
         Ok(Response::new(wire(batch.map_err(status::<DeployError>)?)))
     }
 

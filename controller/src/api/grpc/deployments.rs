@@ -154,6 +154,12 @@ fn disk_plan(plan: DiskPlan) -> WireDiskPlan {
     }
 }
 
+/// The idempotency key of a request that makes deployments.
+pub(super) fn key_of<T>(request: &Request<T>) -> Option<String> {
+    let key = request.metadata().get("idempotency-key");
+    key.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
+}
+
 #[tonic::async_trait]
 impl Deployments for DeploymentsService {
     async fn create_deployment(
@@ -162,11 +168,7 @@ impl Deployments for DeploymentsService {
     ) -> Result<Response<WireDeployment>, Status> {
         let caller = caller(&request)?;
         caller.require(Permission::WriteDeployments)?;
-        let key = request
-            .metadata()
-            .get("idempotency-key")
-            .and_then(|value| value.to_str().ok())
-            .map(ToOwned::to_owned);
+        let key = key_of(&request);
         let request = asked(request.into_inner());
         let deployment = self
             .0

@@ -5,12 +5,13 @@ use axum::{
     extract::{Path, State, rejection::JsonRejection},
     routing::{get, post},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
     auth::Caller,
+    deployments::key_of,
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -56,6 +57,10 @@ struct BatchCancellation {
     post,
     path = "/v1/batches",
     tag = "deployments",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "A second request with this key is answered with the batch of the first one"),
+    ),
     request_body = BatchRequest,
     responses(
         (status = 201, description = "Begun; nodes that cannot be deployed are named with the reason", body = Batch),
@@ -70,11 +75,13 @@ struct BatchCancellation {
 async fn create_batch(
     caller: Caller,
     State(app): State<App>,
+    headers: HeaderMap,
     body: Result<Json<BatchRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Batch>), Problem> {
     caller.require(Permission::WriteDeployments)?;
     let Json(request) = body?;
-    let batch = app.deployments.create_batch(&caller, &request).await?;
+    let key = key_of(&headers)?;
+    let batch = app.deployments.create_batch(&caller, &request, key).await?;
     Ok((StatusCode::CREATED, Json(batch)))
 }
 

@@ -97,16 +97,7 @@ async fn create_deployment(
 ) -> Result<Response, Problem> {
     caller.require(Permission::WriteDeployments)?;
     let Json(request) = body?;
-    let key = headers
-        .get("idempotency-key")
-        .map(|value| value.to_str())
-        .transpose()
-        .map_err(|_| {
-            Problem::invalid(
-                "The Idempotency-Key is not printable text.",
-                "Use a short random text, such as a UUID.",
-            )
-        })?;
+    let key = key_of(&headers)?;
     if request.dry_run {
         return Ok(Json(app.deployments.plan(&caller, &request).await?).into_response());
     }
@@ -114,6 +105,17 @@ async fn create_deployment(
     let view = app.deployments.view(deployment).await?;
     let location = [(header::LOCATION, format!("/v1/deployments/{}", view.id))];
     Ok((StatusCode::CREATED, location, Json(view)).into_response())
+}
+
+/// The Idempotency-Key of a request that makes deployments.
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let key = headers.get("idempotency-key").map(|value| value.to_str());
+    key.transpose().map_err(|_| {
+        Problem::invalid(
+            "The Idempotency-Key is not printable text.",
+            "Use a short random text, such as a UUID.",
+        )
+    })
 }
 
 /// All deployments, newest first.

@@ -84,9 +84,11 @@ fn situations() -> Vec<(&'static str, Phase, Facts)> {
     let first = Facts { step: Step::FirstBootReport, ..away(works()) };
     vec![
         ("of a batch, others are before it", Queued, Facts { turn: Turn::Behind(3), ..begun() }),
+        ("of a batch, its node is in maintenance", Queued, Facts { turn: Turn::Maintenance, ..begun() }),
         ("its turn has come", Queued, begun()),
         ("the batch was stopped", Queued, Facts { turn: Turn::Never, ..begun() }),
         ("its turn did not come", Queued, late(Facts { turn: Turn::Behind(3), ..begun() })),
+        ("its node stays in maintenance", Queued, late(Facts { turn: Turn::Maintenance, ..begun() })),
         ("cancelled", Queued, cancelled(begun())),
         ("begun", Await, begun()),
         ("begun, the server has a BMC", Await, Facts { now: at(20), power: bmc(0, None), ..begun() }),
@@ -162,7 +164,7 @@ fn told(facts: &Facts, decision: &Decision) -> (String, &'static str) {
         Decision::Stay { waiting_for, until } => {
             assert!(*until > facts.now, "{waiting_for} has no deadline ahead");
             let limit = match waiting_for {
-                Waiting::Turn(_) => "`queue_seconds`",
+                Waiting::Turn(_) | Waiting::Maintenance => "`queue_seconds`",
                 Waiting::Power
                 | Waiting::PowerByHand(_)
                 | Waiting::PowerByBmc(_)

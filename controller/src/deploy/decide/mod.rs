@@ -223,6 +223,13 @@ fn queued(facts: &Facts) -> Decision {
             "Its turn in its batch did not come in time.",
             "Look at what those do that run (imprint batch show), then {again}.",
         ),
+        Turn::Maintenance => wait(
+            facts,
+            Waiting::Maintenance,
+            facts.limits.queue,
+            "The node was in maintenance, and its turn in its batch did not come in time.",
+            "When the work on it is done, end the maintenance (imprint node maintenance NODE --end) and {again}.",
+        ),
     }
 }
 

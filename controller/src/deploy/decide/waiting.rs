@@ -9,6 +9,8 @@ use crate::deploy::state::Step;
 pub enum Waiting {
     /// So many of its batch are before it.
     Turn(u32),
+    /// Its node is in maintenance, in which nothing is begun.
+    Maintenance,
     /// The machine is to be powered on.
     Power,
     /// The same, with what people have to know.
@@ -57,6 +59,9 @@ impl fmt::Display for Waiting {
         match self {
             Self::Turn(0) => f.write_str("waits for its turn in its batch: it is the next"),
             Self::Turn(before) => write!(f, "waits for its turn in its batch: {before} are before it"),
+            Self::Maintenance => f.write_str(
+                "waits for the maintenance of its node to end (imprint node maintenance NODE --end), and for its turn in its batch",
+            ),
             Self::Power => f.write_str(
                 "waits for the server to boot the ramdisk from the network: power it on or restart it",
             ),

@@ -7,7 +7,7 @@ use super::rig::*;
 use crate::{deploy::*, inventory::NodeState};
 
 /// Nodes in service that nobody has connected to.
-async fn nodes(rig: &Rig, count: u64) -> Vec<String> {
+pub(super) async fn nodes(rig: &Rig, count: u64) -> Vec<String> {
     let mut ids = Vec::new();
     for index in 0..count {
         let fingerprint = wire::Fingerprint {
@@ -27,7 +27,7 @@ async fn nodes(rig: &Rig, count: u64) -> Vec<String> {
     ids
 }
 
-fn batch_of(nodes: &[String]) -> BatchRequest {
+pub(super) fn batch_of(nodes: &[String]) -> BatchRequest {
     BatchRequest {
         nodes: nodes.to_vec(),
         deployment: DeployRequest {
@@ -39,7 +39,7 @@ fn batch_of(nodes: &[String]) -> BatchRequest {
     }
 }
 
-fn queued(batch: &Batch) -> Vec<bool> {
+pub(super) fn queued(batch: &Batch) -> Vec<bool> {
     batch.nodes.iter().map(|node| node.queued).collect()
 }
 
@@ -50,7 +50,7 @@ async fn a_batch_lets_some_run_at_a_time() {
     let deployments = &rig.app().deployments;
     let mut asked = batch_of(&ids);
     asked.nodes.push("nobody".to_owned());
-    let batch = deployments.create_batch(&admin(), &asked).await.unwrap();
+    let batch = deployments.create_batch(&admin(), &asked, None).await.unwrap();
     assert_eq!(queued(&batch), [false, false, true, true]);
     assert_eq!(
         (batch.counts.running, batch.counts.queued, batch.counts.refused),
@@ -90,7 +90,10 @@ async fn too_many_failures_stop_a_batch_and_leave_the_rest_alone() {
     let rig = Rig::start().await;
     let ids = nodes(&rig, 5).await;
     let deployments = &rig.app().deployments;
-    let batch = deployments.create_batch(&admin(), &batch_of(&ids)).await.unwrap();
+    let batch = deployments
+        .create_batch(&admin(), &batch_of(&ids), None)
+        .await
+        .unwrap();
     // Neither of the first two ever boots.
     rig.clock.advance(SignedDuration::from_mins(31));
     deployments.reconcile().await.unwrap();
@@ -125,7 +128,7 @@ async fn an_operator_stops_a_batch() {
         at_once: Some(1),
         ..batch_of(&ids)
     };
-    let batch = deployments.create_batch(&admin(), &asked).await.unwrap();
+    let batch = deployments.create_batch(&admin(), &asked, None).await.unwrap();
     let stopped = deployments
         .cancel_batch(&admin(), &batch.id, false)
         .await
@@ -159,13 +162,13 @@ async fn what_is_no_batch_is_refused_before_anything_is_begun() {
         with(&|it| it.deployment.hostname = Some("one".to_owned())),
         with(&|it| it.deployment.dry_run = true),
     ] {
-        let refused = deployments.create_batch(&admin(), &bad).await;
+        let refused = deployments.create_batch(&admin(), &bad, None).await;
         assert!(matches!(&refused, Err(DeployError::BadTerms(_))), "{refused:?}");
     }
     assert_eq!(rig.count("batch.created").await, 0);
     // None of its nodes can have the image: the reason is the answer, and nothing is left behind.
     let none = with(&|it| it.deployment.image = "nothing".to_owned());
-    let refused = deployments.create_batch(&admin(), &none).await;
+    let refused = deployments.create_batch(&admin(), &none, None).await;
     assert!(
         matches!(&refused, Err(DeployError::Fault(problem)) if problem.kind == "image-not-found"),
         "{refused:?}"

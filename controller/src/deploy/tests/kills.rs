@@ -66,6 +66,15 @@ async fn is_ended(rig: &Rig, machine: &Machine) -> Result<(), DeployError> {
     deployments.end_rescue(&admin(), &machine.node_id).await.map(drop)
 }
 
+/// The machine does what it does in the next seconds.
+async fn goes_on(machine: &mut Machine, rig: &Rig) {
+    match machine.power {
+        Power::Off => machine.boots(rig).await,
+        Power::System => drop(machine.reports(rig).await),
+        Power::Ramdisk(_) => machine.agent(rig).await,
+    }
+}
+
 /// One order, with a controller that dies at the `n`th place; false when there are not so many.
 async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool {
     let mut machine = Machine::in_service(rig.as_ref().unwrap(), index).await;
@@ -84,11 +93,7 @@ async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool
                 Err(_) => dead = true,
             }
         } else {
-            match machine.power {
-                Power::Off => machine.boots(now).await,
-                Power::System => drop(machine.reports(now).await),
-                Power::Ramdisk(_) => machine.agent(now).await,
-            }
+            goes_on(&mut machine, now).await;
             dead |= is_let_in(now, &machine).await && is_ended(now, &machine).await.is_err();
             dead |= now.app().deployments.reconcile().await.is_err();
             // In a rescue nobody may have anything to tell, who would notice it.
@@ -158,4 +163,119 @@ async fn a_controller_may_die_at_any_place() {
         index += 1;
         assert!(n > least, "{what:?} has only {n} places");
     }
+}
+
+/// A batch of three, two at a time, with a controller that dies at the `n`th place; false when there are not so many.
+async fn batch_dies_at(rig: &mut Option<Rig>, n: u64) -> bool {
+    let mut machines = Vec::new();
+    for index in 0..3 {
+        machines.push(Machine::in_service(rig.as_ref().unwrap(), 3 * n + index).await);
+    }
+    let request = BatchRequest {
+        nodes: machines.iter().map(|machine| machine.node_id.clone()).collect(),
+        deployment: DeployRequest {
+            image: "debian".to_owned(),
+            ..DeployRequest::default()
+        },
+        at_once: Some(2),
+        stop_after: Some(1),
+    };
+    let key = format!("batch-{n}");
+    let mut asked = None;
+    let mut died = false;
+    crash::at(n);
+    for _ in 0..200 {
+        let now = rig.as_ref().unwrap();
+        now.clock.advance(SignedDuration::from_secs(5));
+        let deployments = &now.app().deployments;
+        let mut dead = false;
+        if asked.is_none() {
+            // Whoever gets no answer asks again with the same key.
+            match deployments.create_batch(&admin(), &request, Some(&key)).await {
+                Ok(batch) => asked = Some(batch.id),
+                Err(_) => dead = true,
+            }
+        } else {
+            for machine in &mut machines {
+                if machine.node(now).await.state.is_taken() {
+                    goes_on(machine, now).await;
+                }
+            }
+            dead |= deployments.reconcile().await.is_err();
+        }
+        for machine in &mut machines {
+            dead |= std::mem::take(&mut machine.alone);
+        }
+        if dead || crash::is_dead() {
+            died |= crash::never();
+            for ramdisk in machines.iter_mut().filter_map(Machine::ramdisk) {
+                ramdisk.session = None;
+            }
+            *rig = Some(rig.take().unwrap().restart().await);
+            continue;
+        }
+        let mut taken = 0;
+        for machine in &machines {
+            machine.check(now).await;
+            taken += u32::from(machine.node(now).await.state.is_taken());
+        }
+        if asked.is_some() && taken == 0 {
+            break;
+        }
+    }
+    died |= crash::never();
+    let now = rig.as_ref().unwrap();
+    let id = asked.expect("the batch was taken");
+    let batch = now.app().deployments.batch(&Viewer::All, &id).await.unwrap();
+    assert!(
+        batch.ended && batch.counts.succeeded == 3 && batch.nodes.len() == 3,
+        "killed at place {n}: {batch:?}"
+    );
+    for machine in &machines {
+        let node = batch.nodes.iter().find(|node| node.node_id == machine.node_id);
+        let node = node.expect("each node has its deployment");
+        assert_eq!(
+            machine.begun.get(&node.deployment_id),
+            Some(&1),
+            "killed at place {n}: {:?}",
+            machine.begun
+        );
+    }
+    let told: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM events WHERE kind = 'batch.created' AND json_extract(details, '$.batch_id') = ?",
+    )
+    .bind(&id)
+    .fetch_one(&now.app().db)
+    .await
+    .unwrap();
+    assert_eq!(told, 1, "killed at place {n}");
+    died
+}
+
+async fn a_batch_lives_on(first: u64) {
+    let mut rig = Some(Rig::start().await);
+    let mut n = first;
+    while batch_dies_at(&mut rig, n).await {
+        n += 2;
+    }
+    assert!(n > 40, "a batch has only {n} places");
+    let rig = rig.unwrap();
+    let batches: i64 = sqlx::query_scalar("SELECT count(*) FROM batches")
+        .fetch_one(&rig.app().db)
+        .await
+        .unwrap();
+    let asked = i64::try_from((n - first) / 2 + 1).unwrap();
+    assert_eq!(batches, asked, "each request makes one batch");
+}
+
+// Two tests, since there are many places: one for those before something is written down, and for those after.
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_controller_may_die_at_any_odd_place_of_a_batch() {
+    a_batch_lives_on(1).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_controller_may_die_at_any_even_place_of_a_batch() {
+    a_batch_lives_on(2).await;
 }

@@ -1,3 +1,4 @@
+mod batch_faults;
 mod batches;
 mod cancels;
 mod contradictions;
