@@ -26,6 +26,8 @@ pub struct ControllerOptions {
     pub timeouts: &'static str,
     /// Where cards reach the volumes that it makes; none: it makes none.
     pub volumes: Option<SocketAddr>,
+    /// The section about its store, its head included; empty: the folder.
+    pub store: String,
 }
 
 /// A controller with a data folder of its own.
@@ -231,10 +233,11 @@ pub fn configuration(
         "listen = \"{SERVER}:8443\"\npublic_url = \"https://{SERVER}:8443\"\ndata_dir = {data:?}\n\n\
          [boot]\nlisten = \"{SERVER}:8080\"\npublic_url = \"http://{SERVER}:8080\"\nramdisk_dir = {ramdisk:?}\n\
          kernel_args = [\"console=tty0\", \"console=ttyS0,115200\", \"no_timer_check\"]\nextra_initrds = [{}]\n{boot}\n\
-         [dhcp]\n{dhcp}\n{volumes}[timeouts]\n{timeouts}",
+         [dhcp]\n{dhcp}\n{volumes}{store}[timeouts]\n{timeouts}",
         initrds.join(", "),
         boot = options.boot,
         timeouts = options.timeouts,
+        store = options.store,
         data = data.display().to_string(),
         ramdisk = ramdisk.display().to_string(),
     )

@@ -75,6 +75,7 @@ pub fn run(parts: &Parts, options: &DemoOptions) -> Result<()> {
             volumes: options.sdi.then_some(STORAGE),
             ..ControllerOptions::default()
         },
+        bucket: false,
         keep_logs: false,
     };
     let mut lab = Lab::start("demo", parts, &lab_options)?;

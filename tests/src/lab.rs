@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::accel::Accel;
+use crate::bucket::Bucket;
 use crate::cli::Cli;
 use crate::controller::{Controller, ControllerOptions};
 use crate::interrupt;
@@ -58,6 +59,8 @@ pub struct LabOptions {
     pub addresses: Addresses,
     /// The controller.
     pub controller: ControllerOptions,
+    /// Whether the controller keeps its images in a bucket of an S3 service, which runs beside it.
+    pub bucket: bool,
     /// Whether logs survive in `target/lab-logs`.
     pub keep_logs: bool,
 }
@@ -67,6 +70,7 @@ impl Default for LabOptions {
         Self {
             addresses: Addresses::Foreign,
             controller: ControllerOptions::default(),
+            bucket: false,
             keep_logs: true,
         }
     }
@@ -86,6 +90,7 @@ pub struct Lab {
     name: String,
     keep_logs: bool,
     servers: usize,
+    bucket: Option<Bucket>,
     network: Network,
     folder: TempDir,
 }
@@ -95,12 +100,17 @@ impl Lab {
     pub fn start(name: &str, parts: &Parts, options: &LabOptions) -> Result<Self> {
         let folder = run_folder(&parts.target, name)?;
         let network = Network::up(folder.path(), options.addresses)?;
+        let bucket = options.bucket.then(|| Bucket::start(folder.path())).transpose()?;
+        let mut special = options.controller.clone();
+        if let Some(bucket) = &bucket {
+            special.store = bucket.section();
+        }
         let controller = Controller::init(
             &parts.binaries.join("imprint-controller"),
             &parts.ramdisk,
             folder.path(),
             options.addresses,
-            &options.controller,
+            &special,
         )?;
         let cli = Cli::new(&parts.binaries.join("imprint"), &controller, folder.path());
         let key = SshKey::generate(folder.path())?;
@@ -112,6 +122,7 @@ impl Lab {
             name: name.to_owned(),
             keep_logs: options.keep_logs,
             servers: 0,
+            bucket,
             network,
             folder,
         };
@@ -139,6 +150,13 @@ impl Lab {
     /// Plugs a machine that answers pings on a tagged VLAN into the network.
     pub fn far_end(&mut self) -> Result<()> {
         self.network.far_end()
+    }
+
+    /// The S3 service that keeps the controller's images.
+    pub fn bucket(&mut self) -> Result<&mut Bucket> {
+        self.bucket
+            .as_mut()
+            .context("the controller keeps its images in its own folder")
     }
 
     /// The lab's temporary folder.

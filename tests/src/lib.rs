@@ -14,6 +14,7 @@
 pub mod accel;
 pub mod assassin;
 pub mod bmc;
+pub mod bucket;
 pub mod card;
 pub mod cli;
 pub mod compare;

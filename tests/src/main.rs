@@ -1,6 +1,7 @@
 //! `imprint-lab`: the lab's own program. `cargo xtask demo` and `cargo xtask lab` prepare what it needs and start it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use imprint_tests::demo::{self, DemoOptions};
 use imprint_tests::interrupt::{self, Interrupted};
 use imprint_tests::lab::Parts;
 use imprint_tests::scenario::{self, Scenario};
-use imprint_tests::{assassin, ipmi, network, runner, story};
+use imprint_tests::{assassin, bucket, ipmi, network, runner, story};
 
 /// Virtual servers that really boot over the network.
 #[derive(Debug, Parser)]
@@ -78,9 +79,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Inside a ramdisk: disturbs the agent in the middle of a write
+    /// The S3 service that keeps a controller's images
     #[command(hide = true)]
-    InternalDisturbAgent { deed: assassin::Deed },
+    InternalBucket { listen: SocketAddr, root: PathBuf },
+    /// Inside a ramdisk: disturbs the agent in the middle of its work
+    #[command(hide = true)]
+    InternalDisturbAgent {
+        deed: assassin::Deed,
+        /// Only in the server with this number
+        #[arg(long)]
+        server: Option<usize>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -146,7 +155,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::InternalDhcpServer { leases } => network::be_foreign_server(&leases).map(|()| true),
         Command::InternalChassis { folder, words } => ipmi::chassis(&folder, &words).map(|()| true),
-        Command::InternalDisturbAgent { deed } => assassin::disturb_agent(deed).map(|()| true),
+        Command::InternalBucket { listen, root } => bucket::serve(listen, &root).map(|()| true),
+        Command::InternalDisturbAgent { deed, server } => {
+            assassin::disturb_agent(deed, server).map(|()| true)
+        }
         Command::Card { options } => match card::run(&options) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => Err(error),
@@ -233,6 +245,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Card { .. }
         | Command::InternalDhcpServer { .. }
         | Command::InternalChassis { .. }
+        | Command::InternalBucket { .. }
         | Command::InternalDisturbAgent { .. } => {
             bail!("not a command of a lab")
         }

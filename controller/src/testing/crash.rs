@@ -16,6 +16,11 @@ pub(crate) fn at(n: u64) {
     LEFT.set(Some(n));
 }
 
+/// The controller is dead from now on.
+pub(crate) fn now() {
+    LEFT.set(Some(0));
+}
+
 /// No controller dies any more; true when one has died since [`at`].
 pub(crate) fn never() -> bool {
     LEFT.take() == Some(0)

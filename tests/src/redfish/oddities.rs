@@ -63,6 +63,8 @@ pub struct Oddities {
     pub slow: u32,
     /// So many resets are taken and forgotten.
     pub forgets_resets: u32,
+    /// Nobody reaches it, and nothing is done, until it is back.
+    pub away: bool,
     /// So many requests are refused, since it is busy.
     pub busy: u32,
     /// So many requests get no answer at all. What they ask for is done.

@@ -69,6 +69,7 @@ pub async fn serve(service: Service, listen: SocketAddr) -> Result<Served> {
     let listener = TlsListener {
         tcp,
         acceptor: TlsAcceptor::from(Arc::new(config)),
+        service: service.clone(),
     };
     let router = Router::new().fallback(answer).with_state(service.clone());
     let task = tokio::spawn(async move {
@@ -88,6 +89,7 @@ pub async fn serve(service: Service, listen: SocketAddr) -> Result<Served> {
 struct TlsListener {
     tcp: TcpListener,
     acceptor: TlsAcceptor,
+    service: Service,
 }
 
 impl Listener for TlsListener {
@@ -97,6 +99,9 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.tcp).await;
+            if self.service.is_away() {
+                continue;
+            }
             // Who does not trust the certificate leaves here.
             let shaken = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
             if let Ok(Ok(stream)) = shaken {

@@ -175,6 +175,11 @@ impl Service {
         (state.boot.enabled.clone(), state.boot.target.clone())
     }
 
+    /// Whether nobody reaches it.
+    pub fn is_away(&self) -> bool {
+        self.locked().oddities.away
+    }
+
     /// What is in the virtual CD.
     pub fn media(&self) -> Option<String> {
         self.locked().media.clone()
@@ -188,6 +193,11 @@ impl Service {
 impl State {
     fn answer(&mut self, method: &Method, asked: &str, headers: &HeaderMap, body: &Value) -> Reply {
         let path = asked.trim_end_matches('/');
+        if self.oddities.away {
+            let mut reply = Reply::of(StatusCode::OK, None);
+            reply.manner = Manner::Silent;
+            return reply;
+        }
         self.log.push(match (method, path) {
             (&Method::GET | &Method::DELETE, _) | (_, SESSIONS) => format!("{method} {path}"),
             _ => format!("{method} {path} {body}"),

@@ -123,7 +123,7 @@ impl Meter {
 }
 
 /// What may have been on its way when something broke, and is fetched a second time.
-const IN_FLIGHT: u64 = 32 << 20;
+pub const IN_FLIGHT: u64 = 32 << 20;
 
 /// Bytes that all frames of the lab's image have.
 pub fn stored_bytes(lab: &Lab) -> Result<u64> {

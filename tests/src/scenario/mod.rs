@@ -13,6 +13,7 @@ mod fault_agent_refuses;
 mod fault_cable_pulled;
 mod fault_cancelled;
 mod fault_cells;
+mod fault_cells_2;
 mod fault_cloud_init;
 mod fault_connection_cut;
 mod fault_controller_killed;
@@ -174,6 +175,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 900,
         run: fault_cells::run,
+    },
+    Scenario {
+        name: "fault-cells-2",
+        about: "write, partitions, seed and power-on against a dead store, a killed agent, a power cut and a silent BMC: active each time",
+        ci: false,
+        variant: None,
+        rough_seconds: 700,
+        run: fault_cells_2::run,
     },
     Scenario {
         name: "fault-agent-killed",

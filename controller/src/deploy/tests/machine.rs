@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use imprint_proto::agent::v1::{self as wire, Step as S, controller_message, outcome, task::Kind};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::rig::*;
@@ -25,11 +26,20 @@ pub(super) enum Content {
     Whole(String, String),
 }
 
+/// So long a real agent asks a store that gives nothing (`WriteOptions::patience`).
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// What a store says that is away, as the controller passes it on.
+const NO_STORE: &str = "https://10.0.0.1:8443/v1/store/packs/3f1c answered 503 Service Unavailable";
+
 /// What an agent works on, and the steps that are to come.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     task: wire::Task,
+    /// The step that was begun last.
+    doing: Option<S>,
     left: VecDeque<S>,
+    /// Since when the store has given nothing, and how often it was asked.
+    fetch: Option<(Timestamp, u32)>,
 }
 
 /// A machine that has booted the ramdisk.
@@ -91,6 +101,8 @@ pub(super) struct Machine {
     pub begun: BTreeMap<String, u32>,
     /// Tasks that were stopped by the controller.
     pub stopped: u64,
+    /// Attempts to read an image that the store did not answer.
+    pub unanswered: u64,
     /// A call to the controller has failed: in these tests it is dead then.
     pub alone: bool,
 }
@@ -119,6 +131,7 @@ impl Machine {
             pieces: 1,
             begun: BTreeMap::new(),
             stopped: 0,
+            unanswered: 0,
             alone: false,
         }
     }
@@ -236,9 +249,12 @@ impl Machine {
             Kind::Deploy(deploy) => {
                 let writes = std::iter::repeat_n(S::Write, usize::try_from(self.pieces).unwrap());
                 let finish = [S::Partitions, S::Seed, S::Guest, S::BootEntry, S::Reboot];
+                let volume = deploy.volume.as_ref().map(|_| S::AttachVolume);
                 (
                     deploy.deployment_id.clone(),
-                    std::iter::once(S::ClaimDisk)
+                    volume
+                        .into_iter()
+                        .chain([S::ClaimDisk])
                         .chain(writes)
                         .chain(finish)
                         .collect(),
@@ -261,7 +277,12 @@ impl Machine {
         }
         ramdisk.held.clone_from(&task.task_id);
         (ramdisk.sequence, ramdisk.outbox) = (0, VecDeque::new());
-        ramdisk.work = Some(Work { task, left });
+        ramdisk.work = Some(Work {
+            task,
+            doing: None,
+            left,
+            fetch: None,
+        });
         let begun = self.begun.entry(id.clone()).or_default();
         *begun += 1;
         assert!(*begun <= 3, "{id} begins for the {begun}th time");
@@ -307,13 +328,13 @@ impl Machine {
         let Some(ramdisk) = self.ramdisk() else { return };
         let Some(work) = &mut ramdisk.work else { return };
         let task = work.task.clone();
+        work.fetch = None;
         if let Some(step) = work.left.pop_front() {
-            ramdisk.sequence += 1;
-            let mut event = step_event(&task.task_id, ramdisk.sequence, step, wire::StepKind::Started);
-            if step == S::Rescue && ramdisk.rescue {
-                event.rescue = Some(access(&ramdisk.boot_id));
-            }
-            ramdisk.outbox.push_back(Numbered::Step(Box::new(event)));
+            work.doing = Some(step);
+            let rescue = (step == S::Rescue && ramdisk.rescue).then(|| access(&ramdisk.boot_id));
+            ramdisk.tells(&task.task_id, step, wire::StepKind::Started, |event| {
+                event.rescue = rescue;
+            });
             if matches!(step, S::Write | S::Wipe) {
                 self.content = Content::Part;
             }
@@ -347,6 +368,32 @@ impl Machine {
                 ramdisk.ends(&task.task_id, success, vec![proof]);
                 self.content = Content::Blank;
             }
+        }
+    }
+
+    /// The same while the store gives nothing. Only whoever writes an image needs it: he asks again and again, tells of
+    /// it ever more rarely, and gives up at last, as `agent/src/source/patience.rs` does.
+    pub(super) fn works_without_store(&mut self, now: Timestamp) {
+        let work = self.ramdisk().and_then(|ramdisk| ramdisk.work.as_mut());
+        let Some(work) = work.filter(|work| work.doing == Some(S::Write)) else {
+            return self.works();
+        };
+        let (since, attempts) = work.fetch.get_or_insert((now, 0));
+        *attempts += 1;
+        let (since, attempts) = (*since, *attempts);
+        let task_id = work.task.task_id.clone();
+        self.unanswered += 1;
+        let ramdisk = self.ramdisk().expect("it works");
+        let waited = now.duration_since(since);
+        if waited >= PATIENCE {
+            ramdisk.work = None;
+            ramdisk.gives_up_the_store(&task_id, waited, attempts);
+        } else if attempts.is_power_of_two() {
+            ramdisk.tells(&task_id, S::Write, wire::StepKind::Retrying, |event| {
+                event.detail = format!("chunks 12 to 40 (attempt {attempts} failed)");
+                NO_STORE.clone_into(&mut event.cause);
+                event.retry_in_ms = 8000;
+            });
         }
     }
 
@@ -490,6 +537,38 @@ impl Ramdisk {
         self.work
             .as_ref()
             .is_some_and(|work| matches!(work.task.kind, Some(Kind::Rescue(_))))
+    }
+
+    fn tells(
+        &mut self,
+        task_id: &str,
+        step: S,
+        kind: wire::StepKind,
+        fill: impl FnOnce(&mut wire::StepEvent),
+    ) {
+        self.sequence += 1;
+        let mut event = step_event(task_id, self.sequence, step, kind);
+        fill(&mut event);
+        self.outbox.push_back(Numbered::Step(Box::new(event)));
+    }
+
+    /// The end of a write whose store gave nothing for too long: the step, then the task.
+    fn gives_up_the_store(&mut self, task_id: &str, waited: SignedDuration, attempts: u32) {
+        let failure = wire::Failure {
+            step: S::Write.into(),
+            cause: format!(
+                "gave up after {} s without progress and {attempts} attempts: {NO_STORE}",
+                waited.as_secs()
+            ),
+            remedy: "look at the log of the controller or store, then deploy again".to_owned(),
+            head_cleared: true,
+            retryable: true,
+        };
+        self.tells(task_id, S::Write, wire::StepKind::Failed, |event| {
+            event.cause.clone_from(&failure.cause);
+            event.remedy.clone_from(&failure.remedy);
+        });
+        self.ends(task_id, outcome::Result::Failure(failure), Vec::new());
     }
 
     fn ends(&mut self, task_id: &str, result: outcome::Result, certificates: Vec<wire::WipeCertificate>) {

@@ -26,7 +26,7 @@ use crate::{
     events::{Event, EventQuery},
     ingest::ImportRequest,
     power::{BmcKind, NewBmc},
-    testing::TestServer,
+    testing::{TestServer, crash},
 };
 pub(super) use crate::{identity::Viewer, testing::admin};
 
@@ -88,6 +88,22 @@ impl Rig {
         app.close().await;
         drop(app);
         meanwhile(&self.config.data_dir);
+        let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
+        Self {
+            server: TestServer::serve(app).await,
+            clock: self.clock,
+            config: self.config,
+            _dir: self._dir,
+        }
+    }
+
+    /// Starts the controller again after it was killed (`crash::now`): what it would write down at its end is lost.
+    pub(super) async fn restart_killed(self) -> Self {
+        let app = self.server.app.clone();
+        self.server.stop().await;
+        app.close().await;
+        drop(app);
+        assert!(crash::never(), "the controller was alive");
         let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
         Self {
             server: TestServer::serve(app).await,
