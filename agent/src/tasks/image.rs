@@ -24,6 +24,8 @@ use crate::{
     target::Target,
 };
 
+/// With stores that do not answer: shorter than the controller's `step_progress_seconds`, since the agent knows the better reason.
+const PATIENCE: Duration = Duration::from_secs(540);
 const DEFAULT_MEMORY: u64 = 64 << 20;
 const LEAST_MEMORY: u64 = 24 << 20;
 
@@ -63,6 +65,7 @@ impl ImageWrite<'_> {
             options: WriteOptions {
                 max_memory_bytes: memory_for_writing(inventory::memory_bytes(&self.around.root)),
                 veiled: self.veiled,
+                patience: PATIENCE,
                 journal: Some(self.around.state.join("journal")),
                 ..WriteOptions::default()
             },

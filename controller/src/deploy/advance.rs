@@ -99,7 +99,7 @@ impl Deployments {
 
     /// Everything a decision about this deployment rests on.
     pub(super) fn facts(&self, deployment: &Deployment, task: TaskFacts, news: &News) -> Facts {
-        let watched = |at: Timestamp| at.max(self.watching_since);
+        let watched = |at: Timestamp| at.max(self.watch.since());
         let progress = self.hub.moved_at(&deployment.node_id, &deployment.task_id);
         let limits = &self.timeouts;
         // As its hardware model says.

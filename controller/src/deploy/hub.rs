@@ -309,6 +309,20 @@ impl Hub {
             .map(|moved| moved.at)
     }
 
+    /// The clock was set back to `now`: what was later than that was now.
+    pub(super) fn nothing_after(&self, now: Timestamp) {
+        let mut inner = self.inner();
+        for session in inner.sessions.values_mut() {
+            session.opened_at = session.opened_at.min(now);
+            if let Some((_, sent_at)) = &mut session.task_sent {
+                *sent_at = (*sent_at).min(now);
+            }
+        }
+        for moved in inner.moved.values_mut() {
+            moved.at = moved.at.min(now);
+        }
+    }
+
     /// What the figures of a task are about, if that was noted a short time ago.
     pub(super) fn subject(&self, node_id: &str, task_id: &str, now: Timestamp) -> Option<Subject> {
         let inner = self.inner();

@@ -61,6 +61,7 @@ mod tests;
 mod user_data;
 mod view;
 mod volume;
+mod watch;
 mod why;
 
 use std::{
@@ -68,7 +69,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use sqlx::SqlitePool;
 use url::Url;
 
@@ -146,8 +147,7 @@ pub struct Deployments {
     in_hand: batch::InHand,
     /// Secrets were deleted since the database's log was emptied last; at the start nobody knows.
     unscrubbed: Arc<AtomicBool>,
-    // Nothing moved while nobody watched: deadlines never count from before this.
-    watching_since: Timestamp,
+    watch: watch::Watch,
 }
 
 impl Deployments {
@@ -198,7 +198,7 @@ impl Deployments {
             contradictions: Seldom::every(contradiction::TELL_EVERY),
             in_hand: batch::InHand::default(),
             unscrubbed: Arc::new(AtomicBool::new(true)),
-            watching_since: clock.now(),
+            watch: watch::Watch::begin(&clock),
             clock,
         }
     }

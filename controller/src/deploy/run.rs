@@ -65,6 +65,7 @@ impl Deployments {
 
     /// Looks once at every running deployment.
     pub async fn reconcile(&self) -> Result<(), DeployError> {
+        self.follow_clock().await?;
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT d.*, {} FROM deployments d JOIN deployment_tasks t ON t.task_id = d.task_id {} \
              WHERE d.state = 'running' AND d.phase <> 'queued'",

@@ -19,6 +19,8 @@ use crate::story::tell;
 
 /// Store and BMC are away for so long.
 const AWAY: Duration = Duration::from_secs(60);
+/// How long a firmware is left alone with its disk.
+const ALONE: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ fn told(lab: &mut Lab, cell: Cell) -> Result<Value> {
             node.wait_serial("the agent has been stopped in seed", patience::DEPLOYMENT)?;
             node.power_off()?;
             tell("the power is gone, with half a seed on the disk");
-            interrupt::pause(fault::DISTURBANCE)?;
+            does_not_boot(&mut node)?;
             node.power_on()?;
         }
         Cell::PowerBmcAway => bmc_away(lab, &node)?,
@@ -93,7 +95,48 @@ fn told(lab: &mut Lab, cell: Cell) -> Result<Value> {
     ensure!(!said.trim().is_empty(), "the system has no name");
     as_it_was_meant(lab, &node, cell, &done)?;
     node.power_off()?;
+    if cell == Cell::SeedPowerCut {
+        boots(&mut node)?;
+    }
     Ok(done)
+}
+
+fn speaks(node: &Node) -> bool {
+    let said = node.serial();
+    ["GRUB", "Linux version", "login:"]
+        .iter()
+        .any(|word| said.contains(word))
+}
+
+/// The image is whole and its system is not finished: without a network the firmware has nothing to boot.
+fn does_not_boot(node: &mut Node) -> Result<()> {
+    let marks = node.disks[0].bootable_marks()?;
+    ensure!(
+        !marks.iter().any(|mark| mark.contains("boot signature")),
+        "firmware may take the disk for one that boots: {marks:?}"
+    );
+    node.power_on()?;
+    node.cable(false)?;
+    interrupt::pause(ALONE)?;
+    ensure!(
+        !speaks(node),
+        "a system that is not finished boots:\n{}",
+        node.serial_tail(25)
+    );
+    tell("left alone with its disk, the firmware boots nothing");
+    node.power_off()
+}
+
+/// As it does once all is done, in less time than was waited for that.
+fn boots(node: &mut Node) -> Result<()> {
+    node.power_on()?;
+    node.cable(false)?;
+    interrupt::until("the firmware to boot the disk", ALONE, || {
+        Ok(speaks(node).then_some(()))
+    })
+    .explain(|| node.serial_tail(25))?;
+    tell("the finished disk boots without a network");
+    node.power_off()
 }
 
 /// A server that is known and free; off where its BMC is to switch it on.
@@ -113,7 +156,13 @@ fn built(lab: &mut Lab, cell: Cell) -> Result<Node> {
         return Ok(node);
     }
     let slow = if cell == Cell::WriteStoreAway { 20 } else { 30 };
-    let mut node = lab.build(NodeSpec::new(Firmware::Bios, disk.slow(slow)))?;
+    // What boots a disk that it finds no entry of.
+    let firmware = if cell == Cell::SeedPowerCut {
+        Firmware::Uefi
+    } else {
+        Firmware::Bios
+    };
+    let mut node = lab.build(NodeSpec::new(firmware, disk.slow(slow)))?;
     node.power_on()?;
     lab.take_into_service(&mut node)?;
     Ok(node)

@@ -248,7 +248,7 @@ impl Deployments {
         };
         let by = document::<Asker>(&row.caller)?.caller(Permission::WriteDeployments);
         let wanted: DeployRequest = document(&row.request)?;
-        let tried_since = timestamp_from_ms(row.created_at).max(self.watching_since);
+        let tried_since = timestamp_from_ms(row.created_at).max(self.watch.since());
         let again = self.clock.now().duration_since(tried_since) < TRIES_FOR;
         let pending: Vec<(i64, String)> = sqlx::query_as(
             "SELECT position, node FROM batch_pending WHERE batch_id = ? ORDER BY position LIMIT ?",

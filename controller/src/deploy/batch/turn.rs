@@ -90,7 +90,7 @@ impl Deployments {
         let longest = seconds(self.timeouts.queue_seconds);
         // As decided: nothing has waited since before this controller began to watch.
         let late = (self.clock.now().checked_sub(longest).ok())
-            .filter(|at| *at >= self.watching_since)
+            .filter(|at| *at >= self.watch.since())
             .map_or(i64::MIN, Timestamp::as_millisecond);
         let ending: Vec<String> = sqlx::query_scalar(
             "SELECT id FROM deployments WHERE state = 'running' AND phase = 'queued' \

@@ -66,6 +66,34 @@ async fn a_machine_that_never_boots_fails_with_a_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_longer_because_the_clock_was_wrong_by_a_year() {
+    for restarts in [false, true] {
+        let mut rig = Rig::start().await;
+        let (machine, mut agent) = rig.available().await;
+        let deployment = rig.deploy(&machine).await;
+        let task = agent.task().await;
+        agent.step(&task.task_id, S::Write, K::Started).await;
+        agent.progress(&task.task_id, 1).await;
+        rig.app().deployments.reconcile().await.unwrap();
+        rig.clock.advance(SignedDuration::from_hours(-24 * 365));
+        if restarts {
+            drop(agent);
+            rig = rig.restart().await;
+        }
+        rig.app().deployments.reconcile().await.unwrap();
+        rig.clock.advance(minutes(9));
+        rig.app().deployments.reconcile().await.unwrap();
+        let state = rig.deployment(&deployment.id).await.state;
+        assert_eq!(state, DeploymentState::Running, "{restarts}");
+        // An agent that is away may be on its way back.
+        rig.clock.advance(minutes(if restarts { 30 } else { 1 }));
+        rig.app().deployments.reconcile().await.unwrap();
+        let state = rig.deployment(&deployment.id).await.state;
+        assert_eq!(state, DeploymentState::Failed, "{restarts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deadlines_are_on_progress() {
     let rig = Rig::start().await;
     let (machine, mut agent) = rig.available().await;

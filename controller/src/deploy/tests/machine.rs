@@ -27,7 +27,7 @@ pub(super) enum Content {
 }
 
 /// So long a real agent asks a store that gives nothing (`WriteOptions::patience`).
-const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+const PATIENCE: SignedDuration = SignedDuration::from_mins(9);
 /// What a store says that is away, as the controller passes it on.
 const NO_STORE: &str = "https://10.0.0.1:8443/v1/store/packs/3f1c answered 503 Service Unavailable";
 
