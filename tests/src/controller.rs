@@ -1,7 +1,7 @@
 //! The controller under test: the real binary with a real configuration file, started, killed and started again.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::interrupt::Explain as _;
 use crate::network::{Addresses, BRIDGE, SERVER};
@@ -28,6 +29,8 @@ pub struct ControllerOptions {
     pub volumes: Option<SocketAddr>,
     /// The section about its store, its head included; empty: the folder.
     pub store: String,
+    /// The size of the disk that its data folder is; none: a folder like others.
+    pub disk_mib: Option<u64>,
 }
 
 /// A controller with a data folder of its own.
@@ -37,6 +40,7 @@ pub struct Controller {
     folder: PathBuf,
     token: String,
     service: Option<Service>,
+    has_disk: bool,
 }
 
 impl Controller {
@@ -53,7 +57,11 @@ impl Controller {
             folder: folder.to_owned(),
             token: String::new(),
             service: None,
+            has_disk: false,
         };
+        if let Some(mib) = options.disk_mib {
+            controller.mount_disk(mib)?;
+        }
         let text = configuration(&controller.data_dir(), ramdisk, addresses, options);
         fs::write(controller.config_path(), text).context("cannot write the controller's configuration")?;
         let mut init = Command::new(binary);
@@ -70,6 +78,33 @@ impl Controller {
             &format!("Authorization: Bearer {}", controller.token),
         )?;
         Ok(controller)
+    }
+
+    fn mount_disk(&mut self, mib: u64) -> Result<()> {
+        let place = self.data_dir();
+        fs::create_dir(&place).context("cannot make the data folder")?;
+        let size = format!("size={mib}m,mode=0700");
+        let (none, tmpfs) = (MsFlags::empty(), Some("tmpfs"));
+        mount(tmpfs, &place, tmpfs, none, Some(size.as_str())).context("cannot mount the data folder")?;
+        self.has_disk = true;
+        Ok(())
+    }
+
+    /// Fills its disk to the last byte; the answer is what has to go to make room.
+    pub fn fill_disk(&self) -> Result<PathBuf> {
+        let path = self.data_dir().join("somebody-elses");
+        let mut file = fs::File::create(&path).context("cannot fill the disk")?;
+        for length in [1 << 20, 4096, 1] {
+            let piece = vec![0xaa; length];
+            loop {
+                match file.write_all(&piece) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error).context("cannot fill the disk"),
+                }
+            }
+        }
+        Ok(path)
     }
 
     /// Starts serving, and waits until it answers.
@@ -192,6 +227,11 @@ impl Drop for Controller {
             && let Err(error) = self.kill()
         {
             eprintln!("{error:#}");
+        }
+        if self.has_disk
+            && let Err(error) = umount2(&self.data_dir(), MntFlags::MNT_DETACH)
+        {
+            eprintln!("the controller's disk cannot be unmounted: {error}");
         }
     }
 }

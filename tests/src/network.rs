@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::far_end::FarEnd;
@@ -36,9 +37,13 @@ pub enum Addresses {
     Own,
 }
 
-/// Leaves the machine's network for an empty one. To be called before any thread is started.
+/// Leaves the machine's network for an empty one, and its mounts for a copy. To be called before any thread is started.
 pub fn enter_namespace() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace: this needs root")?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .context("cannot make namespaces of networks and mounts: this needs root")?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .context("cannot make the mounts private")?;
     ip(&["link", "set", "lo", "up"])
 }
 

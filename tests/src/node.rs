@@ -96,6 +96,8 @@ pub struct NodeSpec {
     pub processors: u32,
     /// Whether QEMU ends instead of restarting the machine, so that the disk can be looked at as the agent left it.
     pub stop_at_reboot: bool,
+    /// Its UEFI boots over the network by HTTP, and not by PXE.
+    pub http_boot: bool,
     /// What manages it.
     pub bmc: BmcSpec,
     /// Its SDI card.
@@ -120,6 +122,7 @@ impl NodeSpec {
             memory_mib: 1024,
             processors: 2,
             stop_at_reboot: false,
+            http_boot: false,
             bmc: BmcSpec::None,
             sdi: None,
             nics: 1,

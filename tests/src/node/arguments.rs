@@ -77,6 +77,12 @@ impl Node {
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n".to_owned(),
             );
+            if self.spec.http_boot {
+                add(
+                    "-fw_cfg",
+                    "name=opt/org.tianocore/IPv4PXESupport,string=n".to_owned(),
+                );
+            }
         }
         for (index, disk) in self.disks.iter().enumerate() {
             arguments.extend(disk.arguments(index));

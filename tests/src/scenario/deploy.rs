@@ -22,6 +22,21 @@ pub fn uefi_virtio(name: &str, parts: &Parts) -> Result<()> {
     one(name, parts, Firmware::Uefi, DiskKind::Virtio)
 }
 
+/// By UEFI HTTP boot alone.
+pub fn uefi_http(name: &str, parts: &Parts) -> Result<()> {
+    let mut spec = NodeSpec::new(Firmware::Uefi, DiskSpec::new(DiskKind::Virtio));
+    spec.http_boot = true;
+    let mut lab = Lab::with_image(name, parts, &LabOptions::default())?;
+    let (nodes, _) = deploy(&mut lab, &[spec])?;
+    let said = nodes[0].serial();
+    ensure!(
+        said.contains("HTTPv4") && !said.contains("PXEv4"),
+        "it was not HTTP that booted it:\n{}",
+        nodes[0].serial_tail(40)
+    );
+    Ok(())
+}
+
 pub fn bios_virtio(name: &str, parts: &Parts) -> Result<()> {
     one(name, parts, Firmware::Bios, DiskKind::Virtio)
 }

@@ -17,6 +17,7 @@ mod fault_cells_2;
 mod fault_cloud_init;
 mod fault_connection_cut;
 mod fault_controller_killed;
+mod fault_disk_full;
 mod fault_refused;
 mod fault_wrong_digest;
 mod guest;
@@ -169,6 +170,14 @@ const ALL: &[Scenario] = &[
         run: fault_controller_killed::run,
     },
     Scenario {
+        name: "fault-disk-full",
+        about: "the controller's disk is full in mid-write: refused with the reason, and all goes on once there is room",
+        ci: false,
+        variant: None,
+        rough_seconds: 180,
+        run: fault_disk_full::run,
+    },
+    Scenario {
         name: "fault-cells",
         about: "boot, write and first boot against power cut, network cut and a dead controller: active each time",
         ci: false,
@@ -279,6 +288,14 @@ const ALL: &[Scenario] = &[
         variant: None,
         rough_seconds: 110,
         run: deploy::uefi_virtio,
+    },
+    Scenario {
+        name: "deploy-uefi-http",
+        about: "UEFI HTTP boot without PXE, from power-on to ssh",
+        ci: false,
+        variant: None,
+        rough_seconds: 110,
+        run: deploy::uefi_http,
     },
     Scenario {
         name: "deploy-bios-sata",

@@ -89,6 +89,15 @@ impl Problem {
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         crate::metrics::met(error);
         tracing::error!(error = %chain(error), "a request failed by a fault of the controller");
+        if is_disk_full(error) {
+            return Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "controller-disk-full",
+                "The controller's disk is full",
+                format!("{error}, since the disk is full; nothing of it was done"),
+                "Make room on the file system of the controller's data folder, then ask again. What is under way goes on by itself.",
+            );
+        }
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -203,4 +212,12 @@ pub fn sentence(message: &str) -> String {
         text.push('.');
     }
     text
+}
+/// Whether the database has no room on its disk (`SQLITE_FULL`).
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    const FULL: &str = "13";
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<sqlx::Error>())
+        .filter_map(|error| error.as_database_error()?.code())
+        .any(|code| code == FULL)
 }

@@ -8,7 +8,7 @@ use super::{
     machine::{Machine, Power},
     rig::*,
 };
-use crate::{deploy::*, inventory::NodeState};
+use crate::{api::rest::problem::Problem, deploy::*, events::NewEvent, inventory::NodeState};
 
 /// As many as the pool has, beside the one that changes go through.
 const CONNECTIONS: usize = 8;
@@ -87,4 +87,36 @@ async fn a_full_disk_stops_everything_and_loses_nothing() {
         assert_eq!(machine.begun.get(&id), Some(&1), "full at point {point}");
         assert!(refused > 0 || point > 10, "nothing was refused at point {point}");
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_disk_is_named_to_whoever_asks() {
+    let rig = Rig::start().await;
+    let mut line = rig.app().events.writer().line().acquire().await.unwrap();
+    // SQLite takes as many pages as there are.
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(&mut *line)
+        .await
+        .unwrap();
+    drop(line);
+    let long = NewEvent {
+        kind: "test.long",
+        node_id: None,
+        deployment_id: None,
+        message: "x".repeat(100_000),
+        details: serde_json::json!({}),
+    };
+    for _ in 0..100 {
+        let Err(error) = rig.app().events.append(long.clone()).await else {
+            continue;
+        };
+        let problem = Problem::from(error);
+        assert_eq!(
+            (problem.kind, problem.status.as_u16()),
+            ("controller-disk-full", 507)
+        );
+        assert!(problem.remedy.contains("Make room"), "{}", problem.remedy);
+        return;
+    }
+    panic!("the disk is never full");
 }
