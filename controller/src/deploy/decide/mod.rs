@@ -15,6 +15,8 @@ mod rescue;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod testing;

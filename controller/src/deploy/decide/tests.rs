@@ -1,11 +1,9 @@
-use proptest::prelude::*;
-
 use super::{
     testing::{at, begun},
     *,
 };
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         now: at(1000),
         moved_at: at(1000),
@@ -20,7 +18,7 @@ fn facts() -> Facts {
     }
 }
 
-fn connected(busy: bool, task_sent: bool, cancel_sent: bool) -> Agent {
+pub(super) fn connected(busy: bool, task_sent: bool, cancel_sent: bool) -> Agent {
     Agent::Connected {
         busy,
         task_sent,
@@ -28,7 +26,7 @@ fn connected(busy: bool, task_sent: bool, cancel_sent: bool) -> Agent {
     }
 }
 
-fn problem(step: &str) -> NodeProblem {
+pub(super) fn problem(step: &str) -> NodeProblem {
     NodeProblem {
         step: step.to_owned(),
         cause: "c".to_owned(),
@@ -486,75 +484,6 @@ fn table() {
     }
 }
 
-fn any_agent() -> impl Strategy<Value = Agent> {
-    prop_oneof![
-        Just(Agent::Away),
-        (any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(busy, task, cancel)| connected(busy, task, cancel)),
-    ]
-}
-
-fn any_outcome() -> impl Strategy<Value = Option<Outcome>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(Outcome::Success)),
-        Just(Some(Outcome::Failure(problem("write")))),
-        Just(Some(Outcome::Cancelled)),
-    ]
-}
-
-fn any_report() -> impl Strategy<Value = Option<Report>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(Report::Works)),
-        Just(Some(Report::Fault(problem("first_boot_report")))),
-    ]
-}
-
-fn any_volume() -> impl Strategy<Value = VolumeFact> {
-    prop_oneof![
-        Just(VolumeFact::Ready),
-        Just(VolumeFact::Lost(problem("attach_volume"))),
-        (0_i64..100_000).prop_map(|until| VolumeFact::Awaited {
-            why: "the card is asked".to_owned(),
-            until: at(until),
-        }),
-    ]
-}
-
-prop_compose! {
-    fn any_facts()(
-        now in 0_i64..100_000, moved in 0_i64..100_000, cancel in proptest::option::of(0_i64..100_000),
-        agent in any_agent(), outcome in any_outcome(), reported in any_report(), step in proptest::sample::select(Step::ALL), attempt in 1_u32..5,
-        flags in proptest::array::uniform7(any::<bool>()), volume in any_volume(),
-        turn in prop_oneof![Just(Turn::Now), Just(Turn::Never), (0_u32..9).prop_map(Turn::Behind)],
-        purpose in proptest::sample::select(Purpose::ALL), stays in proptest::option::of(0_i64..100_000),
-    ) -> Facts {
-        Facts {
-            purpose,
-            turn,
-            stays_until: stays.map(at),
-            now: at(now),
-            agent,
-            powered: flags[0],
-            step,
-            accepted: flags[1],
-            restarted: flags[2],
-            attempt,
-            outcome,
-            volume,
-            data_disk: flags[3],
-            up: flags[4],
-            reported,
-            resend: flags[5],
-            sent: flags[6],
-            moved_at: at(moved),
-            cancel_requested_at: cancel.map(at),
-            ..facts()
-        }
-    }
-}
-
 /// Who was away longer than a step may take has the time of one from its call on, and not for ever.
 #[test]
 fn an_agent_that_calls_late_has_the_time_to_take_its_task() {
@@ -573,28 +502,4 @@ fn an_agent_that_calls_late_has_the_time_to_take_its_task() {
     // 1800 seconds after the last thing that moved, and 600 more, it is over, whenever it called.
     assert_eq!(next(&called(3300, 3399)), sends);
     assert_ne!(next(&called(3399, 3400)), sends);
-}
-
-proptest! {
-    #[test]
-    fn every_stay_has_a_reason_and_a_deadline_ahead(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
-        if let Decision::Stay { waiting_for, until } = decide(phase, &facts) {
-            prop_assert!(!waiting_for.to_string().trim().is_empty());
-            prop_assert!(until > facts.now);
-        }
-    }
-
-    #[test]
-    fn every_failure_has_cause_and_remedy(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
-        if let Decision::Go(Next::Failed(problem) | Next::Cancelled(Some(problem))) = decide(phase, &facts) {
-            prop_assert!(!problem.step.is_empty() && !problem.cause.is_empty() && !problem.remedy.is_empty());
-        }
-    }
-
-    #[test]
-    fn time_alone_ends_every_wait(phase in proptest::sample::select(Phase::ALL), facts in any_facts()) {
-        let late = Facts { now: at(10_000_000), ..facts };
-        let stays = matches!(decide(phase, &late), Decision::Stay { .. });
-        prop_assert!(!stays);
-    }
 }
