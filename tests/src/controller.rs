@@ -1,7 +1,7 @@
 //! The controller under test: the real binary with a real configuration file, started, killed and started again.
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 
 use crate::interrupt::Explain as _;
 use crate::network::{Addresses, BRIDGE, SERVER};
 use crate::process::Service;
 use crate::{interrupt, process};
+
+/// A disk of so many bytes is not full.
+const ROOMY: u64 = 16 << 30;
 
 /// What is special about this controller.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +33,8 @@ pub struct ControllerOptions {
     pub volumes: Option<SocketAddr>,
     /// The section about its store, its head included; empty: the folder.
     pub store: String,
-    /// The size of the disk that its data folder is; none: a folder like others.
-    pub disk_mib: Option<u64>,
+    /// Its data folder is a disk of its own, which can be full.
+    pub own_disk: bool,
 }
 
 /// A controller with a data folder of its own.
@@ -59,8 +63,8 @@ impl Controller {
             service: None,
             has_disk: false,
         };
-        if let Some(mib) = options.disk_mib {
-            controller.mount_disk(mib)?;
+        if options.own_disk {
+            controller.mount_disk()?;
         }
         let text = configuration(&controller.data_dir(), ramdisk, addresses, options);
         fs::write(controller.config_path(), text).context("cannot write the controller's configuration")?;
@@ -80,31 +84,24 @@ impl Controller {
         Ok(controller)
     }
 
-    fn mount_disk(&mut self, mib: u64) -> Result<()> {
-        let place = self.data_dir();
-        fs::create_dir(&place).context("cannot make the data folder")?;
-        let size = format!("size={mib}m,mode=0700");
-        let (none, tmpfs) = (MsFlags::empty(), Some("tmpfs"));
-        mount(tmpfs, &place, tmpfs, none, Some(size.as_str())).context("cannot mount the data folder")?;
+    fn mount_disk(&mut self) -> Result<()> {
+        fs::create_dir(self.data_dir()).context("cannot make the data folder")?;
+        self.mount(MsFlags::empty(), ROOMY)?;
         self.has_disk = true;
         Ok(())
     }
 
-    /// Fills its disk to the last byte; the answer is what has to go to make room.
-    pub fn fill_disk(&self) -> Result<PathBuf> {
-        let path = self.data_dir().join("somebody-elses");
-        let mut file = fs::File::create(&path).context("cannot fill the disk")?;
-        for length in [1 << 20, 4096, 1] {
-            let piece = vec![0xaa; length];
-            loop {
-                match file.write_all(&piece) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => return Err(error).context("cannot fill the disk"),
-                }
-            }
-        }
-        Ok(path)
+    fn mount(&self, flags: MsFlags, bytes: u64) -> Result<()> {
+        let (tmpfs, options) = (Some("tmpfs"), format!("size={bytes},mode=0700"));
+        mount(tmpfs, &self.data_dir(), tmpfs, flags, Some(options.as_str()))
+            .with_context(|| format!("cannot make the controller's disk {bytes} bytes large"))
+    }
+
+    /// Makes its disk as small as what is on it, or roomy again.
+    pub fn fill_disk(&self, full: bool) -> Result<()> {
+        let disk = statvfs(&self.data_dir()).context("cannot look at the controller's disk")?;
+        let used = (disk.blocks() - disk.blocks_free()) * disk.fragment_size();
+        self.mount(MsFlags::MS_REMOUNT, if full { used } else { ROOMY })
     }
 
     /// Starts serving, and waits until it answers.
