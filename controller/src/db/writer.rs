@@ -21,6 +21,8 @@ use super::flush::{Disk, FileSystem, Flush};
 /// What it keeps of the database in memory, in the words of `PRAGMA cache_size`: what SQLite takes by itself.
 const CACHE: &str = "-2000";
 
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// The longest that a change stands in line.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,7 +70,15 @@ impl Writer {
     /// # Errors
     /// When the database does not let it.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.line.begin_with("BEGIN IMMEDIATE").await
+        match self.line.begin_with(BEGIN).await {
+            // After some errors, a full disk above all, SQLite has ended the transaction by itself (sqlite.org/lang_transaction.html,
+            // section 2.3), and the library counts one that is there no more. The connection is of no use then.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.line.acquire().await?.close().await?;
+                self.line.begin_with(BEGIN).await
+            }
+            begun => begun,
+        }
     }
 
     /// Commits, and returns once that would survive a loss of power. What has begun is ended even when nobody waits for it

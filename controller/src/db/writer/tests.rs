@@ -286,3 +286,30 @@ async fn a_commit_that_nobody_waits_for_ends_all_the_same() {
     assert_eq!(rig.writer.flush.open_until(), None);
     assert_eq!(rig.numbers().await, [1]);
 }
+
+/// As it does on a full disk.
+#[tokio::test]
+async fn a_change_that_sqlite_ends_by_itself_stops_nobody_else() {
+    let rig = Rig::start().await;
+    for _ in 0..3 {
+        let mut change = rig.writer.begin().await.unwrap();
+        sqlx::query("INSERT INTO counted VALUES (1)")
+            .execute(&mut *change)
+            .await
+            .unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *change).await.unwrap();
+        assert!(rig.writer.commit(change, || {}).await.is_err(), "it is not there");
+
+        let mut change = rig.writer.begin().await.unwrap();
+        sqlx::query("INSERT INTO counted VALUES (2)")
+            .execute(&mut *change)
+            .await
+            .unwrap();
+        rig.writer.commit(change, || {}).await.unwrap();
+    }
+    let kept: Vec<i64> = sqlx::query_scalar("SELECT n FROM counted")
+        .fetch_all(&rig.pool)
+        .await
+        .unwrap();
+    assert_eq!(kept, [2, 2, 2]);
+}

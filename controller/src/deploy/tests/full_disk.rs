@@ -89,16 +89,19 @@ async fn a_full_disk_stops_everything_and_loses_nothing() {
     }
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn a_full_disk_is_named_to_whoever_asks() {
-    let rig = Rig::start().await;
+async fn pages(rig: &Rig, most: &str) {
     let mut line = rig.app().events.writer().line().acquire().await.unwrap();
-    // SQLite takes as many pages as there are.
-    sqlx::query("PRAGMA max_page_count = 1")
+    sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {most}")))
         .execute(&mut *line)
         .await
         .unwrap();
-    drop(line);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_disk_is_named_to_whoever_asks_and_leaves_nothing_behind() {
+    let rig = Rig::start().await;
+    // SQLite takes as many pages as there are.
+    pages(&rig, "1").await;
     let long = NewEvent {
         kind: "test.long",
         node_id: None,
@@ -116,6 +119,8 @@ async fn a_full_disk_is_named_to_whoever_asks() {
             ("controller-disk-full", 507)
         );
         assert!(problem.remedy.contains("Make room"), "{}", problem.remedy);
+        pages(&rig, "1000000000").await;
+        rig.app().events.append(long).await.unwrap();
         return;
     }
     panic!("the disk is never full");
