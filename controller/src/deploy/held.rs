@@ -16,6 +16,9 @@ use crate::{
     events::{Change, DatabaseError, NewEvent, doing},
 };
 
+/// How many tasks are kept of a node that were never in the database.
+const MOST_UNKNOWN: u32 = 16;
+
 /// Whether the node of a new session is on hold from here on. An agent that holds just what the database says ends it; one
 /// that holds what was never in the database begins it.
 pub(super) async fn stays_on_hold(
@@ -93,6 +96,17 @@ async fn note_unknown(
     .execute(&mut *connection)
     .await
     .map_err(doing("note an unknown task"))?;
+    // Whoever makes tasks up fills nothing with them.
+    sqlx::query(
+        "DELETE FROM unknown_tasks WHERE node_id = ?1 AND task_id <> ?2 AND task_id NOT IN \
+         (SELECT task_id FROM unknown_tasks WHERE node_id = ?1 ORDER BY seen_at DESC, task_id DESC LIMIT ?3)",
+    )
+    .bind(node_id)
+    .bind(task_id)
+    .bind(MOST_UNKNOWN)
+    .execute(&mut *connection)
+    .await
+    .map_err(doing("forget old unknown tasks"))?;
     let given_up: Option<i64> =
         sqlx::query_scalar("SELECT given_up FROM unknown_tasks WHERE node_id = ? AND task_id = ?")
             .bind(node_id)

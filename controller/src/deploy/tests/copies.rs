@@ -204,3 +204,31 @@ async fn a_report_of_a_task_that_never_was_is_neither_answered_nor_taken() {
     .await;
     drop(agent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_makes_tasks_up_fills_nothing() {
+    let rig = Rig::start().await;
+    let (machine, mut agent) = rig.available().await;
+    for number in 0..40 {
+        let task_id = format!("01JZZZZZZZZZZZZZZZZZZZZZ{number:02}");
+        agent
+            .send(agent_message::Message::Step(step_event(
+                &task_id,
+                1,
+                S::Write,
+                K::Started,
+            )))
+            .await;
+    }
+    rig.until(|app| {
+        let id = machine.node_id.clone();
+        async move { app.holds.of(&id).await.unwrap().is_some() }
+    })
+    .await;
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM unknown_tasks")
+        .fetch_one(&rig.app().db)
+        .await
+        .unwrap();
+    assert!((1..=16).contains(&kept), "{kept}");
+    assert_eq!(rig.count("alarm.restored-mismatch").await, 1);
+}
