@@ -57,13 +57,18 @@ impl Watch {
 
     /// By how much the clock was set back since the last look, if it was.
     fn look(&self, now_ms: i64) -> Option<SignedDuration> {
-        let before = self.0.looked_ms.swap(now_ms, Ordering::SeqCst);
+        let before = self.0.looked_ms.load(Ordering::SeqCst);
         let back = SignedDuration::from_millis(before.saturating_sub(now_ms));
         if back < SET_BACK {
             return None;
         }
-        self.0.since_ms.fetch_min(now_ms, Ordering::SeqCst);
         Some(back)
+    }
+
+    /// All that waits has followed by now.
+    fn looked(&self, now_ms: i64) {
+        self.0.since_ms.fetch_min(now_ms, Ordering::SeqCst);
+        self.0.looked_ms.store(now_ms, Ordering::SeqCst);
     }
 }
 
@@ -72,6 +77,7 @@ impl Deployments {
     pub(super) async fn follow_clock(&self) -> Result<(), DeployError> {
         let now_ms = self.clock.now_ms();
         let Some(back) = self.watch.look(now_ms) else {
+            self.watch.looked(now_ms);
             return Ok(());
         };
         self.hub.nothing_after(timestamp_from_ms(now_ms));
@@ -87,6 +93,10 @@ impl Deployments {
         }
         if righted > 0 {
             change.commit().await?;
+        }
+        // Not before: what has failed is done at the next look.
+        self.watch.looked(now_ms);
+        if righted > 0 {
             tracing::warn!(%back, righted, "the clock was set back: what waits has its whole time once more");
         }
         Ok(())
