@@ -111,6 +111,13 @@ pub fn boot_id(root: &Path) -> String {
     sysfs::value(root.join("proc/sys/kernel/random/boot_id"))
 }
 
+/// Whether the command line of the running kernel has a word.
+#[must_use]
+pub fn kernel_was_told(root: &Path, word: &str) -> bool {
+    std::fs::read_to_string(root.join("proc/cmdline"))
+        .is_ok_and(|line| line.split_whitespace().any(|told| told == word))
+}
+
 /// One fact of SMBIOS: as the kernel shows it, else from the table.
 fn dmi(root: &Path, name: &str, table: &str) -> String {
     let shown = sysfs::value(root.join("sys/class/dmi/id").join(name));

@@ -44,8 +44,7 @@ impl Place {
     /// Whether the boot script has asked for that part.
     #[must_use]
     pub fn is_asked_for(&self) -> bool {
-        std::fs::read_to_string(self.root.join("proc/cmdline"))
-            .is_ok_and(|line| line.split_whitespace().any(|word| word == ARGUMENT))
+        crate::inventory::kernel_was_told(&self.root, ARGUMENT)
     }
 
     /// What the ssh server says.

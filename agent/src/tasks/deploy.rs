@@ -1,7 +1,7 @@
 //! A deployment, step by step. Each step is reported, can be done again, and is left out by a restarted agent when
 //! an earlier one had finished it.
 
-use std::{fs, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use imprint_hardware::facts;
 use imprint_proto::agent::v1::{
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     finish::{Done, FinishError, WrittenDisk, guest::Traces, table::veil},
+    inventory,
     session::backoff::chain,
     target::Target,
 };
@@ -183,7 +184,9 @@ impl<'a> Deploy<'a> {
             reporter: &self.course.reporter,
             progress: &self.course.tasks.progress,
             image_key: &self.course.tasks.image_key,
-            veiled: self.task.finish.is_some() && self.kernel_finds_veiled_tables(),
+            // Boot scripts of an older controller do not have the kernel find the table then.
+            veiled: self.task.finish.is_some()
+                && inventory::kernel_was_told(&self.around.root, veil::KERNEL_WORD),
             cancel: self.course.cancel,
         };
         let prepared = write.prepare().await?;
@@ -324,12 +327,6 @@ impl<'a> Deploy<'a> {
             self.done(record, Step::BootEntry, began, &done);
         }
         Ok(reports)
-    }
-
-    /// Boot scripts of an older controller do not tell the kernel to.
-    fn kernel_finds_veiled_tables(&self) -> bool {
-        let line = fs::read_to_string(self.around.root.join("proc/cmdline")).unwrap_or_default();
-        line.split_whitespace().any(|word| word == veil::KERNEL_WORD)
     }
 
     fn traces(&self, record: &Record, disk: &Disk) -> Traces {

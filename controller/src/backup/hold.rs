@@ -12,35 +12,18 @@ use crate::{
     identity::Caller,
     inventory::Node,
     power::{self, ActionState, PowerAction, Reason},
+    words::words,
 };
 
-/// How it came out that the database is older than the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldReason {
-    /// A backup was restored.
-    Restored,
-    /// The database is older than its witness says: a copy of it was put back.
-    Copied,
-    /// The agent names a task that was never in the database.
-    UnknownTask,
-}
-
-impl HoldReason {
-    /// As it is kept.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Restored => "restored",
-            Self::Copied => "copied",
-            Self::UnknownTask => "unknown-task",
-        }
-    }
-
-    fn of(word: &str) -> Self {
-        match word {
-            "copied" => Self::Copied,
-            "unknown-task" => Self::UnknownTask,
-            _ => Self::Restored,
-        }
+words! {
+    /// How it came out that the database is older than the world.
+    HoldReason, "reason of a hold", {
+        /// A backup was restored.
+        Restored => "restored",
+        /// The database is older than its witness says: a copy of it was put back.
+        Copied => "copied",
+        /// The agent names a task that was never in the database.
+        UnknownTask => "unknown-task",
     }
 }
 
@@ -151,7 +134,7 @@ pub(crate) async fn hold_of(
             .map_err(doing("read the hold of a node"))?;
     Ok(kept.map(|(at, reason)| Hold {
         taken_at: timestamp_from_ms(at),
-        reason: HoldReason::of(&reason),
+        reason: reason.parse().unwrap_or(HoldReason::Restored),
     }))
 }
 
@@ -176,8 +159,7 @@ pub(crate) async fn hold_for_task(
         return Ok(None);
     }
     let why = "its agent named a task that is not known here, and what became of the server is not known";
-    let mut switches = power::under_way(change.connection()).await?;
-    switches.retain(|switch| switch.node_id == node_id);
+    let switches = power::under_way(change.connection(), Some(node_id)).await?;
     end_switches(change, &switches, why, now_ms).await?;
     Ok(Some(Hold {
         taken_at: timestamp_from_ms(now_ms),

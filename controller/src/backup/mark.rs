@@ -70,7 +70,7 @@ pub(super) async fn mark(events: &EventLog, older: &Older, now_ms: i64) -> Resul
     .await
     .map_err(doing("put the nodes on hold"))?
     .rows_affected();
-    let switches = power::under_way(change.connection()).await?;
+    let switches = power::under_way(change.connection(), None).await?;
     let why = match older.reason {
         HoldReason::Restored | HoldReason::UnknownTask => {
             "the controller was restored from a backup, and what became of it since then is not known"

@@ -125,17 +125,14 @@ async fn snapshot_of(from: &Path, to: &Path) -> Result<(i64, i64), BackupError> 
 
 /// Refuses a database that is damaged.
 pub(super) async fn check(copy: &mut SqliteConnection) -> Result<(), BackupError> {
-    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-        .fetch_one(copy)
-        .await
-        .map_err(BackupError::database("check"))?;
-    if found == "ok" {
-        return Ok(());
+    let damage = db::damage(copy).await.map_err(BackupError::database("check"))?;
+    match damage {
+        None => Ok(()),
+        Some(source) => Err(BackupError::Database {
+            what: "trust",
+            source,
+        }),
     }
-    Err(BackupError::Database {
-        what: "trust",
-        source: sqlx::Error::Protocol(found),
-    })
 }
 
 fn identity(data_dir: &Path) -> Result<Vec<(String, PathBuf)>, BackupError> {

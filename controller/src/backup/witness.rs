@@ -208,19 +208,18 @@ async fn mark_copy(
 }
 
 /// Refuses a copy that was made while somebody wrote.
-async fn require_intact(data_dir: &Path, db: &SqlitePool) -> Result<(), OpenError> {
-    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-        .fetch_one(db)
+async fn require_intact(data_dir: &Path, pool: &SqlitePool) -> Result<(), OpenError> {
+    let damage = db::damage(pool)
         .await
         .map_err(doing("check a copy that was put back"))?;
-    if found == "ok" {
-        return Ok(());
+    match damage {
+        None => Ok(()),
+        Some(source) => Err(DbError::Damaged {
+            path: data_dir.join(db::FILE_NAME),
+            source,
+        }
+        .into()),
     }
-    let damaged = DbError::Damaged {
-        path: data_dir.join(db::FILE_NAME),
-        source: sqlx::Error::Protocol(found),
-    };
-    Err(damaged.into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, SqlitePool,
+    AssertSqlSafe, SqliteExecutor, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -152,6 +152,17 @@ fn code(error: &sqlx::Error) -> Option<u32> {
         .as_database_error()
         .and_then(|e| e.code())
         .and_then(|c| c.parse().ok())
+}
+
+/// The first thing that is wrong with a database, by SQLite's own quick check; `None`: it is whole.
+///
+/// # Errors
+/// When it cannot be checked.
+pub async fn damage(database: impl SqliteExecutor<'_>) -> Result<Option<sqlx::Error>, sqlx::Error> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(database)
+        .await?;
+    Ok((found != "ok").then(|| sqlx::Error::Protocol(found)))
 }
 
 #[cfg(test)]

@@ -157,15 +157,21 @@ pub(super) async fn load(
     Ok(found)
 }
 
-/// What is under way with any node.
+/// What is under way with a node, or with any.
 ///
 /// # Errors
 /// When the database does not answer.
-pub(crate) async fn under_way(connection: &mut SqliteConnection) -> Result<Vec<PowerAction>, DatabaseError> {
-    sqlx::query_as("SELECT * FROM power_actions WHERE state = 'running' ORDER BY id")
-        .fetch_all(connection)
-        .await
-        .map_err(doing("look for changes of power"))
+pub(crate) async fn under_way(
+    connection: &mut SqliteConnection,
+    node_id: Option<&str>,
+) -> Result<Vec<PowerAction>, DatabaseError> {
+    sqlx::query_as(
+        "SELECT * FROM power_actions WHERE state = 'running' AND (?1 IS NULL OR node_id = ?1) ORDER BY id",
+    )
+    .bind(node_id)
+    .fetch_all(connection)
+    .await
+    .map_err(doing("look for changes of power"))
 }
 
 /// Ends a change of power, with an event. False: it had ended already.

@@ -38,7 +38,8 @@ struct Standing {
 struct Line {
     at_once: u32,
     stopped: bool,
-    too_many: bool,
+    stop_after: Option<u32>,
+    failed: u32,
     maintenance: bool,
     running: u32,
     ahead: u32,
@@ -57,7 +58,7 @@ impl Deployments {
         .await
         .map_err(doing("look at the batches"))?;
         for batch in standing {
-            let too_many = batch.stop_after.is_some_and(|limit| batch.failed >= limit.max(1));
+            let too_many = are_too_many(batch.failed, batch.stop_after);
             if too_many && batch.stopped_at.is_none() {
                 let reason = format!("{} of its deployments have failed", batch.failed);
                 self.stop_batch(&batch.id, &reason).await?;
@@ -113,6 +114,11 @@ impl Deployments {
     }
 }
 
+/// Whether so many failures stop a batch.
+fn are_too_many(failed: u32, stop_after: Option<u32>) -> bool {
+    stop_after.is_some_and(|limit| failed >= limit.max(1))
+}
+
 /// Whether the turn of a deployment has come.
 pub(in crate::deploy) async fn turn_of(
     connection: &mut SqliteConnection,
@@ -127,8 +133,7 @@ pub(in crate::deploy) async fn turn_of(
     };
     let line: Option<Line> = sqlx::query_as(
         "SELECT b.at_once, b.stopped_at IS NOT NULL AS stopped, \
-         COALESCE((SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'failed') >= max(b.stop_after, 1), 0) \
-         AS too_many, \
+         b.stop_after, (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'failed') AS failed, \
          EXISTS (SELECT 1 FROM nodes WHERE id = ?3 AND maintenance IS NOT NULL) AS maintenance, \
          (SELECT count(*) FROM deployments WHERE batch_id = b.id AND state = 'running' AND phase <> 'queued') AS running, \
          (SELECT count(*) FROM deployments d JOIN nodes n ON n.id = d.node_id WHERE d.batch_id = b.id \
@@ -141,12 +146,14 @@ pub(in crate::deploy) async fn turn_of(
     .fetch_optional(connection)
     .await
     .map_err(doing("look whose turn it is"))?;
+    let begins =
+        |line: &Line| !are_too_many(line.failed, line.stop_after) && line.running + line.ahead < line.at_once;
     Ok(match line {
         None => Turn::Never,
         Some(line) if line.stopped => Turn::Never,
         Some(line) if line.maintenance => Turn::Maintenance,
         // With too many failures nothing begins any more; the reconciler is about to stop the batch and says why.
-        Some(line) if !line.too_many && line.running + line.ahead < line.at_once => Turn::Now,
+        Some(line) if begins(&line) => Turn::Now,
         Some(line) => Turn::Behind(line.ahead),
     })
 }

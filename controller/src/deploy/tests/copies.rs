@@ -5,7 +5,7 @@ use std::path::Path;
 use imprint_proto::agent::v1::{Step as S, StepKind as K, agent_message};
 use jiff::SignedDuration;
 
-use super::rig::*;
+use super::{restores::is_left_alone, rig::*};
 use crate::{backup::WITNESS, db, deploy::*, inventory::Node};
 
 /// A copy of the database as it is now.
@@ -154,24 +154,7 @@ async fn a_whole_folder_that_was_put_back_stops_no_agent_that_works() {
     let rig = rig.restart_over(|data| put_all_back(&copy, data)).await;
     assert!(!rig.on_hold(&machine).await, "nothing is to be seen of it");
     assert_eq!(rig.count("alarm.restored").await, 0);
-    let mut agent = rig.connect(&machine, hello("boot-1", &task.task_id)).await;
-    agent.sequence = 1;
-    agent.send_outcome(&task.task_id, success(&deployment)).await;
-    assert_eq!(
-        agent.heard().await,
-        [],
-        "a cancellation would clear the head of the disk"
-    );
-    assert!(rig.on_hold(&machine).await);
-    assert_eq!(rig.count("alarm.restored-mismatch").await, 1);
-    assert!(rig.boots_its_disk().await);
-    let refused = rig
-        .app()
-        .deployments
-        .create(&admin(), &request(&machine), None)
-        .await
-        .unwrap_err();
-    assert!(format!("{refused:?}").contains("node-on-hold"), "{refused:?}");
+    is_left_alone(&rig, &machine, &task.task_id, &deployment).await;
 
     // Somebody has looked: the database is right.
     let found = node(&rig, &machine).await;

@@ -75,6 +75,14 @@ async fn goes_on(machine: &mut Machine, rig: &Rig) {
     }
 }
 
+/// The next controller; the sessions of the one before are gone.
+async fn starts_anew(rig: &mut Option<Rig>, machines: &mut [Machine]) {
+    for ramdisk in machines.iter_mut().filter_map(Machine::ramdisk) {
+        ramdisk.session = None;
+    }
+    *rig = Some(rig.take().unwrap().restart().await);
+}
+
 /// One order, with a controller that dies at the `n`th place; false when there are not so many.
 async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool {
     let mut machine = Machine::in_service(rig.as_ref().unwrap(), index).await;
@@ -101,10 +109,7 @@ async fn dies_at(rig: &mut Option<Rig>, what: Order, n: u64, index: u64) -> bool
         }
         if dead || std::mem::take(&mut machine.alone) {
             died |= crash::never();
-            if let Some(ramdisk) = machine.ramdisk() {
-                ramdisk.session = None;
-            }
-            *rig = Some(rig.take().unwrap().restart().await);
+            starts_anew(rig, std::slice::from_mut(&mut machine)).await;
             continue;
         }
         machine.check(now).await;
@@ -208,10 +213,7 @@ async fn batch_dies_at(rig: &mut Option<Rig>, n: u64) -> bool {
         }
         if dead || crash::is_dead() {
             died |= crash::never();
-            for ramdisk in machines.iter_mut().filter_map(Machine::ramdisk) {
-                ramdisk.session = None;
-            }
-            *rig = Some(rig.take().unwrap().restart().await);
+            starts_anew(rig, &mut machines).await;
             continue;
         }
         let mut taken = 0;

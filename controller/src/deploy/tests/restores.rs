@@ -168,6 +168,28 @@ async fn an_agent_that_holds_just_what_the_database_says_goes_on() {
     assert_eq!(rig.count("node.hold-released").await, 1);
 }
 
+/// Its agent has a task that the database does not know, and is neither stopped nor acknowledged.
+pub(super) async fn is_left_alone(rig: &Rig, machine: &Machine, task_id: &str, deployment: &Deployment) {
+    let mut agent = rig.connect(machine, hello("boot-1", task_id)).await;
+    agent.sequence = 1;
+    agent.send_outcome(task_id, success(deployment)).await;
+    assert_eq!(
+        agent.heard().await,
+        [],
+        "a cancellation would clear the head of the disk"
+    );
+    assert!(rig.on_hold(machine).await);
+    assert_eq!(rig.count("alarm.restored-mismatch").await, 1);
+    assert!(rig.boots_its_disk().await);
+    let refused = rig
+        .app()
+        .deployments
+        .create(&admin(), &request(machine), None)
+        .await
+        .unwrap_err();
+    assert!(format!("{refused:?}").contains("node-on-hold"), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_the_database_does_not_know_is_neither_stopped_nor_acknowledged() {
     let rig = Rig::start().await;
@@ -180,24 +202,7 @@ async fn a_deployment_that_the_database_does_not_know_is_neither_stopped_nor_ack
     rig.until_away().await;
 
     let rig = rig.restored(&file).await;
-    let mut agent = rig.connect(&machine, hello("boot-1", &task.task_id)).await;
-    agent.sequence = 1;
-    agent.send_outcome(&task.task_id, success(&deployment)).await;
-    assert_eq!(
-        agent.heard().await,
-        [],
-        "a cancellation would clear the head of the disk"
-    );
-    assert!(rig.on_hold(&machine).await);
-    assert_eq!(rig.count("alarm.restored-mismatch").await, 1);
-    assert!(rig.boots_its_disk().await);
-    let refused = rig
-        .app()
-        .deployments
-        .create(&admin(), &request(&machine), None)
-        .await
-        .unwrap_err();
-    assert!(format!("{refused:?}").contains("node-on-hold"), "{refused:?}");
+    is_left_alone(&rig, &machine, &task.task_id, &deployment).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

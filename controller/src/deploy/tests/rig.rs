@@ -88,12 +88,17 @@ impl Rig {
         app.close().await;
         drop(app);
         meanwhile(&self.config.data_dir);
-        let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
+        Self::over(self.config, self.clock, self._dir).await
+    }
+
+    /// A controller over data that is there.
+    async fn over(config: Config, clock: Clock, _dir: tempfile::TempDir) -> Self {
+        let app = App::open(config.clone(), clock.clone()).await.unwrap();
         Self {
             server: TestServer::serve(app).await,
-            clock: self.clock,
-            config: self.config,
-            _dir: self._dir,
+            clock,
+            config,
+            _dir,
         }
     }
 
@@ -104,13 +109,7 @@ impl Rig {
         app.close().await;
         drop(app);
         assert!(crash::never(), "the controller was alive");
-        let app = App::open(self.config.clone(), self.clock.clone()).await.unwrap();
-        Self {
-            server: TestServer::serve(app).await,
-            clock: self.clock,
-            config: self.config,
-            _dir: self._dir,
-        }
+        Self::over(self.config, self.clock, self._dir).await
     }
 
     /// Ends the controller, and starts one over a backup that was restored; the store is the same.
@@ -124,14 +123,7 @@ impl Rig {
         crate::backup::restore(backup, &data, &self.clock).await.unwrap();
         std::fs::remove_dir_all(data.join("store")).unwrap();
         std::fs::rename(self.config.data_dir.join("store"), data.join("store")).unwrap();
-        let config = Config::loopback(&data);
-        let app = App::open(config.clone(), self.clock.clone()).await.unwrap();
-        Self {
-            server: TestServer::serve(app).await,
-            clock: self.clock,
-            config,
-            _dir: dir,
-        }
+        Self::over(Config::loopback(&data), self.clock, dir).await
     }
 
     /// A machine that has enrolled, with its certificate.
